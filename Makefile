@@ -1,0 +1,76 @@
+# Needs git, make, Python 3.11 or newer with venv, and a package index that pip knows of. Everything else is installed
+# into .venv, once; a changed requirements file installs again.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
+# Compiling every module of every library would take longer than downloading them; Python compiles what it imports.
+INSTALL := $(PIP) install --no-compile --require-hashes
+COMPILE = $(BIN)/uv pip compile $(UPGRADE) --quiet --universal --fork-strategy fewest --generate-hashes \
+	--no-emit-index-url --no-annotate --custom-compile-command "make lock"
+
+# The first interpreter that runs and is new enough: a name on the path may be a shim for one that is not there.
+FIND_PYTHON = for python in python3 python3.13 python3.12 python3.11 python3.14 python; do \
+	if $$python -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; \
+	then echo $$python; exit 0; fi; done; \
+	echo 'make: no Python 3.11 or newer with the venv module was found' >&2; exit 1
+
+.PHONY: help demo test check bench docs lock clean
+
+help:
+	@echo 'make demo    one prediction and its backstory, from rows to proof'
+	@echo 'make test    every test'
+	@echo 'make check   formatting, lint, types, import rules'
+	@echo 'make bench   the speed table'
+	@echo 'make docs    runs the documentation'
+	@echo 'make lock    resolves requirements/*.in again'
+	@echo 'make clean   removes everything made here, .venv too'
+
+demo: $(VENV)/.demo
+	$(BIN)/backstory demo
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest -n 2
+
+check: $(VENV)/.dev
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m benchmarks
+
+docs: $(VENV)/.dev
+	$(BIN)/python -m pytest tests/docs
+
+# Versions already locked stay; `make lock UPGRADE=--upgrade` takes the newest.
+lock: $(VENV)/.python
+	$(INSTALL) -r requirements/lock.txt
+	$(COMPILE) --python-version 3.11 requirements/dev.in -o requirements/dev.txt
+	$(COMPILE) --python-version 3.11 requirements/demo.in -c requirements/dev.txt -o requirements/demo.txt
+	$(COMPILE) --python-version 3.11 --no-deps requirements/data.in -o requirements/data.txt
+	$(COMPILE) --python-version 3.12 --no-deps requirements/foreign.in -o requirements/foreign.txt
+	$(COMPILE) --python-version 3.11 requirements/lock.in -o requirements/lock.txt
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.python:
+	@python=$$($(FIND_PYTHON)) && echo "make: $(VENV) with $$($$python --version)" && $$python -m venv $(VENV)
+	@touch $@
+
+# The two stamps install the same versions, one a part of the other, so they can share an environment.
+$(VENV)/.demo: $(VENV)/.python requirements/demo.txt requirements/data.txt pyproject.toml
+	$(INSTALL) --only-binary :all: -r requirements/demo.txt
+	$(INSTALL) --no-deps --no-build-isolation -r requirements/data.txt
+	$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.python requirements/dev.txt requirements/data.txt requirements/foreign.txt pyproject.toml
+	$(INSTALL) --only-binary :all: -r requirements/dev.txt
+	$(INSTALL) --no-deps --no-build-isolation -r requirements/data.txt
+	$(INSTALL) --no-deps --ignore-requires-python -r requirements/foreign.txt
+	$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@ $(VENV)/.demo

@@ -1,0 +1,154 @@
+"""Where entries and segments are, in SQLite. It can be deleted and rebuilt from the log at any time."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from backstory.errors import StorageError
+from backstory.records.canonical import JsonObject
+from backstory.records.manifest import MANIFEST_TYPE, parse_manifest
+
+_VERSION = 1
+_TABLES = f"""
+PRAGMA user_version = {_VERSION};
+CREATE TABLE indexed (only INTEGER PRIMARY KEY CHECK (only = 0), size INTEGER NOT NULL) STRICT;
+INSERT INTO indexed VALUES (0, 0);
+CREATE TABLE entry (position INTEGER PRIMARY KEY, type TEXT NOT NULL, name TEXT) STRICT;
+CREATE INDEX entry_name ON entry (type, name);
+CREATE TABLE segment (
+  position INTEGER PRIMARY KEY, kind TEXT NOT NULL, stream TEXT NOT NULL, first_seq INTEGER NOT NULL,
+  end_seq INTEGER NOT NULL, first_id TEXT NOT NULL, last_id TEXT NOT NULL
+) STRICT;
+CREATE INDEX segment_id ON segment (last_id, first_id);
+CREATE INDEX segment_seq ON segment (stream, end_seq);
+"""
+
+
+class Catalog:
+    """Positions of entries by type and name, of segments by id and by stream."""
+
+    def __init__(self, path: Path | None) -> None:
+        """Open or create the catalog; None keeps it in memory, for archives that cannot be written."""
+        self._path = path
+        self._lock = threading.RLock()
+        try:
+            self._connection = self._connect()
+            if self._connection.execute("PRAGMA user_version").fetchone()[0] != _VERSION:
+                self._reset()
+        except sqlite3.DatabaseError:
+            self._reset()
+
+    def _connect(self) -> sqlite3.Connection:
+        target = ":memory:" if self._path is None else str(self._path)
+        connection = sqlite3.connect(target, timeout=30, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA synchronous = OFF")  # losable: it is rebuilt from the log
+        return connection
+
+    def _reset(self) -> None:
+        """Start from nothing: the file is of another version, or not a sound SQLite file."""
+        with contextlib.suppress(AttributeError):
+            self._connection.close()
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+        try:
+            self._connection = self._connect()
+            self._connection.executescript(_TABLES)
+        except sqlite3.DatabaseError as error:
+            msg = f"catalog: cannot be created ({error.sqlite_errorname})"
+            raise StorageError(msg) from error
+
+    def clear(self) -> None:
+        """Forget everything; the next `catch_up` starts from the first entry."""
+        with self._lock:
+            self._reset()
+
+    @property
+    def size(self) -> int:
+        """How many entries of the log are indexed."""
+        with self._errors():
+            return int(self._connection.execute("SELECT size FROM indexed").fetchone()[0])
+
+    def catch_up(self, entries: Iterable[tuple[int, JsonObject]]) -> None:
+        """Index entries; those indexed already, by this or another process, are passed over."""
+        with self._errors():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                size = self.size
+                for position, document in entries:
+                    if position == size:
+                        self._apply(position, document)
+                        size += 1
+                self._connection.execute("UPDATE indexed SET size = ?", (size,))
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+
+    def _apply(self, position: int, document: JsonObject) -> None:
+        name = document.get("name")
+        self._connection.execute("INSERT INTO entry VALUES (?, ?, ?)", (position, document["type"], name))
+        if document["type"] == MANIFEST_TYPE:
+            manifest = parse_manifest(document)
+            self._connection.execute(
+                "INSERT INTO segment VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    position,
+                    manifest.kind,
+                    manifest.stream,
+                    manifest.first_seq,
+                    manifest.end_seq,
+                    manifest.first_id,
+                    manifest.last_id,
+                ),
+            )
+
+    def entries(self, type_: str, name: str | None = None) -> list[int]:
+        """Return positions of entries of a type, with a name where one is given, oldest first."""
+        query, values = "SELECT position FROM entry WHERE type = ?", [type_]
+        if name is not None:
+            query, values = query + " AND name = ?", [type_, name]
+        return self._positions(query, values)
+
+    def segments(self, kind: str) -> list[int]:
+        """Return positions of the manifests of a kind of record, oldest first."""
+        return self._positions("SELECT position FROM segment WHERE kind = ?", [kind])
+
+    def segments_with_id(self, first: str, last: str) -> list[int]:
+        """Return positions of the manifests whose ids reach into `first` to `last`, in hex, both included."""
+        return self._positions("SELECT position FROM segment WHERE last_id >= ? AND first_id <= ?", [first, last])
+
+    def segments_with_seq(self, stream: str, first: int, end: int) -> list[int]:
+        """Return positions of the manifests of a stream that reach into a range of sequence numbers, in order."""
+        query = "SELECT position FROM segment WHERE stream = ? AND end_seq > ? AND first_seq < ?"
+        return self._positions(query, [stream, first, end])
+
+    def dump(self) -> list[tuple[object, ...]]:
+        """Return everything the catalog holds, to compare it with a rebuilt one."""
+        with self._errors():
+            return [
+                row
+                for table in ("indexed", "entry", "segment")
+                for row in self._connection.execute(f"SELECT '{table}', * FROM {table} ORDER BY 2")  # noqa: S608  own names
+            ]
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._connection.close()
+
+    def _positions(self, query: str, values: list[object] | list[str]) -> list[int]:
+        with self._errors():
+            return [int(row[0]) for row in self._connection.execute(query + " ORDER BY position", values)]
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        with self._lock:
+            try:
+                yield
+            except sqlite3.DatabaseError as error:
+                msg = f"catalog: {error.sqlite_errorname}; it can be rebuilt with `backstory reindex`"
+                raise StorageError(msg) from error

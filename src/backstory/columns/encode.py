@@ -1,0 +1,284 @@
+"""The row encoding of whole tables.
+
+The vectorised twin of `backstory.records.row`: cells are written column by column into one strided buffer, contents of
+variable length are joined by Arrow. Work goes block by block, so memory is bounded by `BLOCK_ROWS`, not by the table.
+
+Bytes: docs/format.md section 2.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from backstory.columns.arrow_type import FlatColumn, decoded, flatten
+from backstory.errors import ColumnError
+from backstory.records import row as scalar
+from backstory.records.limits import COLUMN_COUNT_MAX, ROW_GROUP_ROWS
+
+BLOCK_ROWS = ROW_GROUP_ROWS
+"""Rows encoded at once: a few megabytes, which stay in the processor's cache."""
+
+_COUNT_SIZE = 4
+_EMPTY = pa.scalar(b"", pa.large_binary())
+
+
+@dataclass(frozen=True, slots=True)
+class RowBlock:
+    """The encodings of a run of rows.
+
+    Attributes:
+        fixed: Prefix, header and cells of each row.
+        tails: Contents of each row; None where no row has any.
+
+    Shape:
+        fixed   uint8, (rows, width)
+        tails   large_binary, (rows,)
+    """
+
+    fixed: np.ndarray
+    tails: pa.LargeBinaryArray | None
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return int(self.fixed.shape[0])
+
+    def joined(self) -> tuple[memoryview, list[int]]:
+        """Return all rows in one buffer, and where each begins; one offset more than rows."""
+        count, width = self.fixed.shape
+        if self.tails is None:
+            return memoryview(np.ascontiguousarray(self.fixed)).cast("B"), list(range(0, (count + 1) * width, width))
+        heads = _binary(np.arange(count + 1) * width, self.fixed)
+        offsets, content = _binary_parts(_join([heads, self.tails]))
+        return memoryview(content), offsets.tolist()
+
+    def rows(self) -> Iterator[bytes]:
+        """Iterate over the encoded rows, each with the prefix it was encoded with."""
+        data, offsets = self.joined()
+        return (bytes(data[start:end]) for start, end in pairwise(offsets))
+
+    def hashes(self) -> bytes:
+        """Return the SHA-256 of each row with its prefix, 32 bytes a row, concatenated."""
+        sha256 = hashlib.sha256
+        data, offsets = self.joined()
+        return b"".join([sha256(data[start:end]).digest() for start, end in pairwise(offsets)])
+
+
+def iter_blocks(table: pa.Table, prefix: bytes = b"") -> Iterator[RowBlock]:
+    """Encode a table block by block.
+
+    Args:
+        table: Any table; its columns are encoded in byte order of their flattened names.
+        prefix: Bytes to put before every row, such as the 0x00 of a leaf.
+
+    Yields:
+        Blocks of `BLOCK_ROWS` rows, the last one shorter; none for a table without rows.
+
+    Raises:
+        ColumnError: A doubled name, a type without encoding, or a time outside the range of int64 nanoseconds.
+    """
+    for start in range(0, table.num_rows, BLOCK_ROWS):
+        yield encode_columns(flatten(table.slice(start, BLOCK_ROWS)), prefix)
+
+
+def encode_columns(columns: Sequence[FlatColumn], prefix: bytes | np.ndarray = b"") -> RowBlock:
+    """Encode flat columns of equal length.
+
+    Args:
+        columns: At least one column, in any order.
+        prefix: Bytes to put before every row, or an array of them, uint8 (rows, size).
+
+    Raises:
+        ColumnError: Too many columns, or a value that has no encoding.
+    """
+    if len(columns) > COLUMN_COUNT_MAX:
+        msg = f"row encoding: expected at most {COLUMN_COUNT_MAX} columns, got {len(columns)}"
+        raise ColumnError(msg)
+    ordered = sorted(columns, key=lambda column: column.name.encode())
+    rows = len(ordered[0].values)
+    head = np.frombuffer(prefix, np.uint8) if isinstance(prefix, bytes) else prefix
+    cells, tails = _encode_cells(ordered, rows, head.shape[-1] + len(scalar.MAGIC))
+    cells[:, : head.shape[-1]] = head
+    cells[:, head.shape[-1] : head.shape[-1] + len(scalar.MAGIC)] = np.frombuffer(scalar.MAGIC, np.uint8)
+    return RowBlock(cells, tails)
+
+
+def _encode_cells(
+    columns: Sequence[FlatColumn], rows: int, start: int
+) -> tuple[np.ndarray, pa.LargeBinaryArray | None]:
+    """Write count and cells from byte `start` of each row on; return the buffer and the joined tails."""
+    width = start + _COUNT_SIZE + scalar.CELL_SIZE * len(columns)
+    offsets = [start + _COUNT_SIZE + scalar.CELL_SIZE * i for i in range(len(columns))]
+    layout = np.dtype(
+        {
+            "names": ["count", *(f"{part}{i}" for i in range(len(columns)) for part in "tp")],
+            "formats": ["<u4", *(["u1", "<u8"] * len(columns))],
+            "offsets": [start, *(at + shift for at in offsets for shift in (0, 1))],
+            "itemsize": width,
+        }
+    )
+    cells = np.zeros(rows, layout)
+    cells["count"] = len(columns)
+    tails = []
+    for index, column in enumerate(columns):
+        tags, payload, tail = _encode_column(column)
+        cells[f"t{index}"] = tags
+        cells[f"p{index}"] = payload
+        if tail is not None:
+            tails.append(tail)
+    return cells.view(np.uint8).reshape(rows, width), _join(tails)
+
+
+def _encode_column(column: FlatColumn) -> tuple[np.ndarray | int, np.ndarray, pa.LargeBinaryArray | None]:
+    """Return tags, payloads and contents of one column."""
+    values, tag = column.values, scalar.tag_of(column.type)
+    tail = _contents(column, tag)
+    try:
+        payload = _lengths(tail) if tail is not None else _payload(values, tag)
+    except pa.ArrowInvalid as error:
+        msg = f"row encoding: a value does not fit int64 nanoseconds or whole days (column {column.name!r})"
+        raise ColumnError(msg) from error
+    if not values.null_count and column.null_struct is None:
+        return tag, payload, tail
+    valid = values.is_valid().to_numpy(zero_copy_only=False)
+    tags = np.where(valid, tag, scalar.NULL).astype(np.uint8)
+    payload = np.where(valid, payload, np.uint64(0))
+    if column.null_struct is not None:
+        inside = column.null_struct >= 0
+        tags[inside] = scalar.NULL_STRUCT_TAG
+        payload[inside] = column.null_struct[inside].astype(np.uint64)
+    return tags, payload, tail
+
+
+def _payload(values: pa.Array, tag: int) -> np.ndarray:
+    """Return the payloads of a column without contents, as uint64; under nulls anything."""
+    type_ = values.type
+    if tag == scalar.NULL:
+        return np.zeros(len(values), np.uint64)
+    if tag in {scalar.FLOAT64, scalar.FLOAT32}:
+        return _float_bits(values, tag)
+    if tag in {scalar.TIMESTAMP, scalar.NAIVE_TIMESTAMP}:
+        values = values.cast(pa.timestamp("ns", type_.tz)).view(pa.int64())
+    elif tag == scalar.TIME:
+        values = values.cast(pa.time64("ns")).view(pa.int64())
+    elif tag == scalar.DURATION:
+        values = values.cast(pa.duration("ns")).view(pa.int64())
+    elif tag == scalar.DATE:
+        values = values.cast(pa.date32()).view(pa.int32())
+    if tag in {scalar.UINT, scalar.BOOL}:
+        return _numpy(values.cast(pa.uint8()) if tag == scalar.BOOL else values).astype(np.uint64)
+    return _numpy(values).astype(np.int64).view(np.uint64)
+
+
+def _float_bits(values: pa.Array, tag: int) -> np.ndarray:
+    if tag == scalar.FLOAT64:
+        numbers = _numpy(values)
+        bits: np.ndarray = numbers.view(np.uint64)
+        nan = np.frombuffer(scalar.NAN64, np.uint64)[0]
+    else:
+        numbers = _numpy(values).astype(np.float32)
+        bits = numbers.view(np.uint32).astype(np.uint64)
+        nan = np.frombuffer(scalar.NAN32, np.uint64)[0]
+    is_nan = np.isnan(numbers)
+    return np.where(is_nan, nan, bits) if is_nan.any() else bits
+
+
+def _numpy(values: pa.Array) -> np.ndarray:
+    """Return fixed-width values as NumPy, zero under nulls."""
+    if values.null_count:
+        values = values.fill_null(pa.scalar(0).cast(values.type))
+    return np.ascontiguousarray(values.to_numpy(zero_copy_only=False))
+
+
+def _contents(column: FlatColumn, tag: int) -> pa.LargeBinaryArray | None:
+    """Return what the column's cells put into the tail, None for types that put nothing."""
+    values, type_ = column.values, column.values.type
+    if tag in {scalar.STRING, scalar.BYTES}:
+        if type_ in {pa.string_view(), pa.binary_view()}:
+            values = values.cast(pa.large_string() if tag == scalar.STRING else pa.large_binary())
+        return values.cast(pa.binary()).cast(pa.large_binary()) if tag == scalar.BYTES else values.cast(pa.large_binary())
+    if tag == scalar.DECIMAL:
+        return pa.array([_decimal_text(v, type_.scale) for v in values.to_pylist()], pa.large_binary())
+    if tag in {scalar.LIST, scalar.STRUCT}:
+        nested = _list_contents(column) if tag == scalar.LIST else _struct_contents(column)
+        return pc.if_else(values.is_valid(), nested, pa.scalar(None, pa.large_binary()))
+    return None
+
+
+def _decimal_text(value: Decimal | None, scale: int) -> bytes | None:
+    if value is None:
+        return None
+    text = f"{value:.{max(scale, 0)}f}"
+    return (text.removeprefix("-") if value == 0 else text).encode()
+
+
+def _list_contents(column: FlatColumn) -> pa.LargeBinaryArray:
+    """Content of a list: its count, its items' cells, its items' contents. Three slices of three long buffers."""
+    values = column.values
+    if pa.types.is_map(values.type):
+        entries = pa.struct([("key", values.type.key_type), ("value", values.type.item_type)])
+        values = values.cast(pa.list_(entries))
+    counts = pc.fill_null(pc.list_value_length(values), 0).to_numpy(zero_copy_only=False).astype(np.int64)
+    ends = np.concatenate((np.zeros(1, np.int64), np.cumsum(counts)))
+    item_type = column.type["list"] if isinstance(column.type, dict) else None
+    items = FlatColumn(name=column.name, type=item_type, values=decoded(values.flatten()))
+    cells, tails = _encode_cells([items], len(items.values), 0)
+    item_cells = np.ascontiguousarray(cells[:, _COUNT_SIZE:])
+    parts = [
+        _binary(np.arange(len(counts) + 1) * _COUNT_SIZE, counts.astype("<u4")),
+        _binary(ends * scalar.CELL_SIZE, item_cells),
+    ]
+    if tails is not None:
+        offsets, content = _binary_parts(tails)
+        parts.append(_binary(offsets[ends], content))
+    return _join(parts)
+
+
+def _struct_contents(column: FlatColumn) -> pa.LargeBinaryArray:
+    """Content of a struct inside a list: the count and cells of its fields, then their contents."""
+    fields = column.type["struct"] if isinstance(column.type, dict) else []
+    columns = [
+        FlatColumn(name=field["name"], type=field["type"], values=decoded(pc.struct_field(column.values, field["name"])))  # type: ignore[index,arg-type,call-overload]
+        for field in fields  # type: ignore[union-attr]
+    ]
+    columns.sort(key=lambda field: field.name.encode())
+    rows = len(column.values)
+    cells, tails = _encode_cells(columns, rows, 0)
+    heads = _binary(np.arange(rows + 1) * cells.shape[1], cells)
+    return heads if tails is None else _join([heads, tails])
+
+
+def _join(parts: Sequence[pa.LargeBinaryArray]) -> pa.LargeBinaryArray | None:
+    """Concatenate contents row by row; a null is nothing."""
+    if not parts:
+        return None
+    if len(parts) == 1:
+        return parts[0].fill_null(b"") if parts[0].null_count else parts[0]
+    return pc.binary_join_element_wise(*parts, _EMPTY, null_handling="replace", null_replacement=b"")
+
+
+def _lengths(tail: pa.LargeBinaryArray) -> np.ndarray:
+    return _numpy(pc.binary_length(tail)).astype(np.uint64)
+
+
+def _binary(offsets: np.ndarray, data: np.ndarray) -> pa.LargeBinaryArray:
+    """Return binary values given their offsets into a buffer."""
+    buffers = [None, pa.py_buffer(offsets.astype(np.int64)), pa.py_buffer(np.ascontiguousarray(data).view(np.uint8))]
+    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(offsets) - 1, buffers)
+
+
+def _binary_parts(values: pa.LargeBinaryArray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the offsets (rows + 1) and the data buffer of binary values without nulls."""
+    _, offsets, data = values.buffers()
+    numbers = np.frombuffer(offsets, np.int64)[values.offset : values.offset + len(values) + 1]
+    content = np.frombuffer(data, np.uint8) if data is not None else np.zeros(0, np.uint8)
+    return numbers, content
+
+

@@ -1,0 +1,210 @@
+"""Row tokens: self-checking 64-bit names of the rows of one snapshot.
+
+A token rides through the caller's own joins, filters and sorts as an ordinary column `_row_<source>`. Whatever happens
+to it there (a cast, a mean, a fill) is found here, because its low 16 bits are a check over position and salt.
+
+This module does not know which sources exist, and it cannot find a *valid* token on a wrong row.
+
+Specification: docs/format.md section 10.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from backstory.errors import LimitError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+ROW_PREFIX: Final = "_row_"
+"""Every column whose name starts so is an id column, and never a feature."""
+
+POSITION_MAX: Final = (1 << 37) - 2
+"""Highest position: its token still fits the 53 bits a float64 keeps exactly."""
+
+_CHECK_BITS: Final = np.uint64(16)
+_CHECK_MASK: Final = np.uint64(0xFFFF)
+_FIRST_MULTIPLIER: Final = np.uint64(0x9E3779B97F4A7C15)
+_SECOND_MULTIPLIER: Final = np.uint64(0xBF58476D1CE4E5B9)
+_FLOAT_EXACT_MAX: Final = float(1 << 53)
+_TOKEN_BYTES: Final = 8
+# 256 KiB of intermediate values stay in the second-level cache; whole columns would run from memory, three times slower.
+_CHUNK_ROWS: Final = 1 << 15
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TokenColumn:
+    """The tokens of one id column, whatever type the column came in.
+
+    Attributes:
+        tokens: One token a row; 0 where the row has none or an invalid one.
+        none: Rows that name no row: null, NaN or 0.
+        invalid: Rows whose value cannot be a token: negative, fractional, too large, or of a type tokens do not fit.
+        flaw: What the column's type says about the damage, or "" if it says nothing.
+    """
+
+    tokens: NDArray[np.uint64]
+    none: NDArray[np.bool_]
+    invalid: NDArray[np.bool_]
+    flaw: str
+
+
+def id_columns(names: Iterable[str]) -> list[str]:
+    """Return the names that are id columns, in their order."""
+    return [name for name in names if name.startswith(ROW_PREFIX)]
+
+
+def mint_tokens(positions: NDArray[np.int64], salt: int) -> NDArray[np.uint64]:
+    """Make the tokens of some positions.
+
+    Args:
+        positions: Positions from 0 to `POSITION_MAX`.
+        salt: The snapshot's 64 random bits.
+
+    Returns:
+        One token a position.
+
+    Raises:
+        LimitError: A position is out of range.
+    """
+    if positions.size and (positions.min() < 0 or positions.max() > POSITION_MAX):
+        message = f"cannot name rows: expected positions from 0 to {POSITION_MAX}, got one outside"
+        raise LimitError(message)
+    unsigned = np.ascontiguousarray(positions).view(np.uint64)
+    tokens = np.empty(unsigned.shape, np.uint64)
+    for start in range(0, unsigned.size, _CHUNK_ROWS):
+        part = unsigned[start : start + _CHUNK_ROWS]
+        out = tokens[start : start + _CHUNK_ROWS]
+        np.add(part, np.uint64(1), out=out)
+        out <<= _CHECK_BITS
+        out |= _check_bits(part, salt)
+    return tokens
+
+
+def check_tokens(
+    tokens: NDArray[np.uint64], salt: int, first_position: int, rows: int
+) -> NDArray[np.bool_]:
+    """Tell which tokens name a row of one snapshot.
+
+    Args:
+        tokens: Tokens of any origin; 0 is never valid.
+        salt: The snapshot's salt.
+        first_position: The snapshot's first position.
+        rows: The snapshot's number of rows.
+
+    Returns:
+        True where position and check bits both fit.
+    """
+    valid = np.empty(tokens.shape, np.bool_)
+    for start in range(0, tokens.size, _CHUNK_ROWS):
+        part = tokens[start : start + _CHUNK_ROWS]
+        position = part >> _CHECK_BITS
+        position -= np.uint64(1)
+        check = _check_bits(position, salt)
+        check ^= part & _CHECK_MASK
+        position -= np.uint64(first_position)
+        out = valid[start : start + _CHUNK_ROWS]
+        np.less(position, np.uint64(rows), out=out)
+        out &= check == 0
+    return valid
+
+
+def positions_of(tokens: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Return the position each token names; -1 for token 0."""
+    positions = tokens >> _CHECK_BITS
+    positions -= np.uint64(1)
+    return positions.view(np.int64)
+
+
+def read_tokens(values: Any) -> TokenColumn:
+    """Read an id column of any type back into tokens.
+
+    Args:
+        values: A one-dimensional NumPy array, or a pyarrow array or chunked array.
+
+    Returns:
+        The tokens, with the rows that have none and the rows that cannot be tokens marked.
+    """
+    if isinstance(values, pa.Array | pa.ChunkedArray):
+        return _read_arrow(values)
+    if values.dtype == object:
+        return _read_objects(values)
+    return _read_numpy(values)
+
+
+def _read_numpy(values: NDArray[Any]) -> TokenColumn:
+    kind, width = values.dtype.kind, values.dtype.itemsize
+    if kind == "u" and width == _TOKEN_BYTES:
+        tokens = values.astype(np.uint64, copy=False)
+        return TokenColumn(tokens=tokens, none=tokens == 0, invalid=np.zeros(tokens.shape, np.bool_), flaw="")
+    if kind == "i" and width == _TOKEN_BYTES:
+        invalid = values < 0
+        tokens = values.astype(np.uint64)
+        tokens[invalid] = 0
+        return TokenColumn(tokens=tokens, none=values == 0, invalid=invalid, flaw="")
+    if kind == "f" and width == _TOKEN_BYTES:
+        return _read_floats(values)
+    if kind in "uif":
+        # A narrower type has cut tokens off. The few that come out whole cannot be told from accidents.
+        none = (values == 0) | np.isnan(values)
+        return _nothing_valid(none, f"a cast to {values.dtype.name}, which is too narrow for row ids")
+    return _nothing_valid(np.zeros(values.shape, np.bool_), f"values of type {values.dtype.name} in an id column")
+
+
+def _read_floats(values: NDArray[np.float64]) -> TokenColumn:
+    none = np.isnan(values) | (values == 0)
+    whole = np.floor(values) == values
+    invalid = ~none & ~(whole & (values > 0) & (values <= _FLOAT_EXACT_MAX))
+    tokens = np.where(none | invalid, 0.0, values).astype(np.uint64)
+    fractional = bool((~whole & ~none).any())
+    return TokenColumn(tokens=tokens, none=none, invalid=invalid, flaw="arithmetic on row ids" if fractional else "")
+
+
+def _read_arrow(values: Any) -> TokenColumn:
+    array = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    kind = array.type
+    if pa.types.is_dictionary(kind):
+        array = array.dictionary_decode()
+        kind = array.type
+    if pa.types.is_null(kind):
+        return _nothing(len(array))
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        return _nothing_valid(
+            pc.is_null(array).to_numpy(zero_copy_only=False), f"values of type {kind} in an id column"
+        )
+    filled = array.fill_null(0) if array.null_count else array
+    return _read_numpy(filled.to_numpy(zero_copy_only=False))
+
+
+def _read_objects(values: NDArray[Any]) -> TokenColumn:
+    try:
+        return _read_arrow(pa.array(values, from_pandas=True))
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        return _nothing_valid(np.zeros(values.shape, np.bool_), "values of several types in an id column")
+
+
+def _nothing(rows: int) -> TokenColumn:
+    return TokenColumn(
+        tokens=np.zeros(rows, np.uint64), none=np.ones(rows, np.bool_), invalid=np.zeros(rows, np.bool_), flaw=""
+    )
+
+
+def _nothing_valid(none: NDArray[np.bool_], flaw: str) -> TokenColumn:
+    return TokenColumn(tokens=np.zeros(none.shape, np.uint64), none=none, invalid=~none, flaw=flaw)
+
+
+def _check_bits(positions: NDArray[np.uint64], salt: int) -> NDArray[np.uint64]:
+    mixed = positions ^ np.uint64(salt)
+    mixed *= _FIRST_MULTIPLIER
+    mixed ^= mixed >> np.uint64(29)
+    mixed *= _SECOND_MULTIPLIER
+    mixed >>= np.uint64(48)
+    return mixed

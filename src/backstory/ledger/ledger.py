@@ -1,0 +1,182 @@
+"""One open archive: its stores, its log, and the one way to append to it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from backstory.catalog.catalog import Catalog
+from backstory.errors import ConflictError, ForbiddenError, InputError
+from backstory.ledger.log import LogReader
+from backstory.ledger.sequencer import Heads, Sequencer
+from backstory.records import canonical
+from backstory.records.canonical import JsonObject
+from backstory.records.commitment import commit
+from backstory.records.identity import time_text
+from backstory.records.row import encode_row
+from backstory.storage.blobs import BlobStore
+from backstory.storage.disk import Disk
+from backstory.storage.keys import DIRECTORY_MODE, KeyStore
+from backstory.storage.layout import FORMAT, ArchiveConfig, Layout, read_layout
+from backstory.storage.lock import LockStore
+from backstory.storage.spool import Spool
+from backstory.storage.vault import Vault
+from backstory.tlog.checkpoint import Checkpoint
+from backstory.tlog.hashing import EMPTY_ROOT
+from backstory.tlog.note import Ed25519Signer, sign_note
+
+SIGNING_KEY = "log-{incarnation}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """What an archive takes from outside: the clock, randomness, the disk. Tests bring their own.
+
+    Attributes:
+        now_ns: Nanoseconds since the epoch, UTC.
+        random_bytes: Returns that many random bytes.
+        disk: Writes files durably.
+    """
+
+    now_ns: Callable[[], int]
+    random_bytes: Callable[[int], bytes]
+    disk: Disk
+
+
+class Ledger:
+    """The stores of one archive and its log.
+
+    Attributes:
+        layout: Where things are.
+        world: Clock, randomness, disk.
+        writable: Whether anything may be written.
+        log: Verified reads of entries.
+        blobs: Content-addressed bytes.
+        keys: Key files.
+        vault: Sealed values.
+        spool: Records not yet sealed.
+        lock: Checkpoint and stream heads.
+        catalog: Positions of entries and segments.
+    """
+
+    def __init__(self, root: Path, world: World, *, writable: bool, vkey: str | None, actor: str | None) -> None:
+        """Open an archive; see `backstory.open`."""
+        self.layout = layout = read_layout(root)
+        self.world = world
+        self.actor = actor
+        self.log = LogReader(layout, vkey)
+        self.blobs = BlobStore(layout.blobs, world.disk)
+        self.keys = KeyStore(layout.keys, world.disk)
+        self.vault = Vault(layout.vault, self.keys, world.disk)
+        self.spool = Spool(layout.spool, self.keys, world.disk)
+        self.writable = writable
+        self.lock = LockStore(layout.lock, writable=writable)
+        self._sequencer: Sequencer | None = None
+        if writable:
+            self._writer().recover()
+        can_index = os.access(layout.root, os.W_OK) and (writable or not layout.catalog.exists())
+        self.catalog = Catalog(layout.catalog if can_index or os.access(layout.catalog, os.W_OK) else None)
+        self.catch_up()
+
+    def _writer(self) -> Sequencer:
+        if not self.writable:
+            msg = "archive is open for reading only: expected mode 'rw' to record, register or seal"
+            raise ForbiddenError(msg)
+        if self._sequencer is None:
+            name = SIGNING_KEY.format(incarnation=self.layout.config.incarnation)
+            if not self.keys.has(name):
+                msg = f"archive: expected the signing key {name!r} in the key store; open with mode 'r' without it"
+                raise ForbiddenError(msg)
+            signer = Ed25519Signer.from_seed(self.layout.config.origin, self.keys.get(name)["seed"])
+            self._sequencer = Sequencer(self.layout, self.lock, signer, self.world.disk)
+        return self._sequencer
+
+    def append(self, entries: Sequence[JsonObject], heads: Heads | None = None) -> range:
+        """Append entries to the log, each given its version, time and actor; see `Sequencer.commit`."""
+        envelope: JsonObject = {"time": time_text(self.world.now_ns()), "v": 1}
+        if self.actor is not None:
+            envelope["actor"] = self._commit_actor(self.actor)
+        indexes = self._writer().commit([{**envelope, **entry} for entry in entries], heads)
+        self.catch_up()
+        return indexes
+
+    def _commit_actor(self, actor: str) -> str:
+        """Commit to the actor's name and keep the opening in the vault, so that the log never holds the name."""
+        salt = self.world.random_bytes(32)
+        commitment = commit("actor", salt, encode_row([("name", "string", actor)])).hex()
+        self.vault.write_opening(commitment, {"name": actor, "salt": salt.hex()})
+        return commitment
+
+    def catch_up(self) -> None:
+        """Bring the catalog to the published checkpoint."""
+        first, end = self.catalog.size, self.log.checkpoint().size
+        if first > end:
+            self.catalog.clear()  # it is of another log
+            first = 0
+        if first < end:
+            self.catalog.catch_up(self.log.entries(first, end))
+
+    def find_entries(self, type_: str, name: str | None = None) -> list[JsonObject]:
+        """Return the entries of a type, with a name where one is given, oldest first, each proven."""
+        found = (self.log.entry(position) for position in self.catalog.entries(type_, name))
+        return [entry for entry in found if entry["type"] == type_ and (name is None or entry.get("name") == name)]
+
+    def document(self, digest: str) -> JsonObject:
+        """Return a blob that is canonical JSON."""
+        return canonical.parse_object(self.blobs.get(digest), f"blob {digest}")
+
+    def put_document(self, document: JsonObject) -> str:
+        """Store canonical JSON as a blob and return its digest."""
+        return self.blobs.put(canonical.encode(document))
+
+
+def create_archive(root: Path, origin: str, world: World) -> str:
+    """Create an archive and its keys, and write the first entry.
+
+    Args:
+        root: Directory that does not exist yet, or is empty.
+        origin: Name of the log and of its key; by convention a URL without scheme.
+        world: Clock, randomness, disk.
+
+    Returns:
+        The public key to pin, as a C2SP verifier key.
+
+    Raises:
+        ConflictError: There is something at `root`.
+        FormatError: The origin is not usable as a key name.
+    """
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        msg = f"creating archive: expected nothing or an empty directory at {root}"
+        raise ConflictError(msg)
+    if not origin or '"' in origin or "\\" in origin or not origin.isprintable():
+        msg = "creating archive: expected an origin such as 'example.org/delays'"
+        raise InputError(msg)
+    disk = world.disk
+    signer = Ed25519Signer.from_seed(origin, world.random_bytes(32))
+    layout = Layout(root, ArchiveConfig(origin=origin, vkey=signer.vkey))
+    for folder in (layout.log / "staged", layout.segments, layout.blobs, layout.spool):
+        disk.make_directory(folder)
+    disk.make_directory(layout.vault, mode=DIRECTORY_MODE)
+    keys = KeyStore(layout.keys, disk)
+    keys.put(SIGNING_KEY.format(incarnation=layout.config.incarnation), {"seed": signer.seed})
+    note = sign_note(Checkpoint(origin=origin, size=0, root=EMPTY_ROOT).encode(), signer)
+    disk.write(layout.log / "checkpoint", note)
+    lock = LockStore.create(layout.lock, note)
+    config = layout.config.encode()
+    entry: JsonObject = {
+        "config": hashlib.sha256(config).hexdigest(),
+        "format": FORMAT,
+        "origin": origin,
+        "time": time_text(world.now_ns()),
+        "type": "archive.created",
+        "v": 1,
+        "vkey": signer.vkey,
+    }
+    Sequencer(layout, lock, signer, disk).commit([entry])
+    disk.write(layout.config_file, config)  # last: before it, the directory is not an archive
+    return signer.vkey
+
+

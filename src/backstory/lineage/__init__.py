@@ -1,0 +1,1 @@
+"""Questions about origin: sources, row references, groups, and the walk from a prediction to its rows and back."""

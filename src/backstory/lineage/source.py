@@ -1,0 +1,249 @@
+"""Sources: fixed snapshots of input data, and the registry of what the tokens of this session mean.
+
+Fixing a frame gives its rows tokens (docs/format.md section 10) and keeps the frame as it was, protected from what the
+caller does to theirs later. Nothing is stored here: the archive persists a snapshot from its `table()`.
+
+The registry is the only thing in row identity that changes; it is guarded by one lock, and everything it hands out is
+immutable.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from threading import Lock
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
+
+import numpy as np
+import pyarrow as pa
+
+from backstory.errors import ColumnError, InputError, KeyNotUniqueError, LimitError
+from backstory.frames.key import find_duplicate, has_nulls, row_codes
+from backstory.frames.table import (
+    column_names,
+    drop_columns,
+    hold,
+    kind_of,
+    require_columns,
+    row_count,
+    select_columns,
+    to_arrow,
+    with_column,
+)
+from backstory.frames.token import POSITION_MAX, ROW_PREFIX, id_columns, mint_tokens
+
+if TYPE_CHECKING:
+    from backstory.lineage.group import GroupNode
+
+FrameT = TypeVar("FrameT")
+
+_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_CARRIERS: Final = frozenset({"pandas", "polars", "polars-lazy", "arrow", "arrow-batch"})
+_SALT_END: Final = 1 << 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Snapshot:
+    """One fixed state of a source, or of one part of it.
+
+    Attributes:
+        name: The source's name.
+        part: Name of the part (a month, a file), or None for the whole source.
+        first_position: Position of the first row; row `i` of the snapshot has position `first_position + i`.
+        rows: Number of rows.
+        salt: The 64 random bits in this snapshot's tokens.
+        key: Columns that identify a row; empty if none were named.
+        subject: Column that says which person a row is about, or None.
+        origin: Where the data came from, in the caller's words, or None.
+        load: Gives the rows as they were when fixed.
+    """
+
+    name: str
+    part: str | None
+    first_position: int
+    rows: int
+    salt: int
+    key: tuple[str, ...]
+    subject: str | None
+    origin: str | None
+    load: Callable[[], pa.Table]
+
+    def table(self) -> pa.Table:
+        """Return the rows as they were when fixed; converted anew at each call, kept by nobody."""
+        return self.load()
+
+
+Origin: TypeAlias = "tuple[Snapshot, ...] | GroupNode"
+"""What row references point into: the parts of one version of a source, by position, or a group."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Registered:
+    """What is known under one name.
+
+    Attributes:
+        name: The source's or group's name.
+        versions: Its versions, the newest last; at least one.
+    """
+
+    name: str
+    versions: tuple[Origin, ...]
+
+
+class Sources:
+    """The sources and groups of one session. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._versions: dict[str, tuple[Origin, ...]] = {}
+
+    def fix(
+        self,
+        frame: FrameT,
+        name: str,
+        *,
+        salt: int,
+        key: str | Sequence[str] | None = None,
+        subject: str | None = None,
+        part: str | None = None,
+        origin: str | None = None,
+    ) -> tuple[FrameT, Snapshot]:
+        """Fix a snapshot of a frame and give its rows tokens.
+
+        Fixing a name again makes a new version of it, unless both times a part is named: parts of one source get
+        disjoint positions and can be used together. A lazy frame is run once. Id columns the frame has already do not
+        become part of the snapshot.
+
+        Args:
+            frame: A pandas, polars or pyarrow frame with at least one row.
+            name: The source's name, `[a-z][a-z0-9_]{0,62}`.
+            salt: 64 random bits, drawn for this call.
+            key: Column or columns that identify a row.
+            subject: Column that says which person a row is about.
+            part: Name of the part this frame is.
+            origin: Where the data came from.
+
+        Returns:
+            The same kind of frame with the column `_row_<name>`, and the snapshot.
+
+        Raises:
+            ColumnError: A named column is missing, the key has nulls, or the frame has a column `_row_<name>` already.
+            InputError: The name, the salt or the container cannot be used, or the frame is empty.
+            KeyNotUniqueError: Two rows have the same key.
+            LimitError: The source has too many rows.
+        """
+        require_name(name, salt)
+        kind = kind_of(frame)
+        if kind not in _CARRIERS:
+            raise InputError(f"cannot fix a source: expected a pandas, polars or pyarrow frame, got {kind} ({name})")
+        held = hold(frame)
+        names = column_names(held)
+        if ROW_PREFIX + name in names:
+            raise ColumnError(f"column is reserved: expected no column {ROW_PREFIX + name!r} in source {name}, got one")
+        rows = row_count(held)
+        if rows == 0:
+            raise InputError(f"cannot fix a source: expected at least one row, got none ({name})")
+        keys = (key,) if isinstance(key, str) else tuple(key or ())
+        require_columns(names, keys + ((subject,) if subject is not None and subject not in keys else ()), f"source {name}")
+        if keys:
+            _require_key(held, keys, name)
+        rows_held = drop_columns(held, id_columns(names))
+        snapshot = self._register(
+            name,
+            part,
+            rows,
+            lambda first: Snapshot(
+                name=name,
+                part=part,
+                first_position=first,
+                rows=rows,
+                salt=salt,
+                key=keys,
+                subject=subject,
+                origin=origin,
+                load=lambda: to_arrow(rows_held),
+            ),
+        )
+        positions = np.arange(snapshot.first_position, snapshot.first_position + rows, dtype=np.int64)
+        carrier = held.lazy() if kind == "polars-lazy" else frame  # type: ignore[attr-defined]
+        return with_column(carrier, ROW_PREFIX + name, mint_tokens(positions, salt)), snapshot
+
+    def add(self, name: str, origin: Origin) -> None:
+        """Add a version of a source or group: a group just made, or what an archive kept from another session.
+
+        Args:
+            name: The name its tokens go by.
+            origin: The new, newest version.
+
+        Raises:
+            InputError: The name belongs to the other sort of origin.
+        """
+        with self._lock:
+            self._require_same_sort(name, is_group=not isinstance(origin, tuple))
+            self._versions[name] = (*self._versions.get(name, ()), origin)
+
+    def find(self, reference: str) -> Registered | None:
+        """Return what a row reference names: the longest registered name it starts with.
+
+        Args:
+            reference: The name of an id column without `_row_`; joins may have added a suffix (`loans_x`).
+
+        Returns:
+            The name and its versions, or None if nothing of that name is registered.
+        """
+        with self._lock:
+            known = [name for name in self._versions if reference.startswith(name)]
+            if not known:
+                return None
+            name = max(known, key=len)
+            return Registered(name=name, versions=self._versions[name])
+
+    def _register(self, name: str, part: str | None, rows: int, build: Callable[[int], Snapshot]) -> Snapshot:
+        with self._lock:
+            self._require_same_sort(name, is_group=False)
+            versions = self._versions.get(name, ())
+            newest = versions[-1] if versions else ()
+            parts = newest if isinstance(newest, tuple) and part is not None and newest and newest[0].part else ()
+            first = parts[-1].first_position + parts[-1].rows if parts else 0
+            if first + rows - 1 > POSITION_MAX:
+                raise LimitError(f"too many rows in one source: expected at most {POSITION_MAX + 1}, got {first + rows}")
+            snapshot = build(first)
+            # A further part replaces the newest version by one that holds it too; anything else is a new version.
+            self._versions[name] = (*(versions[:-1] if parts else versions), (*parts, snapshot))
+            return snapshot
+
+    def _require_same_sort(self, name: str, *, is_group: bool) -> None:
+        versions = self._versions.get(name)
+        if versions and isinstance(versions[-1], tuple) == is_group:
+            taken = "source" if is_group else "group"
+            raise InputError(f"name is taken: expected a new name, got {name!r}, which is a {taken}")
+
+
+def require_name(name: str, salt: int) -> None:
+    """Refuse a name or a salt that cannot be used for a source or group.
+
+    Raises:
+        InputError: The name is not `[a-z][a-z0-9_]{0,62}`, or the salt is not 64 bits.
+    """
+    if not _NAME.fullmatch(name):
+        raise InputError(f"name cannot be used: expected [a-z][a-z0-9_]{{0,62}}, got {name!r}")
+    if not 0 <= salt < _SALT_END:
+        raise InputError(f"salt cannot be used: expected 64 bits, got {salt.bit_length()} ({name})")
+
+
+def _require_key(frame: object, key: tuple[str, ...], name: str) -> None:
+    table = to_arrow(select_columns(frame, key))
+    nulls = int(has_nulls(table, key).sum())
+    if nulls:
+        raise ColumnError(
+            f"key has missing values: expected none in {', '.join(key)}, got {nulls} of {table.num_rows} rows ({name})",
+            rows=nulls,
+        )
+    twice = find_duplicate(row_codes(table, key))
+    if twice is not None:
+        raise KeyNotUniqueError(
+            f"key does not identify rows: expected {', '.join(key)} to be unique, "
+            f"got the same in rows {twice[0]} and {twice[1]} ({name})",
+            rows=list(twice),
+        )

@@ -1,0 +1,79 @@
+"""Which code is running: the git commit of the program's folder, and whether it was changed since.
+
+Names no folder, author or remote. `diff` names the changes to tracked files; a new file makes the tree dirty but is not
+in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from backstory.records.canonical import JsonObject
+
+TIMEOUT_SECONDS = 5.0
+"""For each call of git; a repository that needs longer is recorded as unknown rather than holding up the caller."""
+
+
+def code_version(start: Path | None = None) -> JsonObject:
+    """Describe the version of the code in a folder.
+
+    Args:
+        start: A folder, or a file in it; by default that of the running script. An installed launcher (a server, a
+            notebook) is not the code it runs, so there the current folder counts.
+
+    Returns:
+        `commit` (hex, or None with a `reason`), `dirty`, `diff` (SHA-256 of `git diff HEAD`, None when clean),
+        `entry_point` (name of the script, without folders, or of the module that was run; or None).
+    """
+    place = start or _script() or Path.cwd()
+    folder = place if place.is_dir() else place.parent
+    entry: JsonObject = {"entry_point": _entry_point()}
+    git = shutil.which("git")
+    if git is None:
+        return entry | {"commit": None, "reason": "git is not installed"}
+    try:
+        inside = _run(git, folder, "rev-parse", "--is-inside-work-tree")
+        if inside is None or inside.strip() != b"true":
+            return entry | {"commit": None, "reason": "not in a git repository"}
+        head = _run(git, folder, "rev-parse", "--verify", "HEAD")
+        if head is None:
+            return entry | {"commit": None, "reason": "the git repository has no commit"}
+        status = _run(git, folder, "status", "--porcelain=v1", "--untracked-files=normal")
+        diff = _run(git, folder, "diff", "--no-ext-diff", "--no-textconv", "--binary", "--full-index", "HEAD", "--")
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return entry | {"commit": None, "reason": f"git did not answer: {type(error).__name__}"}
+    if status is None or diff is None:
+        return entry | {"commit": None, "reason": "git could not compare the files with the commit"}
+    return entry | {
+        "commit": head.decode("ascii").strip(),
+        "dirty": bool(status),
+        "diff": hashlib.sha256(diff).hexdigest() if status else None,
+    }
+
+
+def _run(git: str, folder: Path, *arguments: str) -> bytes | None:
+    # Optional locks off: looking must not write to the index. No file-system monitor: the repository names that program.
+    command = [git, "--no-optional-locks", "-c", "core.fsmonitor=false", "-C", str(folder), *arguments]
+    done = subprocess.run(  # noqa: S603  fixed arguments, no shell
+        command, capture_output=True, stdin=subprocess.DEVNULL, timeout=TIMEOUT_SECONDS, check=False
+    )
+    return done.stdout if done.returncode == 0 else None
+
+
+def _script() -> Path | None:
+    file = getattr(sys.modules.get("__main__"), "__file__", None)
+    if file is None or Path(file).absolute().is_relative_to(sys.prefix):
+        return None
+    return Path(file)
+
+
+def _entry_point() -> str | None:
+    main = sys.modules.get("__main__")
+    spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
+    if spec is not None:
+        return str(spec.name).removesuffix(".__main__")
+    return None if file is None else Path(file).name

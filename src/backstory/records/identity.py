@@ -1,0 +1,101 @@
+"""Ids and times as the formats write them. Pure: the clock and the randomness come from the caller."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+from backstory.errors import FormatError
+
+ID_SIZE = 16
+_RANDOM_BITS = 74
+_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.(\d{9})Z")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+def id_number(time_ms: int, random: int) -> int:
+    """Return a UUID version 7 as an integer.
+
+    Args:
+        time_ms: Milliseconds since the epoch, below 2**48.
+        random: 74 random bits.
+
+    Source: RFC 9562 section 5.7.
+    """
+    high, low = random >> 62, random & (2**62 - 1)
+    return (time_ms << 80) | (0x7 << 76) | (high << 64) | (0b10 << 62) | low
+
+
+def next_ids(previous: int, time_ms: int, random: int, count: int) -> tuple[int, int]:
+    """Return the first and last of `count` consecutive ids, all above `previous`.
+
+    Ids of one call differ only in their low 62 bits and rise by one; the random part keeps room for that.
+
+    Args:
+        previous: Last id given out, 0 before the first.
+        time_ms: Milliseconds since the epoch now; a clock that went back is overruled by `previous`.
+        random: 74 random bits.
+        count: How many, at least 1.
+    """
+    room = 2**62 - count
+    low = (random & (2**62 - 1)) % (room // 2)
+    first = id_number(time_ms, (random >> 62 << 62) | low)
+    if first <= previous:
+        first = previous + 1
+        if first & (2**62 - 1) > room:
+            first = id_number((previous >> 80) + 1, low)
+    return first, first + count - 1
+
+
+def id_text(data: bytes) -> str:
+    """Return the text of an id, 36 characters.
+
+    >>> id_text(bytes(16))
+    '00000000-0000-0000-0000-000000000000'
+    """
+    if len(data) != ID_SIZE:
+        msg = f"id: expected {ID_SIZE} bytes, got {len(data)}"
+        raise FormatError(msg)
+    digits = data.hex()
+    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+
+
+def time_text(time_ns: int) -> str:
+    """Return a time as RFC 3339 text with nine fractional digits.
+
+    >>> time_text(1)
+    '1970-01-01T00:00:00.000000001Z'
+    """
+    seconds, fraction = divmod(time_ns, 10**9)
+    return f"{(_EPOCH + timedelta(seconds=seconds)).strftime('%Y-%m-%dT%H:%M:%S')}.{fraction:09d}Z"
+
+
+def parse_time(text: str) -> int:
+    """Return the nanoseconds since the epoch that `time_text` wrote.
+
+    Raises:
+        FormatError: Not that form.
+    """
+    match = _TIME.fullmatch(text)
+    if match is None:
+        msg = "time: expected RFC 3339 with nine fractional digits and Z"
+        raise FormatError(msg)
+    try:
+        moment = datetime.strptime(match[1], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)
+    except ValueError as error:
+        msg = "time: not a date of the calendar"
+        raise FormatError(msg) from error
+    return round((moment - _EPOCH).total_seconds()) * 10**9 + int(match[2])
+
+
+def check_digest(text: object, what: str) -> str:
+    """Return a digest's text if it is 64 lower-case hex digits.
+
+    Raises:
+        FormatError: It is not.
+    """
+    if not isinstance(text, str) or not _DIGEST.fullmatch(text):
+        msg = f"{what}: expected a digest of 64 lower-case hex digits"
+        raise FormatError(msg)
+    return text

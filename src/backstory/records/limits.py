@@ -1,0 +1,37 @@
+"""Every maximum of the formats in one place. Sizes are in bytes, counts are numbers of things."""
+
+from __future__ import annotations
+
+COLUMN_COUNT_MAX = 65_535
+"""Cells of one row; the header's count could hold more, but no table that wide is a mistake-free one."""
+
+ENTRY_SIZE_MAX = 65_535
+"""An entry's length is a u16 in its bundle (C2SP tlog-tiles)."""
+
+NESTING_DEPTH_MAX = 32
+"""Lists and structs inside each other, and JSON documents; keeps every decoder's recursion bounded."""
+
+SEGMENT_ROWS_MAX = 1_048_576
+"""Rows of one segment: 128 row groups of 8,192."""
+
+SEGMENT_CONTEXTS_MAX = 256
+"""Contexts one manifest may name: 64 hex digits each keeps the entry below half its limit."""
+
+ROW_GROUP_ROWS = 8_192
+"""Rows of a Parquet row group; a multiple of `SUBTREE_ROWS`, so a group's subtree roots need no other group."""
+
+SUBTREE_ROWS = 256
+"""Leaves under one stored subtree root."""
+
+POSITION_MAX = 2**37 - 1
+"""Highest row position of a source: its token stays below 2**53 and so survives float64."""
+
+INTEGER_MAX = 2**53 - 1
+"""Largest integer of canonical JSON (RFC 8785 section 3.2.2.3)."""
+
+NAME_LENGTH_MAX = 255
+"""Characters of names a person chooses: sources, models, aliases, groups."""
+
+assert ROW_GROUP_ROWS % SUBTREE_ROWS == 0  # noqa: S101  relation between two constants, checked once at import
+assert SEGMENT_ROWS_MAX % ROW_GROUP_ROWS == 0  # noqa: S101
+assert SEGMENT_CONTEXTS_MAX * 68 < ENTRY_SIZE_MAX // 2  # noqa: S101

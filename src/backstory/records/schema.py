@@ -1,0 +1,201 @@
+"""What the columns of a row are: names, logical types, sensitivity classes, sealed groups.
+
+A logical type is independent of units, widths of offsets, encodings and libraries; see docs/format.md section 4.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import cached_property
+
+from backstory.errors import FormatError
+from backstory.records import canonical
+from backstory.records.canonical import JsonObject, JsonValue
+from backstory.records.limits import COLUMN_COUNT_MAX, NESTING_DEPTH_MAX
+
+COMMITMENT_PREFIX = "commitment."
+"""Name of the leaf column that holds a sealed group's commitment, before the group's name."""
+
+CLASSES = ("D0", "D1", "D2", "D3", "D4", "D5", "D6")
+"""Sensitivity classes, from structural to staff data."""
+
+_PRIMITIVE = re.compile(
+    r"null|bool|u?int(8|16|32|64)|float(16|32|64)|string|bytes|date|time|duration"
+    r"|timestamp(\[[^\[\]\x00-\x20]{1,64}\])?|decimal\(\d{1,2},-?\d{1,2}\)"
+)
+
+
+def escape_name(part: str) -> str:
+    r"""Escape one part of a column name, so that a dot in it is not a step into a struct.
+
+    >>> escape_name("a.b")
+    'a\\.b'
+    """
+    return part.replace("\\", "\\\\").replace(".", "\\.")
+
+
+def split_name(name: str) -> list[str]:
+    r"""Split a flattened column name into its unescaped parts.
+
+    >>> split_name(r"feature.a\.b")
+    ['feature', 'a.b']
+    """
+    parts, current, escaped = [], "", False
+    for character in name:
+        if escaped:
+            current, escaped = current + character, False
+        elif character == "\\":
+            escaped = True
+        elif character == ".":
+            parts.append(current)
+            current = ""
+        else:
+            current += character
+    parts.append(current)
+    return parts
+
+
+def check_type(value: JsonValue, depth: int = 0) -> None:
+    """Insist that a JSON value names a logical type.
+
+    Raises:
+        FormatError: It does not.
+    """
+    if depth > NESTING_DEPTH_MAX:
+        msg = f"schema: type nested deeper than {NESTING_DEPTH_MAX}"
+        raise FormatError(msg)
+    if isinstance(value, str) and _PRIMITIVE.fullmatch(value):
+        return
+    if isinstance(value, dict) and set(value) == {"list"}:
+        check_type(value["list"], depth + 1)
+        return
+    fields = value.get("struct") if isinstance(value, dict) and set(value) == {"struct"} and depth else None
+    if isinstance(fields, list) and fields:
+        for field in fields:
+            if not isinstance(field, dict) or set(field) != {"name", "type"} or not isinstance(field["name"], str):
+                msg = "schema: a struct's field needs exactly a name and a type"
+                raise FormatError(msg)
+            check_type(field["type"], depth + 1)
+        return
+    msg = "schema: not a logical type of docs/format.md section 4"
+    raise FormatError(msg)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """One column of a record schema.
+
+    Attributes:
+        name: Flattened, escaped name.
+        type: Logical type as JSON.
+        sensitivity: Class D0 … D6.
+        group: Sealed group the column belongs to, or None for an open column.
+    """
+
+    name: str
+    type: JsonValue
+    sensitivity: str
+    group: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schema:
+    """The columns of the records of a stream, in table order.
+
+    Attributes:
+        kind: `prediction` or `outcome`.
+        columns: All columns, open and sealed.
+    """
+
+    kind: str
+    columns: tuple[Column, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse doubled names and unknown classes.
+
+        Raises:
+            FormatError: A name twice, too many columns, or a class that does not exist.
+        """
+        names = [column.name for column in self.columns]
+        if len(set(names)) != len(names) or len(names) > COLUMN_COUNT_MAX:
+            msg = f"schema: expected at most {COLUMN_COUNT_MAX} distinct column names, got {len(names)}"
+            raise FormatError(msg)
+        for column in self.columns:
+            check_type(column.type)
+            if column.sensitivity not in CLASSES:
+                msg = f"schema: expected a class of {', '.join(CLASSES)} (column {column.name!r})"
+                raise FormatError(msg)
+
+    @cached_property
+    def groups(self) -> tuple[str, ...]:
+        """Names of the sealed groups, in byte order."""
+        return tuple(sorted({c.group for c in self.columns if c.group is not None}, key=str.encode))
+
+    @cached_property
+    def open_columns(self) -> tuple[Column, ...]:
+        """The columns that stand in the segment in clear."""
+        return tuple(c for c in self.columns if c.group is None)
+
+    def group_columns(self, group: str) -> tuple[Column, ...]:
+        """Return the columns of one sealed group, in table order."""
+        return tuple(c for c in self.columns if c.group == group)
+
+    def sensitivity_of(self, group: str) -> str:
+        """Return the highest class of a sealed group's columns."""
+        return max(c.sensitivity for c in self.group_columns(group))
+
+    @cached_property
+    def leaf_names(self) -> tuple[str, ...]:
+        """Names of the cells of a record's leaf, in the order of their UTF-8 bytes."""
+        names = [c.name for c in self.open_columns] + [COMMITMENT_PREFIX + escape_name(g) for g in self.groups]
+        return tuple(sorted(names, key=str.encode))
+
+    @cached_property
+    def encoded(self) -> bytes:
+        """The canonical JSON of the schema."""
+        columns: list[JsonValue] = [
+            {"class": c.sensitivity, "group": c.group, "name": c.name, "type": c.type} for c in self.columns
+        ]
+        return canonical.encode({"columns": columns, "kind": self.kind, "v": 1})
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the canonical JSON, in hex."""
+        return hashlib.sha256(self.encoded).hexdigest()
+
+
+def parse_schema(data: bytes) -> Schema:
+    """Read a record schema from its canonical JSON.
+
+    Raises:
+        FormatError: Not a schema of version 1.
+    """
+    document = canonical.parse_object(data, "schema")
+    columns = document.get("columns")
+    if document.get("v") != 1 or not isinstance(columns, list) or set(document) != {"columns", "kind", "v"}:
+        msg = "schema: expected version 1 with columns and kind"
+        raise FormatError(msg)
+    return Schema(kind=canonical.text_of(document, "kind"), columns=tuple(_parse_column(c) for c in columns))
+
+
+def _parse_column(value: JsonValue) -> Column:
+    if not isinstance(value, dict) or set(value) != {"class", "group", "name", "type"}:
+        msg = "schema: a column needs exactly class, group, name and type"
+        raise FormatError(msg)
+    group = value["group"]
+    if group is not None and not isinstance(group, str):
+        msg = "schema: a column's group is a string or null"
+        raise FormatError(msg)
+    return Column(
+        name=canonical.text_of(value, "name"),
+        type=value["type"],
+        sensitivity=canonical.text_of(value, "class"),
+        group=group,
+    )
+
+
+def dataset_schema(columns: list[tuple[str, JsonValue]]) -> JsonObject:
+    """Return the schema document of a dataset: flattened names and logical types, in table order."""
+    return {"columns": [{"name": name, "type": type_} for name, type_ in columns], "kind": "dataset", "v": 1}

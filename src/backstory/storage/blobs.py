@@ -1,0 +1,102 @@
+"""Content-addressed bytes: model artifacts, contexts, schemas, snapshots, edge tables."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from backstory.errors import NotFoundError, VerificationError
+from backstory.records.identity import check_digest
+from backstory.storage.disk import TEMPORARY_PREFIX, Disk, read_file
+
+BLOB_MODE = 0o444
+
+
+class BlobStore:
+    """Immutable files named by their SHA-256, as `ab/cdef…`."""
+
+    def __init__(self, root: Path, disk: Disk) -> None:
+        """Keep blobs below `root`."""
+        self._root = root
+        self._disk = disk
+        self._checked: dict[str, tuple[int, int]] = {}
+
+    def path(self, digest: str) -> Path:
+        """Return where a blob is or would be."""
+        check_digest(digest, "blob")
+        return self._root / digest[:2] / digest[2:]
+
+    def put(self, data: bytes) -> str:
+        """Store bytes durably and return their digest; nothing is written if they are there already."""
+        digest = hashlib.sha256(data).hexdigest()
+        path = self.path(digest)
+        if not path.exists():
+            self._disk.make_directory(path.parent)
+            self._disk.write(path, data, mode=BLOB_MODE)
+        return digest
+
+    def put_with(self, fill: Callable[[Path], object]) -> str:
+        """Store what a function writes into a file, for content too large to hold twice."""
+        self._disk.make_directory(self._root)
+        staging = self._root / f"{TEMPORARY_PREFIX}blob"
+        try:
+            fill(staging)
+            digest = file_digest(staging)
+            path = self.path(digest)
+            if not path.exists():
+                self._disk.make_directory(path.parent)
+                self._disk.write_with(path, staging.replace, mode=BLOB_MODE)
+                path.chmod(BLOB_MODE)
+        finally:
+            staging.unlink(missing_ok=True)
+        return digest
+
+    def get(self, digest: str) -> bytes:
+        """Return a blob's bytes after checking them against their name.
+
+        Raises:
+            NotFoundError: There is no such blob.
+            VerificationError: The bytes are not the ones the name promises.
+        """
+        path = self.path(digest)
+        if not path.exists():
+            msg = f"reading blob: none with digest {digest}"
+            raise NotFoundError(msg)
+        data = read_file(path)
+        if hashlib.sha256(data).hexdigest() != digest:
+            msg = f"reading blob: content does not match its name {digest}"
+            raise VerificationError(msg)
+        return data
+
+    def checked_path(self, digest: str) -> Path:
+        """Return the path of a blob whose bytes were checked since the file last changed.
+
+        Raises:
+            NotFoundError: There is no such blob.
+            VerificationError: The bytes are not the ones the name promises.
+        """
+        path = self.path(digest)
+        if not path.exists():
+            msg = f"reading blob: none with digest {digest}"
+            raise NotFoundError(msg)
+        status = path.stat()
+        state = (status.st_mtime_ns, status.st_size)
+        if self._checked.get(digest) != state:
+            if file_digest(path) != digest:
+                msg = f"reading blob: content does not match its name {digest}"
+                raise VerificationError(msg)
+            self._checked[digest] = state
+        return path
+
+    def paths(self) -> Iterator[Path]:
+        """Iterate over every file below the store's directory, temporary ones left out."""
+        for path in sorted(self._root.rglob("*")):
+            if path.is_file() and not path.name.startswith(TEMPORARY_PREFIX):
+                yield path
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

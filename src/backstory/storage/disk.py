@@ -1,0 +1,96 @@
+"""Durable writes: every byte of an archive reaches the disk through a `Disk`.
+
+A file is written under a temporary name, fsynced, moved to its final name, and its directory is fsynced; a crash leaves the
+old state or the new one. Tests inject a `Disk` that fails.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from backstory.errors import StorageError
+
+TEMPORARY_PREFIX = ".new-"
+
+
+@contextlib.contextmanager
+def storage_errors(action: str, path: Path) -> Iterator[None]:
+    """Turn an `OSError` into a `StorageError` that says what was being done to which file."""
+    try:
+        yield
+    except OSError as error:
+        msg = f"{action} {path.name}: {error.strerror or type(error).__name__} (in {path.parent})"
+        raise StorageError(msg, errno=error.errno) from error
+
+
+class Disk:
+    """The operations on files that must survive a crash."""
+
+    def write(self, path: Path, data: bytes, *, mode: int = 0o644) -> None:
+        """Make a file with these bytes durable under its final name, replacing what was there.
+
+        Raises:
+            StorageError: The bytes could not be written; the final name is as before.
+        """
+        self.write_with(path, lambda temporary: temporary.write_bytes(data), mode=mode)
+
+    def write_with(self, path: Path, fill: Callable[[Path], object], *, mode: int = 0o644) -> None:
+        """Let a function write a temporary file, then make it durable under its final name.
+
+        Args:
+            path: The final name.
+            fill: Is given the temporary path.
+            mode: Permissions of the file.
+
+        Raises:
+            StorageError: The bytes could not be written; the final name is as before.
+        """
+        temporary = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}")
+        with storage_errors("writing", path):
+            try:
+                os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
+                fill(temporary)
+                self.sync(temporary)
+                temporary.replace(path)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+            self.sync_directory(path.parent)
+
+    def sync(self, path: Path) -> None:
+        """Flush a file's bytes to the device."""
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def sync_directory(self, path: Path) -> None:
+        """Flush a directory's names to the device."""
+        self.sync(path)
+
+    def remove(self, path: Path) -> None:
+        """Remove a file if it is there."""
+        with storage_errors("removing", path):
+            path.unlink(missing_ok=True)
+
+    def make_directory(self, path: Path, *, mode: int = 0o755) -> None:
+        """Create a directory and its parents where missing, durably."""
+        with storage_errors("creating", path):
+            if not path.is_dir():
+                path.mkdir(parents=True, exist_ok=True, mode=mode)
+                self.sync_directory(path.parent)
+
+
+def read_file(path: Path) -> bytes:
+    """Return a file's bytes.
+
+    Raises:
+        StorageError: It cannot be read.
+    """
+    with storage_errors("reading", path):
+        return path.read_bytes()

@@ -1,0 +1,80 @@
+"""Key files: small canonical JSON documents below `keys/`, readable by their owner only."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+from backstory.errors import FormatError, NotFoundError
+from backstory.records import canonical
+from backstory.storage.disk import Disk, read_file
+
+KEY_SIZE = 32
+KEY_MODE = 0o600
+DIRECTORY_MODE = 0o700
+
+
+class KeyStore:
+    """Named sets of 32-byte keys. Destroying a file destroys its keys."""
+
+    def __init__(self, root: Path, disk: Disk) -> None:
+        """Keep keys below `root`."""
+        self._root = root
+        self._disk = disk
+
+    def create(self, name: str, *parts: str) -> dict[str, bytes]:
+        """Draw new keys and store them durably, replacing keys of that name.
+
+        Args:
+            name: Name of the key file without its ending.
+            parts: Names of the keys in it.
+
+        Returns:
+            The keys by part.
+        """
+        keys = {part: secrets.token_bytes(KEY_SIZE) for part in parts}
+        self.put(name, keys)
+        return keys
+
+    def put(self, name: str, keys: dict[str, bytes]) -> None:
+        """Store given keys durably."""
+        self._disk.make_directory(self._root, mode=DIRECTORY_MODE)
+        document: canonical.JsonObject = {part: key.hex() for part, key in keys.items()}
+        self._disk.write(self._path(name), canonical.encode({**document, "v": 1}), mode=KEY_MODE)
+
+    def get(self, name: str) -> dict[str, bytes]:
+        """Return the keys of a file by part.
+
+        Raises:
+            NotFoundError: They were destroyed, or never were here.
+            FormatError: The file is not a key file.
+        """
+        path = self._path(name)
+        if not path.is_file():
+            msg = f"keys: none called {name!r} in the key store"
+            raise NotFoundError(msg)
+        document = canonical.parse_object(read_file(path), "key file")
+        try:
+            keys = {part: bytes.fromhex(str(text)) for part, text in document.items() if part != "v"}
+        except ValueError as error:
+            msg = f"keys: file {name!r} is not a key file"
+            raise FormatError(msg) from error
+        if document.get("v") != 1 or any(len(key) != KEY_SIZE for key in keys.values()):
+            msg = f"keys: file {name!r} is not a key file"
+            raise FormatError(msg)
+        return keys
+
+    def get_or_create(self, name: str, *parts: str) -> dict[str, bytes]:
+        """Return the keys of a file, drawing them first where there are none."""
+        return self.get(name) if self.has(name) else self.create(name, *parts)
+
+    def has(self, name: str) -> bool:
+        """Say whether keys of that name exist."""
+        return self._path(name).is_file()
+
+    def destroy(self, name: str) -> None:
+        """Remove a key file."""
+        self._disk.remove(self._path(name))
+
+    def _path(self, name: str) -> Path:
+        return self._root / f"{name}.json"

@@ -1,0 +1,147 @@
+"""The lock store: checkpoint, stream heads and leases, changed only by compare-and-swap.
+
+One SQLite file beside the data it guards. `commit` is the one commit point of an archive: after it returns, the new
+checkpoint and the new stream heads exist; before, they do not. See docs/format.md section 17.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from backstory.errors import BusyError, ConflictError, NotFoundError, StorageError
+
+BUSY_TIMEOUT_SECONDS = 30.0
+
+_TABLES = """
+CREATE TABLE checkpoint (only INTEGER PRIMARY KEY CHECK (only = 0), size INTEGER NOT NULL, note BLOB NOT NULL) STRICT;
+CREATE TABLE stream (stream TEXT PRIMARY KEY, next_seq INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE lease (name TEXT PRIMARY KEY, holder TEXT NOT NULL, until_ns INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+"""
+
+
+class LockStore:
+    """Compare-and-swap state of one archive."""
+
+    def __init__(self, path: Path, *, writable: bool = True) -> None:
+        """Use an existing lock store.
+
+        Raises:
+            NotFoundError: There is none; it is never created on the fly.
+        """
+        if not path.is_file():
+            msg = f"lock store: expected a file at {path}"
+            raise NotFoundError(msg)
+        self._path = path
+        self._writable = writable
+
+    @classmethod
+    def create(cls, path: Path, note: bytes) -> LockStore:
+        """Create a lock store that holds the checkpoint of an empty log.
+
+        Raises:
+            ConflictError: There is one already.
+        """
+        if path.exists():
+            msg = f"lock store: expected none at {path}"
+            raise ConflictError(msg)
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            connection.executescript(_TABLES)
+            connection.execute("INSERT INTO checkpoint VALUES (0, 0, ?)", (note,))
+            connection.commit()
+        return cls(path)
+
+    def checkpoint(self) -> tuple[int, bytes]:
+        """Return tree size and signed note of the latest commit."""
+        with self._connected() as connection:
+            row = connection.execute("SELECT size, note FROM checkpoint").fetchone()
+        if row is None:
+            msg = f"lock store: holds no checkpoint ({self._path.name})"
+            raise StorageError(msg)
+        return int(row[0]), bytes(row[1])
+
+    def heads(self) -> dict[str, int]:
+        """Return the next sequence number to seal of every stream."""
+        with self._connected() as connection:
+            return dict(connection.execute("SELECT stream, next_seq FROM stream"))
+
+    def commit(self, old: bytes, size: int, note: bytes, heads: Mapping[str, tuple[int, int]]) -> None:
+        """Replace checkpoint and stream heads, if both are what the caller saw.
+
+        Args:
+            old: The note the new one was computed from.
+            size: New tree size.
+            note: New signed note.
+            heads: For each stream the first sequence number sealed and the one after the last.
+
+        Raises:
+            ConflictError: Another writer was first; nothing changed.
+        """
+        with self._connected() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            swapped = connection.execute("UPDATE checkpoint SET size = ?, note = ? WHERE note = ?", (size, note, old))
+            if swapped.rowcount != 1:
+                connection.rollback()
+                msg = "commit: the checkpoint moved since it was read"
+                raise ConflictError(msg)
+            for stream, (first, end) in heads.items():
+                row = connection.execute("SELECT next_seq FROM stream WHERE stream = ?", (stream,)).fetchone()
+                head = row[0] if row else 0
+                if head != first:
+                    connection.rollback()
+                    msg = f"commit: expected stream {stream} to continue at seq {head}, got {first}"
+                    raise ConflictError(msg)
+                connection.execute("INSERT OR REPLACE INTO stream VALUES (?, ?)", (stream, end))
+            connection.commit()
+
+    def integrity(self) -> str | None:
+        """Return what SQLite finds wrong with the file, or None."""
+        try:
+            with self._connected() as connection:
+                (result,) = connection.execute("PRAGMA integrity_check").fetchone()
+        except StorageError as error:
+            return str(error)
+        return None if result == "ok" else "the file fails SQLite's integrity check"
+
+    def take_lease(self, name: str, holder: str, now_ns: int, until_ns: int) -> bool:
+        """Take or renew a lease; False while another holder's has not run out.
+
+        Args:
+            name: What is leased, such as a stream.
+            holder: Who takes it.
+            now_ns: The time now.
+            until_ns: When the lease runs out.
+        """
+        with self._connected() as connection:
+            taken = connection.execute(
+                "INSERT INTO lease VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET holder = excluded.holder,"
+                " until_ns = excluded.until_ns WHERE lease.holder = excluded.holder OR lease.until_ns < ?",
+                (name, holder, until_ns, now_ns),
+            )
+            connection.commit()
+            return taken.rowcount == 1
+
+    def release_lease(self, name: str, holder: str) -> None:
+        """Give a lease back."""
+        with self._connected() as connection:
+            connection.execute("DELETE FROM lease WHERE name = ? AND holder = ?", (name, holder))
+            connection.commit()
+
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        uri = f"{self._path.resolve().as_uri()}?mode={'rw' if self._writable else 'ro'}"
+        try:
+            with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_SECONDS)) as connection:
+                connection.execute("PRAGMA synchronous = FULL")
+                yield connection
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+                msg = f"lock store: still locked after {BUSY_TIMEOUT_SECONDS:.0f} s ({self._path.name})"
+                raise BusyError(msg) from error
+            msg = f"lock store: {error.sqlite_errorname} ({self._path.name})"
+            raise StorageError(msg) from error
+        except sqlite3.DatabaseError as error:
+            msg = f"lock store: not a sound SQLite file ({self._path.name})"
+            raise StorageError(msg) from error

@@ -1,0 +1,141 @@
+"""Segment files and other Parquet of the archive. Bytes: docs/format.md section 7."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from backstory.errors import FormatError, StorageError
+from backstory.records.limits import ROW_GROUP_ROWS
+
+SCHEMA_KEY = b"backstory.schema"
+SUBTREES_KEY = b"backstory.subtrees"
+_COMPRESSION_LEVEL = 3
+
+
+def write_parquet(table: pa.Table, target: Path | io.BytesIO, metadata: dict[bytes, bytes] | None = None) -> None:
+    """Write a table as the archive's Parquet: zstd, row groups of 8,192 rows.
+
+    Args:
+        table: The table.
+        target: A path or a buffer.
+        metadata: Key-value metadata; replaces the schema's own.
+    """
+    pq.write_table(
+        table.replace_schema_metadata(metadata),
+        target,
+        row_group_size=ROW_GROUP_ROWS,
+        compression="zstd",
+        compression_level=_COMPRESSION_LEVEL,
+        write_statistics=True,
+        store_schema=True,
+    )
+
+
+def parquet_bytes(table: pa.Table) -> bytes:
+    """Return a table as the archive's Parquet, in memory."""
+    buffer = io.BytesIO()
+    write_parquet(table, buffer)
+    return buffer.getvalue()
+
+
+def segment_metadata(schema: bytes, subtrees: bytes) -> dict[bytes, bytes]:
+    """Return the key-value metadata of a segment."""
+    return {SCHEMA_KEY: schema, SUBTREES_KEY: base64.b64encode(subtrees)}
+
+
+def segment_name(stream: str, first_seq: int, count: int) -> str:
+    """Return a segment's file name without its ending."""
+    return f"{stream}-{first_seq}-{count}"
+
+
+class ParquetReader:
+    """Reads parts of one of the archive's Parquet files.
+
+    The bytes are not checked here: callers check rows against roots, or the file against its digest.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open a file.
+
+        Raises:
+            StorageError: It cannot be read.
+            FormatError: It is not Parquet.
+        """
+        try:
+            self._file = pq.ParquetFile(path, memory_map=True, pre_buffer=False)
+        except FileNotFoundError as error:
+            msg = f"reading {path.name}: no such file (in {path.parent})"
+            raise StorageError(msg) from error
+        except (pa.ArrowException, OSError) as error:
+            msg = f"reading {path.name}: not a Parquet file (in {path.parent})"
+            raise FormatError(msg) from error
+        self._name = path.name
+
+    @property
+    def row_count(self) -> int:
+        """Rows in the file."""
+        return int(self._file.metadata.num_rows)
+
+    @property
+    def group_count(self) -> int:
+        """Row groups in the file."""
+        return int(self._file.metadata.num_row_groups)
+
+    @property
+    def arrow_schema(self) -> pa.Schema:
+        """The table's Arrow schema."""
+        return self._file.schema_arrow
+
+    def metadata(self, key: bytes) -> bytes:
+        """Return a key-value item of the file.
+
+        Raises:
+            FormatError: There is none.
+        """
+        value = (self._file.metadata.metadata or {}).get(key)
+        if value is None:
+            msg = f"reading {self._name}: no metadata {key.decode()}"
+            raise FormatError(msg)
+        return bytes(value)
+
+    def subtrees(self) -> bytes:
+        """Return the stored subtree roots, concatenated; a convenience, not evidence."""
+        try:
+            return base64.b64decode(self.metadata(SUBTREES_KEY), validate=True)
+        except ValueError as error:
+            msg = f"reading {self._name}: subtree roots are not base64"
+            raise FormatError(msg) from error
+
+    def read_groups(self, groups: Sequence[int], columns: list[str] | None = None) -> pa.Table:
+        """Read row groups.
+
+        Raises:
+            FormatError: The bytes do not decode.
+        """
+        try:
+            return self._file.read_row_groups(list(groups), columns=columns, use_threads=False)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            msg = f"reading {self._name}: row groups {groups[0]} to {groups[-1]} do not decode"
+            raise FormatError(msg) from error
+
+    def read_rows(self, first: int, count: int, columns: list[str] | None = None) -> pa.Table:
+        """Read a run of rows, which may cross row groups."""
+        groups = range(first // ROW_GROUP_ROWS, (first + count - 1) // ROW_GROUP_ROWS + 1)
+        return self.read_groups(groups, columns).slice(first - groups[0] * ROW_GROUP_ROWS, count)
+
+    def bounds(self, group: int, column: str) -> tuple[Any, Any] | None:
+        """Return the least and greatest value of a column in a row group, if the file says so."""
+        row_group = self._file.metadata.row_group(group)
+        for index in range(row_group.num_columns):
+            part = row_group.column(index)
+            if part.path_in_schema == column:
+                statistics = part.statistics
+                return (statistics.min, statistics.max) if statistics and statistics.has_min_max else None
+        return None

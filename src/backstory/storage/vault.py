@@ -1,0 +1,95 @@
+"""Sealed values on disk: shards of segments, snapshots of personal sources, openings of entries.
+
+Everything here is encrypted under keys of the key store and can be destroyed without touching the log.
+Bytes: docs/format.md section 8.
+"""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from backstory.errors import FormatError, NotFoundError, VerificationError
+from backstory.records import canonical
+from backstory.storage.disk import Disk, read_file
+from backstory.storage.keys import DIRECTORY_MODE, KeyStore
+from backstory.storage.segment import parquet_bytes
+
+SHARD_MAGIC = b"BSVS\x01"
+OPENING_MAGIC = b"BSVO\x01"
+_NONCE_SIZE = 12
+_FILE_MODE = 0o600
+OPENINGS_KEY = "openings"
+
+
+def encrypt(key: bytes, data: bytes, name: str) -> bytes:
+    """Return nonce and AES-256-GCM ciphertext, bound to a name."""
+    nonce = secrets.token_bytes(_NONCE_SIZE)
+    return nonce + AESGCM(key).encrypt(nonce, data, name.encode())
+
+
+def decrypt(key: bytes, data: bytes, name: str) -> bytes:
+    """Return what `encrypt` was given.
+
+    Raises:
+        VerificationError: Wrong key, name or bytes.
+    """
+    try:
+        return AESGCM(key).decrypt(data[:_NONCE_SIZE], data[_NONCE_SIZE:], name.encode())
+    except (InvalidTag, ValueError) as error:
+        msg = f"vault: {name} does not decrypt under its key; its bytes or its key were changed"
+        raise VerificationError(msg) from error
+
+
+class Vault:
+    """Encrypted tables and small documents, each under a key of its own."""
+
+    def __init__(self, root: Path, keys: KeyStore, disk: Disk) -> None:
+        """Keep sealed values below `root`, their keys in `keys`."""
+        self._root = root
+        self._keys = keys
+        self._disk = disk
+
+    def path(self, name: str) -> Path:
+        """Return where a shard is."""
+        return self._root / name
+
+    def write_table(self, name: str, table: pa.Table, shard_key: bytes) -> bytes:
+        """Encrypt a table under a key, make it durable, and return the file's bytes."""
+        self._disk.make_directory(self._root, mode=DIRECTORY_MODE)
+        data = SHARD_MAGIC + encrypt(shard_key, parquet_bytes(table), name)
+        self._disk.write(self.path(name), data, mode=_FILE_MODE)
+        return data
+
+    def read_table(self, name: str) -> pa.Table:
+        """Decrypt a table.
+
+        Raises:
+            NotFoundError: The shard or its keys were erased.
+            FormatError: Not a shard.
+            VerificationError: Changed bytes.
+        """
+        path = self.path(name)
+        if not path.is_file():
+            msg = f"vault: no shard {name}; it was erased or lives elsewhere"
+            raise NotFoundError(msg)
+        data = read_file(path)
+        if not data.startswith(SHARD_MAGIC):
+            msg = f"vault: {name} is not a shard of version 1"
+            raise FormatError(msg)
+        key = self._keys.get(name)["shard_key"]
+        return pq.read_table(pa.BufferReader(decrypt(key, data[len(SHARD_MAGIC) :], name)))
+
+    def write_opening(self, commitment: str, document: canonical.JsonObject) -> None:
+        """Keep the opening of a commitment."""
+        folder = self._root / "openings"
+        self._disk.make_directory(folder, mode=DIRECTORY_MODE)
+        key = self._keys.get_or_create(OPENINGS_KEY, "key")["key"]
+        self._disk.write(
+            folder / commitment, OPENING_MAGIC + encrypt(key, canonical.encode(document), commitment), mode=_FILE_MODE
+        )
