@@ -40,6 +40,16 @@ _DIRECT: dict[pa.DataType, str] = {
     pa.date64(): "date",
 }
 
+_RECORDED: dict[str, pa.DataType] = {
+    **{name: type_ for type_, name in _DIRECT.items()},
+    "string": pa.large_string(),
+    "bytes": pa.large_binary(),
+    "date": pa.date32(),
+    "time": pa.time64("ns"),
+    "duration": pa.duration("ns"),
+    "timestamp": pa.timestamp("ns"),
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlatColumn:
@@ -90,6 +100,28 @@ def logical_type(type_: pa.DataType, name: str) -> JsonValue:  # noqa: C901, PLR
     if pa.types.is_struct(type_):
         return _struct_type([(field.name, field.type) for field in type_], name)
     msg = f"row encoding: no encoding for Arrow type {type_} (column {name!r})"
+    raise ColumnError(msg)
+
+
+def arrow_type(type_: JsonValue) -> pa.DataType:
+    """Return the one Arrow type in which values of a logical type are recorded.
+
+    Raises:
+        ColumnError: There is no such logical type.
+    """
+    if isinstance(type_, str):
+        if type_ in _RECORDED:
+            return _RECORDED[type_]
+        if type_.startswith("timestamp["):
+            return pa.timestamp("ns", type_[len("timestamp[") : -1])
+        if type_.startswith("decimal("):
+            precision, _, scale = type_[len("decimal(") : -1].partition(",")
+            return pa.decimal256(int(precision), int(scale))
+    elif isinstance(type_, dict) and "list" in type_:
+        return pa.large_list(arrow_type(type_["list"]))
+    elif isinstance(type_, dict) and isinstance(type_.get("struct"), list):
+        return pa.struct([(f["name"], arrow_type(f["type"])) for f in type_["struct"]])  # type: ignore[index,union-attr,call-overload]
+    msg = f"table: no logical type {type_!r}"
     raise ColumnError(msg)
 
 

@@ -8,9 +8,12 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from backstory.columns.arrow_type import flatten
 from backstory.columns.encode import BLOCK_ROWS, encode_columns
+from backstory.columns.tree import leaf_hashes_of, split_hashes
 from backstory.records.commitment import SALT_SIZE, commitment_prefix
 
 _AES_BLOCK_SIZE = 16
+ROW_GROUP = "row"
+"""Group name of the commitments to rows of a dataset about people."""
 
 
 def salts(salt_key: bytes, first_row: int, rows: int, groups: int) -> np.ndarray:
@@ -49,3 +52,16 @@ def commitments(table: pa.Table, group: str, group_salts: np.ndarray) -> bytes:
         heads = np.hstack((np.broadcast_to(prefix, (len(part), len(prefix))), part))
         hashes.append(encode_columns(flatten(table.slice(start, BLOCK_ROWS)), heads).hashes())
     return b"".join(hashes)
+
+
+def personal_leaves(table: pa.Table, salt_key: bytes) -> bytes:
+    """Return the leaf hashes of a dataset about people: leaves over salted commitments to its rows.
+
+    Args:
+        table: The snapshot.
+        salt_key: The snapshot's salt key.
+
+    Source: docs/format.md section 9.
+    """
+    row_salts = salts(salt_key, 0, table.num_rows, 1)[:, 0]
+    return leaf_hashes_of(split_hashes(commitments(table, ROW_GROUP, row_salts)))

@@ -1,8 +1,8 @@
 """What a model was given besides the values: library, types, missing markers, memory order.
 
-`describe_container` writes down what an Arrow table of the same values does not say; `rebuild` makes the caller's kind of
-table again, so that a replay gives the model exactly what it had. The index of a pandas frame is not kept: models do not
-read it.
+`describe_container` writes down what an Arrow table of the same values does not say; `rebuild` makes the caller's kind
+of table again, so that a replay gives the model exactly what it had. The index of a pandas frame is not kept: models do
+not read it.
 
 A container that cannot be rebuilt exactly says so (`"rebuildable": false`, `"reason": …`) when it is described; nothing
 is approximated later. The description is JSON-safe and holds no floats, so it can stand in a context document. It does
@@ -11,15 +11,16 @@ hold the categories of categorical columns, which are values.
 
 from __future__ import annotations
 
-import sys
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import pyarrow as pa
 
 from backstory.errors import InputError
 from backstory.frames import container_arrow, container_pandas, container_polars
 from backstory.frames.table import Frame, column_names, kind_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _PLAIN_TYPES: Final = frozenset({"bool", "bytes", "float", "int", "str"})
 
@@ -31,8 +32,8 @@ def describe_container(frame: Frame) -> dict[str, Any]:
         frame: Any table `kind_of` knows. A lazy frame is described as the eager frame it becomes.
 
     Returns:
-        `kind` (pandas, polars, arrow, numpy, records), `columns`, `rebuildable`, `reason` where it is not, and what that
-        kind needs besides.
+        `kind` (pandas, polars, arrow, numpy, records), `columns`, `rebuildable`, `reason` where it is not, and what
+        that kind needs besides.
 
     Raises:
         ColumnError: Column names are doubled or not text.
@@ -74,7 +75,7 @@ def rebuild(container: dict[str, Any], table: pa.Table) -> Frame:
         raise InputError(f"cannot rebuild the input of a model: {container['reason']}", reason=container["reason"])
     kind = container["kind"]
     if kind == "pandas":
-        import pandas as pd  # noqa: ICN001
+        import pandas as pd
 
         return container_pandas.rebuild(pd, container, table)
     if kind == "polars":

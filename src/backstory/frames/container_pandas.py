@@ -20,10 +20,11 @@ CATEGORIES_MAX: Final = 4096
 _OBJECT_TYPES: Final = frozenset(
     {"empty", "string", "bytes", "boolean", "integer", "floating", "decimal", "date", "datetime", "datetime64"}
 )
+_TEXT_TYPES: Final = frozenset({"object", "str", "string"})
 _EXACT_NUMPY_KINDS: Final = "biufmM"
-_MASKED: Final = frozenset(
-    f"{sign}{width}" for sign in ("Int", "UInt") for width in (8, 16, 32, 64)
-) | frozenset({"Float32", "Float64", "boolean", "string", "string[python]", "str"})
+_MASKED: Final = frozenset(f"{sign}{width}" for sign in ("Int", "UInt") for width in (8, 16, 32, 64)) | frozenset(
+    {"Float32", "Float64", "boolean", "string", "string[python]", "str"}
+)
 
 
 def describe(frame: Frame) -> tuple[dict[str, Any], str | None]:
@@ -36,7 +37,7 @@ def describe(frame: Frame) -> tuple[dict[str, Any], str | None]:
         if isinstance(dtype, pandas.CategoricalDtype):
             found, reason = _describe_categories(dtype)
             details["categories"][name] = found
-        elif dtype == object:
+        elif dtype.kind == "O" and isinstance(dtype, np.dtype):
             marker, reason = _missing_marker(pandas, frame[name])
             details["missing"][name] = marker
         elif isinstance(dtype, np.dtype):
@@ -84,9 +85,8 @@ def _describe_categories(dtype: Any) -> tuple[dict[str, Any], str | None]:
     found: dict[str, Any] = {"ordered": bool(dtype.ordered), "dtype": str(index.dtype)}
     if len(index) > CATEGORIES_MAX:
         return found, f"has more than {CATEGORIES_MAX} categories"
-    if index.dtype.kind in "iu" and isinstance(index.dtype, np.dtype):
-        found["values"] = [str(value) for value in index]
-    elif all(isinstance(value, str) for value in index) and str(index.dtype) in {"object", "str", "string"}:
+    numbers = isinstance(index.dtype, np.dtype) and index.dtype.kind in "iu"
+    if numbers or (str(index.dtype) in _TEXT_TYPES and all(isinstance(value, str) for value in index)):
         found["values"] = [str(value) for value in index]
     else:
         return found, f"has categories of type {index.dtype}"
@@ -113,16 +113,17 @@ def _is_kept(pandas: ModuleType, dtype: Any, text: str) -> bool:
         return False
 
 
-def _rebuild_column(pandas: ModuleType, container: dict[str, Any], name: str, text: str, column: pa.ChunkedArray) -> Any:
+def _rebuild_column(
+    pandas: ModuleType, container: dict[str, Any], name: str, text: str, column: pa.ChunkedArray
+) -> Any:
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if text == "category":
         return _rebuild_categories(pandas, container["categories"][name], column)
     if text == "object":
         marker = float("nan") if container["missing"][name] == "nan" else None
-        values = np.empty(len(column), object)
-        values[:] = [marker if value is None else value for value in column.to_pylist()]
-        return values
+        # Given as a Series: a bare array of text would be taken for the newer string type.
+        return pandas.Series([marker if value is None else value for value in column.to_pylist()], dtype=object)
     dtype = pandas.api.types.pandas_dtype(text)
     if not isinstance(dtype, np.dtype):
         return dtype.__from_arrow__(_cast_for(pandas, dtype, column))

@@ -17,7 +17,7 @@ from backstory.frames.table import Frame, column_names, column_values, kind_of, 
 def find_difference(left: Frame, right: Frame) -> str | None:
     """Say in words how two frames differ, or None if they are the same.
 
-    Container, column names and order, row count, types, values and (pandas) index are compared. Values are never quoted.
+    Container, column names and order, row count, types, values and (pandas) index are compared. No value is quoted.
 
     Args:
         left: A frame.

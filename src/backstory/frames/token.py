@@ -34,10 +34,10 @@ _CHECK_BITS: Final = np.uint64(16)
 _CHECK_MASK: Final = np.uint64(0xFFFF)
 _FIRST_MULTIPLIER: Final = np.uint64(0x9E3779B97F4A7C15)
 _SECOND_MULTIPLIER: Final = np.uint64(0xBF58476D1CE4E5B9)
-_FLOAT_EXACT_MAX: Final = float(1 << 53)
+_FLOAT_EXACT_MAX: Final = 1 << 53
 _TOKEN_BYTES: Final = 8
-# 256 KiB of intermediate values stay in the second-level cache; whole columns would run from memory, three times slower.
-_CHUNK_ROWS: Final = 1 << 15
+# 512 KiB of intermediate values stay in the second-level cache; whole columns would run from memory, and slower.
+_CHUNK_ROWS: Final = 1 << 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -89,9 +89,7 @@ def mint_tokens(positions: NDArray[np.int64], salt: int) -> NDArray[np.uint64]:
     return tokens
 
 
-def check_tokens(
-    tokens: NDArray[np.uint64], salt: int, first_position: int, rows: int
-) -> NDArray[np.bool_]:
+def check_tokens(tokens: NDArray[np.uint64], salt: int, first_position: int, rows: int) -> NDArray[np.bool_]:
     """Tell which tokens name a row of one snapshot.
 
     Args:
@@ -160,12 +158,19 @@ def _read_numpy(values: NDArray[Any]) -> TokenColumn:
 
 
 def _read_floats(values: NDArray[np.float64]) -> TokenColumn:
-    none = np.isnan(values) | (values == 0)
-    whole = np.floor(values) == values
-    invalid = ~none & ~(whole & (values > 0) & (values <= _FLOAT_EXACT_MAX))
-    tokens = np.where(none | invalid, 0.0, values).astype(np.uint64)
-    fractional = bool((~whole & ~none).any())
-    return TokenColumn(tokens=tokens, none=none, invalid=invalid, flaw="arithmetic on row ids" if fractional else "")
+    none = np.isnan(values)
+    none |= values == 0
+    with np.errstate(invalid="ignore"):
+        whole = values.astype(np.int64)
+    # What has a fraction, is too large, or is no number, does not come back as it was.
+    good = whole.astype(np.float64) == values
+    good &= whole > 0
+    good &= whole <= _FLOAT_EXACT_MAX
+    whole *= good
+    invalid = ~(good | none)
+    fractional = bool(invalid.any()) and bool((np.floor(values[invalid]) != values[invalid]).any())
+    flaw = "arithmetic on row ids, such as a mean or a rolling window" if fractional else ""
+    return TokenColumn(tokens=whole.view(np.uint64), none=none, invalid=invalid, flaw=flaw)
 
 
 def _read_arrow(values: Any) -> TokenColumn:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from backstory.catalog.catalog import Catalog
@@ -18,32 +17,17 @@ from backstory.records.commitment import commit
 from backstory.records.identity import time_text
 from backstory.records.row import encode_row
 from backstory.storage.blobs import BlobStore
-from backstory.storage.disk import Disk
 from backstory.storage.keys import DIRECTORY_MODE, KeyStore
 from backstory.storage.layout import FORMAT, ArchiveConfig, Layout, read_layout
 from backstory.storage.lock import LockStore
 from backstory.storage.spool import Spool
 from backstory.storage.vault import Vault
+from backstory.storage.world import World
 from backstory.tlog.checkpoint import Checkpoint
 from backstory.tlog.hashing import EMPTY_ROOT
 from backstory.tlog.note import Ed25519Signer, sign_note
 
 SIGNING_KEY = "log-{incarnation}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class World:
-    """What an archive takes from outside: the clock, randomness, the disk. Tests bring their own.
-
-    Attributes:
-        now_ns: Nanoseconds since the epoch, UTC.
-        random_bytes: Returns that many random bytes.
-        disk: Writes files durably.
-    """
-
-    now_ns: Callable[[], int]
-    random_bytes: Callable[[int], bytes]
-    disk: Disk
 
 
 class Ledger:

@@ -15,6 +15,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import pyarrow as pa
 
 from backstory.errors import AlignmentError, ColumnError, InputError
 from backstory.frames.equality import same_values
@@ -127,4 +128,13 @@ def _pairs(names: list[str], features: Frame, kind: str) -> list[tuple[str, str 
 
 
 def _taken(values: Any, selector: NDArray[np.int64] | None) -> Any:
-    return values if selector is None else values.take(selector)
+    if selector is None:
+        return values
+    if not isinstance(values, np.ndarray) and not values.null_count and _is_number(values.type):
+        # NumPy gathers from one piece; pyarrow looks up the chunk of every row.
+        values = values.to_numpy()
+    return values.take(selector)
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind)

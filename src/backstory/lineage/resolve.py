@@ -1,7 +1,7 @@
 """From an id column to positions: which snapshot or group do these tokens name, and do they all pass its check.
 
-Arithmetic on tokens breaks nearly all of a column, and one in 65,536 broken tokens passes by accident. So where a column
-is damaged beyond a few rows, none of it is believed.
+Arithmetic on tokens breaks nearly all of a column, and one in 65,536 broken tokens passes by accident. So where a
+column is damaged beyond a few rows, none of it is believed.
 """
 
 from __future__ import annotations
@@ -109,7 +109,9 @@ def _conclude(
 def _guess_cause(failed: int, count: int) -> str:
     if failed < count:
         return "rows of another source, version or part mixed in (name the parts), or values filled into the id column"
-    return "arithmetic on row ids (rolling, mean, scaling), a cast to a narrower type, or ids of another archive or session"
+    return (
+        "arithmetic on row ids (rolling, mean, scaling), a cast to a narrower type, or ids of another source or archive"
+    )
 
 
 def _name_of(origin: Origin) -> str:

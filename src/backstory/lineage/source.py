@@ -16,7 +16,6 @@ from threading import Lock
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 import numpy as np
-import pyarrow as pa
 
 from backstory.errors import ColumnError, InputError, KeyNotUniqueError, LimitError
 from backstory.frames.key import find_duplicate, has_nulls, row_codes
@@ -34,6 +33,8 @@ from backstory.frames.table import (
 from backstory.frames.token import POSITION_MAX, ROW_PREFIX, id_columns, mint_tokens
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from backstory.lineage.group import GroupNode
 
 FrameT = TypeVar("FrameT")
@@ -145,7 +146,9 @@ class Sources:
         if rows == 0:
             raise InputError(f"cannot fix a source: expected at least one row, got none ({name})")
         keys = (key,) if isinstance(key, str) else tuple(key or ())
-        require_columns(names, keys + ((subject,) if subject is not None and subject not in keys else ()), f"source {name}")
+        require_columns(
+            names, keys + ((subject,) if subject is not None and subject not in keys else ()), f"source {name}"
+        )
         if keys:
             _require_key(held, keys, name)
         rows_held = drop_columns(held, id_columns(names))
@@ -207,7 +210,9 @@ class Sources:
             parts = newest if isinstance(newest, tuple) and part is not None and newest and newest[0].part else ()
             first = parts[-1].first_position + parts[-1].rows if parts else 0
             if first + rows - 1 > POSITION_MAX:
-                raise LimitError(f"too many rows in one source: expected at most {POSITION_MAX + 1}, got {first + rows}")
+                raise LimitError(
+                    f"too many rows in one source: expected at most {POSITION_MAX + 1}, got {first + rows}"
+                )
             snapshot = build(first)
             # A further part replaces the newest version by one that holds it too; anything else is a new version.
             self._versions[name] = (*(versions[:-1] if parts else versions), (*parts, snapshot))

@@ -56,7 +56,7 @@ def code_version(start: Path | None = None) -> JsonObject:
 
 
 def _run(git: str, folder: Path, *arguments: str) -> bytes | None:
-    # Optional locks off: looking must not write to the index. No file-system monitor: the repository names that program.
+    # Optional locks off: looking must not write to the index. No file-system monitor: the repository names it.
     command = [git, "--no-optional-locks", "-c", "core.fsmonitor=false", "-C", str(folder), *arguments]
     done = subprocess.run(  # noqa: S603  fixed arguments, no shell
         command, capture_output=True, stdin=subprocess.DEVNULL, timeout=TIMEOUT_SECONDS, check=False

@@ -8,8 +8,8 @@ body      = the booster in its library's own format: UBJSON (XGBoost) or text (L
 
 The integer is little-endian. `params` are the constructor's arguments, `state` the fitted attributes. Their values are
 JSON with tags for what JSON cannot say exactly: `{"float":"0x1.8p+1"}` (hexadecimal, so exact), `{"int":"…"}`,
-`{"tuple":[…]}`, `{"dict":[[key,value],…]}`, `{"array":"<U1","values":[…]}`. Equal models give equal bytes, so the content
-digest is the digest of the file.
+`{"tuple":[…]}`, `{"dict":[[key,value],…]}`, `{"array":"<U1","values":[…]}`. Equal models give equal bytes, so the
+content digest is the digest of the file.
 """
 
 from __future__ import annotations

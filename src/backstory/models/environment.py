@@ -2,8 +2,8 @@
 
 No host name, user name or path is in it. A package's `record` digest says which files were installed: the SHA-256 of
 the lines of its RECORD file that came in the wheel, sorted. Lines that differ between two installations of one wheel
-(scripts, which name the interpreter; compiled files; the installer's own notes) are left out, so equal wheels give equal
-digests.
+(scripts, which name the interpreter; compiled files; the installer's own notes) are left out, so equal wheels give
+equal digests.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Makes a skops file the same bytes for the same model, and gives the digest of what it holds.
 
 A skops file is a zip of `schema.json` (a tree of nodes) and array files. Two dumps of one object differ: nodes and
-files are named after memory addresses, zip entries carry the time, padding between array fields is whatever memory held.
+files are named after memory addresses, zip entries carry the time, padding between array fields is whatever memory
+held.
 
 - `rewrite` numbers ids and files in document order, zeroes padding and the counters of searches, and drops times. The
   result is still a skops file.

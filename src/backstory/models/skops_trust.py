@@ -2,8 +2,8 @@
 
 skops builds objects by name. A name is listed here only if loading cannot do harm through it, whatever else the file
 says: making the object runs no code the file chooses, opens no file and reaches no network. Each name is tied to the
-skops loader that writes it, because some loaders *call* what they name: `xgboost.core.Booster` under its own loader parses
-bytes of the file, under another one it would be called with arguments of the file's choosing.
+skops loader that writes it, because some loaders *call* what they name: `xgboost.core.Booster` under its own loader
+parses bytes of the file, under another one it would be called with arguments of the file's choosing.
 
 The review is about code, not about memory: compiled tree code indexes without checks. `backstory.models.tree_bounds`
 checks the indices of what was loaded.
@@ -36,8 +36,8 @@ _FAMILIES: tuple[tuple[str, str, str], ...] = (
         "ObjectNode",
         "sklearn._loss.loss",
         (
-            "HalfTweedieLoss HalfTweedieLossIdentity HalfMultinomialLoss HalfBinomialLoss HalfSquaredError HalfPoissonLoss "
-            "HalfGammaLoss AbsoluteError PinballLoss HuberLoss ExponentialLoss"
+            "HalfTweedieLoss HalfTweedieLossIdentity HalfMultinomialLoss HalfBinomialLoss HalfSquaredError "
+            "HalfPoissonLoss HalfGammaLoss AbsoluteError PinballLoss HuberLoss ExponentialLoss"
         ),
     ),
     (

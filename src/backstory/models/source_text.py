@@ -24,6 +24,9 @@ from backstory.records.canonical import JsonObject, JsonValue
 WRAPPER_COUNT_MAX = 64
 """Decorators around one function; ends a chain that wraps itself."""
 
+_MADE_BY_PYTHON = 1 << 9
+"""Py_TPFLAGS_HEAPTYPE: set for classes made by a class statement, not for types written in C."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CodeText:
@@ -72,10 +75,10 @@ def describe(thing: object) -> CodeText:
 
 def _parts(code: Any) -> Iterator[tuple[str, JsonValue]]:
     if isinstance(code, type):
-        # Bases too: changing an inherited `predict` changes the model.
-        for owner in code.__mro__[:-1]:
-            if owner.__module__ not in {"builtins", "abc", "typing"}:
-                yield _class_part(owner)
+        # Bases too: changing an inherited `predict` changes the model. Compiled ones come with the interpreter or a
+        # library, whose version is recorded.
+        owners = [owner for owner in code.__mro__ if owner.__flags__ & _MADE_BY_PYTHON]
+        yield from [_class_part(owner) for owner in owners] or [("name", qualified_name(code))]
         return
     for _ in range(WRAPPER_COUNT_MAX):
         yield _function_part(code)

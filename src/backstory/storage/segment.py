@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,25 +17,43 @@ from backstory.records.limits import ROW_GROUP_ROWS
 SCHEMA_KEY = b"backstory.schema"
 SUBTREES_KEY = b"backstory.subtrees"
 _COMPRESSION_LEVEL = 3
+_COUNTERS = frozenset({"seq", "batch_row", "index"})
+"""Columns that count up: their differences take no room, a dictionary of them takes all."""
 
 
-def write_parquet(table: pa.Table, target: Path | io.BytesIO, metadata: dict[bytes, bytes] | None = None) -> None:
+def write_parquet(
+    table: pa.Table, target: Path | io.BytesIO, metadata: Callable[[], dict[bytes, bytes]] = dict
+) -> None:
     """Write a table as the archive's Parquet: zstd, row groups of 8,192 rows.
 
     Args:
-        table: The table.
+        table: The table; its own key-value metadata is left out.
         target: A path or a buffer.
-        metadata: Key-value metadata; replaces the schema's own.
+        metadata: Gives the file's key-value metadata; called after the rows were written.
     """
-    pq.write_table(
-        table.replace_schema_metadata(metadata),
+    plain = table.replace_schema_metadata(None)
+    leaves = [path for field in plain.schema for path in _leaf_paths(field.name, field.type)]
+    with pq.ParquetWriter(
         target,
-        row_group_size=ROW_GROUP_ROWS,
+        plain.schema,
         compression="zstd",
         compression_level=_COMPRESSION_LEVEL,
-        write_statistics=True,
-        store_schema=True,
-    )
+        use_dictionary=[path for path in leaves if path not in _COUNTERS],
+        column_encoding={path: "DELTA_BINARY_PACKED" for path in leaves if path in _COUNTERS},
+    ) as writer:
+        writer.write_table(plain, row_group_size=ROW_GROUP_ROWS)
+        writer.add_key_value_metadata(metadata())
+
+
+def _leaf_paths(name: str, type_: pa.DataType) -> Iterator[str]:
+    """Yield the Parquet paths of a column's leaves."""
+    if pa.types.is_struct(type_):
+        for field in type_:
+            yield from _leaf_paths(f"{name}.{field.name}", field.type)
+    elif pa.types.is_list(type_) or pa.types.is_large_list(type_):
+        yield from _leaf_paths(f"{name}.list.element", type_.value_type)
+    else:
+        yield name
 
 
 def parquet_bytes(table: pa.Table) -> bytes:

@@ -1,7 +1,7 @@
 """The spool: the durable local queue between capture and sealing. Bytes: docs/format.md section 15.
 
 One directory a stream, one writer (the process that opened it), any number of readers. A frame that was appended
-is complete or it is the tail a crash left; the reader stops there and never guesses.
+is complete, or it is the tail that a crash left, where the reader stops; anything else is damage, and an error.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Spool:
         return False
 
     def frames(self, info: StreamInfo, first_seq: int) -> Iterator[Frame]:
-        """Iterate over the complete frames of a stream from a sequence number on, in order.
+        """Iterate over the complete frames of a stream that reach a sequence number or lie above it, in order.
 
         Raises:
             FormatError: A file is not a frames file, or sequence numbers do not follow each other.
@@ -107,7 +107,7 @@ class Spool:
                     msg = f"spool: expected seq {expected}, got {frame.first_seq} (stream {info.stream})"
                     raise FormatError(msg)
                 expected = frame.first_seq + frame.count
-                if frame.first_seq >= first_seq:
+                if expected > first_seq:
                     yield frame
 
     def table(self, info: StreamInfo, frame: Frame) -> pa.Table:
@@ -134,6 +134,17 @@ class Spool:
             msg = f"spool: expected {frame.count} rows, got {table.num_rows} (stream {info.stream}, seq {frame.first_seq})"
             raise FormatError(msg)
         return table
+
+    def torn_size(self, info: StreamInfo) -> int:
+        """Return how many bytes follow the last complete frame: a write that a crash cut short."""
+        torn = 0
+        for path in (self._root / info.stream).glob("frames-*"):
+            data = memoryview(read_file(path))
+            at = len(MAGIC)
+            while (end := _frame_end(data, at)) is not None:
+                at = end
+            torn += max(len(data) - at, 0)
+        return torn
 
     def truncate(self, info: StreamInfo, next_seq: int) -> None:
         """Remove what is sealed: batch files below `next_seq`, and the whole stream once its writer is gone.
@@ -270,14 +281,24 @@ def _frames(path: Path) -> Iterator[Frame]:
         msg = f"spool: {path.name} is not a frames file of version 1 (in {path.parent.name})"
         raise FormatError(msg)
     at = len(MAGIC)
-    while at + _HEAD.size + _BODY.size <= len(data):
-        length, crc = _HEAD.unpack_from(data, at)
-        body = data[at + _HEAD.size : at + _HEAD.size + _BODY.size + length]
-        if len(body) != _BODY.size + length or zlib.crc32(body) != crc:
-            return
+    while (end := _frame_end(data, at)) is not None:
+        _, crc = _HEAD.unpack_from(data, at)
+        body = data[at + _HEAD.size : end]
+        if zlib.crc32(body) != crc:
+            msg = f"spool: {path.name} is damaged from byte {at} on; what follows is unknown (stream {path.parent.name})"
+            raise FormatError(msg)
         kind, first_seq, count = _BODY.unpack_from(body)
         if kind not in {BATCH, FILE}:
             msg = f"spool: frame of unknown kind 0x{kind:02x} (stream {path.parent.name}, seq {first_seq})"
             raise FormatError(msg)
         yield Frame(kind=kind, first_seq=first_seq, count=count, payload=bytes(body[_BODY.size :]))
-        at += _HEAD.size + _BODY.size + length
+        at = end
+
+
+def _frame_end(data: memoryview, at: int) -> int | None:
+    """Return where the frame at a byte ends; None at the end of the file or where a crash cut a write short."""
+    if at + _HEAD.size + _BODY.size > len(data) or not any(data[at : at + _HEAD.size]):
+        return None
+    length, _ = _HEAD.unpack_from(data, at)
+    end = at + _HEAD.size + _BODY.size + int(length)
+    return end if end <= len(data) else None

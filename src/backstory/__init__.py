@@ -1,0 +1,1 @@
+"""Backstory: a provable backstory for every machine-learning prediction."""

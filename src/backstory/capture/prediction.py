@@ -1,0 +1,270 @@
+"""Recording the predictions of one call: the model runs unchanged, what went in and came out is kept.
+
+A failed call is recorded with the class of its exception, which is raised on unchanged.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from backstory.capture.decision import Threshold
+from backstory.capture.output import output_column
+from backstory.capture.recorder import Batch, Ids, Recorded, Recorder
+from backstory.columns.arrow_type import arrow_type, flat_fields, logical_type
+from backstory.errors import AlignmentError, InputError, InputMutatedError
+from backstory.frames.container import describe_container
+from backstory.frames.equality import find_difference
+from backstory.frames.table import hold, to_arrow
+from backstory.records import canonical
+from backstory.records.canonical import JsonObject, JsonValue
+from backstory.records.envelope import FAILED, OK, prediction_schema
+from backstory.records.schema import escape_name
+from backstory.storage.blobs import BlobStore
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Level = Literal["durable", "sealed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """Row references of a call.
+
+    Attributes:
+        positions: For each reference one position a row: 0 or more, −1 no row, −2 broken.
+        personal: References that lead to people.
+        document: What the positions mean, as it stands in the context.
+    """
+
+    positions: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
+    personal: frozenset[str] = frozenset()
+    document: JsonObject = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One call of a model.
+
+    Attributes:
+        model: What the context says of the model: name, version, digest.
+        method: Name of the method, or of the function.
+        run: Calls the model with its input.
+        features: The input, as the model gets it.
+        output_names: Names of the columns of a two-dimensional output.
+        rows: Row references.
+        subject: The person each row is about: one text for all rows or one a row; None where it is about nobody.
+        request_id: The caller's id of the request.
+        decision: The rule that turns outputs into decisions.
+        code: The code that is running.
+        environment: Digest of the environment's description.
+    """
+
+    model: JsonObject | None
+    method: str
+    run: Callable[[Any], Any]
+    features: Any
+    output_names: list[str] | None = None
+    rows: Rows = field(default_factory=Rows)
+    subject: Any = None
+    request_id: str | None = None
+    decision: Threshold | None = None
+    code: JsonObject = field(default_factory=dict)
+    environment: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """What a recorded call gave.
+
+    Attributes:
+        output: What the model returned, unchanged.
+        ids: Id of each prediction, in the order of the rows.
+    """
+
+    output: Any
+    ids: Ids
+    _wait: Callable[[Level], None]
+
+    def __len__(self) -> int:
+        """Return the number of predictions."""
+        return len(self.ids)
+
+    def wait(self, level: Level = "durable") -> Predictions:
+        """Return when the records are on disk (`durable`) or in the log under a signed checkpoint (`sealed`).
+
+        Raises:
+            StorageError: They could not be written.
+        """
+        self._wait(level)
+        return self
+
+
+class Capture:
+    """Runs models and records what they did."""
+
+    def __init__(self, recorder: Recorder, blobs: BlobStore, seal: Callable[[], None]) -> None:
+        """Record through a recorder; `seal` is called where a caller waits for the proof."""
+        self._recorder = recorder
+        self._blobs = blobs
+        self._seal = seal
+        self._lock = threading.Lock()
+        self._contexts: dict[bytes, str] = {}
+        self._types: dict[tuple[str, str, str], JsonValue] = {}
+
+    def predict(self, call: Call) -> Predictions:
+        """Run a model and record its predictions.
+
+        Raises:
+            InputError: The input has no rows, or cannot be recorded. The model was not called.
+            OutputLengthError: The model returned another number of rows. The call is recorded as failed.
+            InputMutatedError: The model changed its input. The predictions are recorded, with the input as it was.
+            StorageError: The record could not be written; the prediction is not given out.
+        """
+        features = to_arrow(hold(call.features))
+        if features.num_rows == 0:
+            msg = "predict: expected at least one row, got none"
+            raise InputError(msg)
+        held = hold(call.features)
+        container = describe_container(held)
+        subject = _subjects(call.subject, features.num_rows)
+        try:
+            output = call.run(call.features)
+            column, form = output_column(output, features.num_rows, call.output_names)
+            decision = call.decision.decide(column) if call.decision else None
+        except BaseException as error:
+            self._record(call, features, container, subject, error=type(error).__qualname__)
+            raise
+        recorded = self._record(call, features, container, subject, output=column, form=form, decision=decision)
+        predictions = Predictions(output, recorded.ids, self._wait)
+        difference = find_difference(held, call.features)
+        if difference is not None:
+            msg = f"model changed its input while predicting: {difference}; recorded as it was before (first id {recorded.ids[0]})"
+            raise InputMutatedError(msg, ids=[recorded.ids[0], recorded.ids[-1]])
+        return predictions
+
+    def _wait(self, level: Level) -> None:
+        self._recorder.sync()
+        if level == "sealed":
+            self._seal()
+
+    def _record(
+        self,
+        call: Call,
+        features: pa.Table,
+        container: dict[str, Any],
+        subject: pa.Array | None,
+        *,
+        output: pa.Array | None = None,
+        form: JsonObject | None = None,
+        decision: pa.Array | None = None,
+        error: str | None = None,
+    ) -> Recorded:
+        columns: dict[str, pa.Array | pa.ChunkedArray] = {}
+        if call.rows.positions:
+            columns["row"] = _rows_column(call.rows, features.num_rows)
+        columns["feature"] = _struct(features)
+        if output is not None:
+            columns["output"] = output
+        if decision is not None:
+            columns["decision"] = decision
+        if subject is not None:
+            columns["subject"] = subject
+        body = self._typed(call, pa.table(columns))
+        fields = flat_fields(body.schema)
+        schema = prediction_schema(
+            rows=list(call.rows.positions),
+            personal_rows=call.rows.personal,
+            features=[f for f in fields if f[0].startswith("feature.")],
+            outputs=[f for f in fields if f[0] == "output" or f[0].startswith("output.")],
+            decision="bool" if decision is not None else None,
+            subject=subject is not None,
+        )
+        context = self._context(call, _shown(container, personal=bool(schema.groups)), form)
+        status = OK if error is None else FAILED
+        batch = Batch(
+            schema=schema, context=context, status=status, error=error, request_id=call.request_id, body=body
+        )
+        return self._recorder.record(batch)
+
+    def _context(self, call: Call, container: JsonObject, form: JsonObject | None) -> str:
+        """Intern what is the same for many records and return its digest."""
+        document: JsonObject = {
+            "code": call.code,
+            "container": container,
+            "decision": call.decision.document() if call.decision else None,
+            "environment": call.environment,
+            "kind": "prediction",
+            "method": call.method,
+            "model": call.model,
+            "output": form,
+            "refs": call.rows.document,
+            "v": 1,
+        }
+        data = canonical.encode(document)
+        with self._lock:
+            digest = self._contexts.get(data)
+            if digest is None:
+                digest = self._contexts[data] = self._blobs.put(data)
+            return digest
+
+    def _typed(self, call: Call, body: pa.Table) -> pa.Table:
+        """Cast every column to its recorded type; one that is all null takes the type seen before under its name."""
+        model = str(call.model and call.model.get("digest"))
+        fields = []
+        for field_ in body.schema:
+            fields.append(pa.field(field_.name, self._recorded_type(model, call.method, field_.name, field_.type)))
+        return body.cast(pa.schema(fields))
+
+    def _recorded_type(self, model: str, method: str, name: str, type_: pa.DataType) -> pa.DataType:
+        if pa.types.is_struct(type_):
+            parts = [(f.name, f"{name}.{escape_name(f.name)}", f.type) for f in type_]
+            return pa.struct([(part, self._recorded_type(model, method, path, t)) for part, path, t in parts])
+        logical = logical_type(type_, name)
+        key = (model, method, name)
+        with self._lock:
+            if logical == "null":
+                logical = self._types.get(key, logical)
+            else:
+                self._types[key] = logical
+        return arrow_type(logical)
+
+
+def _rows_column(rows: Rows, count: int) -> pa.StructArray:
+    for name, values in rows.positions.items():
+        if len(values) != count:
+            msg = f"predict: expected {count} row references as in the input, got {len(values)} ({name})"
+            raise AlignmentError(msg)
+    arrays = [pa.array(values, pa.int64(), mask=values < -1) for values in rows.positions.values()]
+    return pa.StructArray.from_arrays(arrays, names=list(rows.positions))
+
+
+def _struct(table: pa.Table) -> pa.Array:
+    plain = [column.combine_chunks() for column in table.columns]
+    return pa.StructArray.from_arrays(plain, names=table.column_names)
+
+
+def _subjects(subject: Any, rows: int) -> pa.Array | None:  # noqa: ANN401  one value or an array of them
+    if subject is None:
+        return None
+    one = isinstance(subject, str | int) or np.isscalar(subject)
+    values = [str(subject)] * rows if one else [None if v is None else str(v) for v in subject]
+    if len(values) != rows:
+        msg = f"predict: expected one subject or {rows}, got {len(values)}"
+        raise AlignmentError(msg)
+    return pa.array(values, pa.string())
+
+
+def _shown(container: dict[str, Any], *, personal: bool) -> JsonObject:
+    """Return the container without the values it holds, where they may be about people: contexts are in clear."""
+    if not personal or "categories" not in str(container):
+        return container
+    reason = "categories of a record about a person are not kept in its context"
+    kept = {k: v for k, v in container.items() if k in {"kind", "columns"}}
+    return {**kept, "rebuildable": False, "reason": reason}

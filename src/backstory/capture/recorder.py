@@ -1,0 +1,258 @@
+"""The recorder: ids, sequence numbers and the spool.
+
+Ids and sequence numbers of a stream are assigned under its one lock, both increasing whatever the clock does. A record is
+acknowledged when it is at or below the stream's durable watermark: with durability `sync` before `record` returns, with
+`group` at most 50 ms later. A forked child opens streams of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, overload
+
+import numpy as np
+import pyarrow as pa
+
+from backstory.errors import LimitError, StorageError
+from backstory.records.identity import ID_SIZE, id_text, next_ids
+from backstory.records.schema import Schema
+from backstory.storage.blobs import BlobStore
+from backstory.storage.spool import Spool, SpoolWriter, StreamInfo
+from backstory.storage.world import World
+
+Durability = Literal["sync", "group"]
+GROUP_INTERVAL_SECONDS = 0.05
+_RANDOM_SIZE = 10
+BATCH_ROWS_MAX = 2**32 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Ids(Sequence[str]):
+    """Ids of the records of one call: a run of consecutive UUIDs, as text.
+
+    Attributes:
+        first: The first id as an integer.
+        count: How many.
+    """
+
+    first: int
+    count: int
+
+    def __len__(self) -> int:
+        """Return how many ids there are."""
+        return self.count
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        """Return one id, or a list of them."""
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(self.count))]
+        at = range(self.count)[index]
+        return id_text((self.first + at).to_bytes(ID_SIZE, "big"))
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the ids."""
+        return (self[i] for i in range(self.count))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Records of one call, without what the stream assigns.
+
+    Attributes:
+        schema: Their schema.
+        context: Digest of their context, in hex.
+        status: `ok` or `error`.
+        error: Class name of the exception, None when ok.
+        request_id: The caller's id of the request.
+        body: The columns after the envelope, in the schema's order; structs for dotted names.
+    """
+
+    schema: Schema
+    context: str
+    status: str
+    error: str | None
+    request_id: str | None
+    body: pa.Table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """Where the records of a batch are: their stream, sequence numbers and ids."""
+
+    stream: str
+    first_seq: int
+    ids: Ids
+
+    @property
+    def end_seq(self) -> int:
+        """One more than the last sequence number."""
+        return self.first_seq + len(self.ids)
+
+
+class _Stream:
+    """One open stream and its counters; every access is under `lock`."""
+
+    def __init__(self, info: StreamInfo, writer: SpoolWriter) -> None:
+        self.info = info
+        self.writer = writer
+        self.lock = threading.Lock()
+        self.next_seq = 0
+        self.last_id = 0
+        self.durable_seq = 0
+        """The watermark: records below it are on disk."""
+
+    def sync(self) -> None:
+        with self.lock:
+            if self.durable_seq < self.next_seq:
+                self.writer.sync()
+                self.durable_seq = self.next_seq
+
+
+class Recorder:
+    """Appends records to the spool of one archive, from any thread."""
+
+    def __init__(self, spool: Spool, blobs: BlobStore, world: World, durability: Durability = "group") -> None:
+        """Record into a spool; streams are opened when first needed."""
+        self._spool = spool
+        self._blobs = blobs
+        self._world = world
+        self._durability = durability
+        self._streams: dict[str, _Stream] = {}
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+        self._wake = threading.Event()
+        self._closing = False
+        self._syncer: threading.Thread | None = None
+        self._sync_error: StorageError | None = None
+
+    def record(self, batch: Batch) -> Recorded:
+        """Append records; they have ids and sequence numbers when this returns.
+
+        Raises:
+            StorageError: They could not be written; none of them was recorded.
+            LimitError: More than 2**32 − 1 records in one call.
+        """
+        rows = batch.body.num_rows
+        if rows > BATCH_ROWS_MAX:
+            msg = f"recording: expected at most {BATCH_ROWS_MAX} rows in one call, got {rows}"
+            raise LimitError(msg)
+        stream = self._stream(batch.schema)
+        with stream.lock:
+            if self._sync_error is not None:
+                raise self._sync_error
+            now_ns = self._world.now_ns()
+            random = int.from_bytes(self._world.random_bytes(_RANDOM_SIZE), "big") >> 6
+            first_id, last_id = next_ids(stream.last_id, now_ns // 10**6, random, rows)
+            first_seq = stream.next_seq
+            stream.writer.append(_with_envelope(batch, stream.info.stream, first_seq, first_id, now_ns), first_seq)
+            stream.next_seq, stream.last_id = first_seq + rows, last_id
+        if self._durability == "sync":
+            stream.sync()
+        else:
+            self._wake.set()
+        return Recorded(stream=stream.info.stream, first_seq=first_seq, ids=Ids(first_id, rows))
+
+    def sync(self) -> None:
+        """Make every record durable before returning.
+
+        Raises:
+            StorageError: fsync failed, now or in the background.
+        """
+        if self._sync_error is not None:
+            raise self._sync_error
+        for stream in list(self._streams.values()):
+            stream.sync()
+
+    def streams(self) -> list[StreamInfo]:
+        """Return the open streams of this process."""
+        return [stream.info for stream in list(self._streams.values())]
+
+    def close(self) -> None:
+        """Make everything durable and give up the streams."""
+        self._closing = True
+        self._wake.set()
+        if self._syncer is not None and self._pid == os.getpid():
+            self._syncer.join()
+        for stream in self._streams.values():
+            if self._pid == os.getpid():
+                stream.writer.close()
+            else:
+                stream.writer.abandon()
+        self._streams = {}
+
+    def _stream(self, schema: Schema) -> _Stream:
+        with self._lock:
+            if self._pid != os.getpid():
+                self._leave_parent()
+            stream = self._streams.get(schema.digest)
+            if stream is None:
+                self._blobs.put(schema.encoded)
+                name = _new_stream_id(self._world)
+                info = StreamInfo(stream=name, schema=schema.digest, encrypted=bool(schema.groups))
+                stream = self._streams[schema.digest] = _Stream(info, self._spool.create(info))
+            if self._syncer is None and self._durability == "group":
+                self._syncer = threading.Thread(target=self._sync_in_background, name="backstory-sync", daemon=True)
+                self._syncer.start()
+            return stream
+
+    def _leave_parent(self) -> None:
+        """In a forked child: the streams, their locks and the thread are the parent's."""
+        for stream in self._streams.values():
+            stream.writer.abandon()
+        self._streams = {}
+        self._pid = os.getpid()
+        self._wake = threading.Event()
+        self._syncer = None
+
+    def _sync_in_background(self) -> None:
+        wait = threading.Event()
+        while not self._closing:
+            self._wake.wait()
+            wait.wait(GROUP_INTERVAL_SECONDS / 2)  # gather what other threads append meanwhile
+            self._wake.clear()
+            try:
+                for stream in list(self._streams.values()):
+                    stream.sync()
+            except StorageError as error:
+                self._sync_error = error  # told to the next caller: nothing after this may be called durable
+                return
+
+
+def _new_stream_id(world: World) -> str:
+    random = int.from_bytes(world.random_bytes(_RANDOM_SIZE), "big") >> 6
+    first, _ = next_ids(0, world.now_ns() // 10**6, random, 1)
+    return first.to_bytes(ID_SIZE, "big").hex()
+
+
+def _with_envelope(batch: Batch, stream: str, first_seq: int, first_id: int, now_ns: int) -> pa.Table:
+    """Put the envelope columns before the body."""
+    rows = batch.body.num_rows
+    columns = {
+        "id": _ids(first_id, rows),
+        "stream": pa.repeat(pa.scalar(bytes.fromhex(stream), pa.binary(ID_SIZE)), rows),
+        "seq": pa.array(np.arange(first_seq, first_seq + rows, dtype=np.uint64)),
+        "time": pa.repeat(pa.scalar(now_ns, pa.timestamp("ns", "UTC")), rows),
+        "kind": pa.repeat(batch.schema.kind, rows),
+        "status": pa.repeat(batch.status, rows),
+        "error": pa.repeat(pa.scalar(batch.error, pa.string()), rows),
+        "context": pa.repeat(pa.scalar(bytes.fromhex(batch.context), pa.binary(32)), rows),
+        "batch_row": pa.array(np.arange(rows, dtype=np.uint32)),
+        "batch_rows": pa.repeat(pa.scalar(rows, pa.uint32()), rows),
+        "request_id": pa.repeat(pa.scalar(batch.request_id, pa.string()), rows),
+    }
+    return pa.table({**columns, **dict(zip(batch.body.column_names, batch.body.columns, strict=True))})
+
+
+def _ids(first: int, rows: int) -> pa.Array:
+    """Return consecutive ids; `next_ids` promises that only the low 64 bits change."""
+    words = np.empty((rows, 2), ">u8")
+    words[:, 0] = first >> 64
+    words[:, 1] = np.uint64(first & (2**64 - 1)) + np.arange(rows, dtype=np.uint64)
+    return pa.Array.from_buffers(pa.binary(ID_SIZE), rows, [None, pa.py_buffer(words)])

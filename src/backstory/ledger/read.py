@@ -1,0 +1,221 @@
+"""Verified reads of records: by id, by sequence number, whole columns.
+
+A record that is found comes with the proof it was read under: its row leads to the manifest's root, and the manifest is in
+the log under the published checkpoint. Records still in the spool are found too, and say that no proof covers them yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from backstory.columns.tree import leaf_hashes, root_of_subtrees, split_hashes, subtree_roots
+from backstory.errors import AmbiguousError, NotFoundError, QueryError, VerificationError
+from backstory.ledger.ledger import Ledger
+from backstory.records.identity import ID_SIZE, id_text
+from backstory.records.limits import ROW_GROUP_ROWS, SUBTREE_ROWS
+from backstory.records.manifest import Manifest, parse_manifest
+from backstory.records.schema import Schema, parse_schema
+from backstory.storage.segment import ParquetReader
+from backstory.storage.spool import StreamInfo
+from backstory.tlog.proof import inclusion_proof
+
+_HEX_DIGITS = 2 * ID_SIZE
+_NAMED_MAX = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a sealed record is.
+
+    Attributes:
+        position: Index of the manifest's entry in the log.
+        manifest: The manifest.
+        row: Row of the segment.
+    """
+
+    position: int
+    manifest: Manifest
+    row: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """One record.
+
+    Attributes:
+        id: Its id, as text.
+        schema: Its schema.
+        table: One row: the open columns and commitments of a sealed record, all columns of one in the spool.
+        place: Where it is sealed, None while it is in the spool.
+    """
+
+    id: str
+    schema: Schema
+    table: pa.Table
+    place: Place | None
+
+
+def schema_of(ledger: Ledger, digest: str) -> Schema:
+    """Return a schema by its digest."""
+    return parse_schema(ledger.blobs.get(digest))
+
+
+def manifests(ledger: Ledger, kind: str) -> Iterator[tuple[int, Manifest]]:
+    """Iterate over the manifests of a kind of record, oldest first, each proven under the checkpoint."""
+    for position in ledger.catalog.segments(kind):
+        yield position, parse_manifest(ledger.log.entry(position))
+
+
+def segment_path(ledger: Ledger, manifest: Manifest) -> Path:
+    """Return where a segment file is."""
+    return ledger.layout.segments / manifest.file.name
+
+
+def spool_tables(ledger: Ledger, kind: str) -> Iterator[tuple[Schema, pa.Table]]:
+    """Iterate over the records of a kind that are not sealed yet."""
+    heads = ledger.lock.heads()
+    for info in ledger.spool.streams():
+        schema = schema_of(ledger, info.schema)
+        if schema.kind == kind:
+            yield from ((schema, table) for table in _spool_tables(ledger, info, heads.get(info.stream, 0)))
+
+
+def _spool_tables(ledger: Ledger, info: StreamInfo, head: int) -> Iterator[pa.Table]:
+    for frame in ledger.spool.frames(info, head):
+        yield ledger.spool.table(info, frame).slice(max(head - frame.first_seq, 0))
+
+
+def find_record(ledger: Ledger, prefix: str, kind: str) -> Found:
+    """Find one record by its id or a unique prefix of it.
+
+    Args:
+        ledger: The archive.
+        prefix: Hex digits of the id, dashes allowed.
+        kind: Kind of record.
+
+    Raises:
+        QueryError: Not the beginning of an id.
+        NotFoundError: No record has it.
+        AmbiguousError: Several records have it.
+        VerificationError: The record is there and does not lead to the log's checkpoint.
+    """
+    digits = prefix.replace("-", "").lower()
+    if not digits or len(digits) > _HEX_DIGITS or set(digits) - set("0123456789abcdef"):
+        msg = f"id: expected up to {_HEX_DIGITS} hex digits, got {len(digits)} characters"
+        raise QueryError(msg)
+    first, last = digits.ljust(_HEX_DIGITS, "0"), digits.ljust(_HEX_DIGITS, "f")
+    found: list[Place | tuple[Schema, pa.Table]] = []
+    names: list[str] = []
+    for position in ledger.catalog.segments_with_id(first, last):
+        manifest = parse_manifest(ledger.log.entry(position))
+        if manifest.kind == kind:
+            for row, name in _rows_with_id(ledger, manifest, bytes.fromhex(first), bytes.fromhex(last)):
+                found.append(Place(position=position, manifest=manifest, row=row))
+                names.append(name)
+    for schema, table in spool_tables(ledger, kind):
+        for row, name in _matches(table["id"], bytes.fromhex(first), bytes.fromhex(last)):
+            found.append((schema, table.slice(row, 1)))
+            names.append(name)
+    if not found:
+        msg = f"{kind}: none with an id that begins with {prefix!r}"
+        raise NotFoundError(msg)
+    if len(found) > 1:
+        msg = f"{kind}: {len(found) if len(found) < _NAMED_MAX else 'several'} ids begin with {prefix!r}, such as {names[0]} and {names[1]}"
+        raise AmbiguousError(msg)
+    if isinstance(found[0], Place):
+        return read_place(ledger, found[0])
+    schema, table = found[0]
+    return Found(id=names[0], schema=schema, table=table, place=None)
+
+
+def _rows_with_id(ledger: Ledger, manifest: Manifest, first: bytes, last: bytes) -> Iterator[tuple[int, str]]:
+    """Yield rows of a segment whose id is in a range; at most a few are asked for."""
+    reader = ParquetReader(segment_path(ledger, manifest))
+    for group in range(reader.group_count):
+        bounds = reader.bounds(group, "id")
+        if bounds is None or (bounds[0] <= last and bounds[1] >= first):
+            ids = reader.read_groups([group], ["id"])["id"]
+            for row, name in _matches(ids, first, last):
+                yield group * ROW_GROUP_ROWS + row, name
+
+
+def _matches(ids: pa.ChunkedArray, first: bytes, last: bytes) -> list[tuple[int, str]]:
+    """Return up to three rows whose id is in a range; ids rise, so two searches find the ends."""
+    values = ids.to_numpy()
+    low = int(values.searchsorted(first, "left")) if len(values) else 0
+    high = int(values.searchsorted(last, "right")) if len(values) else 0
+    return [(row, id_text(values[row])) for row in range(low, min(high, low + _NAMED_MAX))]
+
+
+def read_place(ledger: Ledger, place: Place) -> Found:
+    """Read a sealed record and check that it leads to its manifest's root.
+
+    Raises:
+        VerificationError: It does not.
+    """
+    run, _ = proven_run(ledger, place)
+    table = run.slice(place.row % SUBTREE_ROWS, 1)
+    name = id_text(table["id"][0].as_py())
+    return Found(id=name, schema=schema_of(ledger, place.manifest.schema), table=table, place=place)
+
+
+def proven_run(ledger: Ledger, place: Place) -> tuple[pa.Table, list[bytes]]:
+    """Return the run of 256 records around a record, and the record's inclusion proof in the segment's tree.
+
+    Raises:
+        VerificationError: The run does not lead to the manifest's root.
+    """
+    reader = ParquetReader(segment_path(ledger, place.manifest))
+    first = place.row // SUBTREE_ROWS * SUBTREE_ROWS
+    run = reader.read_rows(first, min(SUBTREE_ROWS, place.manifest.count - first))
+    leaves, roots = leaf_hashes(run), split_hashes(reader.subtrees())
+    if subtree_roots(leaves) != b"".join(roots[first // SUBTREE_ROWS :][:1]) or (
+        root_of_subtrees(b"".join(roots)).hex() != place.manifest.root
+    ):
+        msg = f"record does not verify: {place.manifest.file.name}, rows {first} to {first + run.num_rows - 1}, do not lead to the root in entry {place.position}"
+        raise VerificationError(msg)
+    inner = inclusion_proof(split_hashes(leaves), place.row - first)
+    return run, inner + inclusion_proof(roots, first // SUBTREE_ROWS)
+
+
+def read_batch(ledger: Ledger, found: Found) -> tuple[pa.Table, int]:
+    """Return all records of the call that made a record, and the record's row among them.
+
+    Raises:
+        NotFoundError: Some of them are not here.
+    """
+    row, rows = found.table["batch_row"][0].as_py(), found.table["batch_rows"][0].as_py()
+    stream, seq = found.table["stream"][0].as_py().hex(), found.table["seq"][0].as_py()
+    table = read_sequence(ledger, stream, found.schema, seq - row, rows)
+    return table, row
+
+
+def read_sequence(ledger: Ledger, stream: str, schema: Schema, first: int, count: int) -> pa.Table:
+    """Return records `first` to `first + count` of a stream, from segments and spool, in order.
+
+    The rows of a segment are not proven here one by one; see `read_place`.
+
+    Raises:
+        NotFoundError: Some of them are not here.
+    """
+    end, parts = first + count, []
+    for position in ledger.catalog.segments_with_seq(stream, first, end):
+        manifest = parse_manifest(ledger.log.entry(position))
+        low, high = max(first, manifest.first_seq), min(end, manifest.end_seq)
+        parts.append(ParquetReader(segment_path(ledger, manifest)).read_rows(low - manifest.first_seq, high - low))
+    head = ledger.lock.heads().get(stream, 0)
+    for info in ledger.spool.streams():
+        if info.stream == stream and head < end:
+            for table in _spool_tables(ledger, info, max(head, first)):
+                leaf = table.filter(pc.less(table["seq"], pa.scalar(end, pa.uint64())))
+                parts.append(leaf)
+    rows = pa.concat_tables(parts, promote_options="default") if parts else None
+    if rows is None or rows.num_rows != count:
+        msg = f"records {first} to {end - 1} of stream {stream}: expected {count}, found {rows.num_rows if rows else 0}"
+        raise NotFoundError(msg)
+    return rows

@@ -1,0 +1,97 @@
+"""Making a receipt: everything a stranger needs to check one record. Bytes: docs/format.md section 14."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from pathlib import Path
+
+from backstory.columns.arrow_type import flatten
+from backstory.columns.commit import salts
+from backstory.columns.encode import encode_columns
+from backstory.columns.seal import pick_columns
+from backstory.errors import ConflictError
+from backstory.ledger.ledger import Ledger
+from backstory.ledger.read import Found, proven_run
+from backstory.records import canonical
+from backstory.records.canonical import JsonObject
+from backstory.records.limits import SUBTREE_ROWS
+from backstory.storage.disk import Disk
+from backstory.tlog.proof_file import ProofFile, encode_proof_file
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptFile:
+    """A receipt as it goes out.
+
+    Attributes:
+        data: The bytes of the file, a C2SP `.tlog-proof`.
+    """
+
+    data: bytes
+
+    def save(self, path: str | Path) -> Path:
+        """Write the receipt to a file, by convention `<id>.tlog-proof`, and return its path.
+
+        Raises:
+            StorageError: It cannot be written.
+        """
+        Disk().write(Path(path), self.data)
+        return Path(path)
+
+
+def make_receipt(ledger: Ledger, found: Found, groups: tuple[str, ...]) -> ReceiptFile:
+    """Make the receipt of a record under the published checkpoint.
+
+    Args:
+        ledger: The archive.
+        found: The record.
+        groups: Sealed groups to open in it; whether the holder may see them is the caller's question.
+
+    Raises:
+        ConflictError: The record is not sealed yet.
+        NotFoundError: The sealed values were erased.
+    """
+    place = found.place
+    if place is None:
+        msg = f"receipt: record {found.id} is not sealed yet; call flush() first"
+        raise ConflictError(msg)
+    run, path = proven_run(ledger, place)
+    row = next(encode_columns(flatten(run.slice(place.row % SUBTREE_ROWS, 1))).rows())
+    checkpoint = ledger.log.checkpoint()
+    context = ledger.blobs.get(found.table["context"][0].as_py().hex())
+    extra: JsonObject = {
+        "context": _text(context),
+        "entry": _text(ledger.log.entry_bytes(place.position)),
+        "index": str(place.row),
+        "openings": {group: _opening(ledger, found, group) for group in groups},
+        "path": [sibling.hex() for sibling in path],
+        "row": _text(row),
+        "schema": _text(found.schema.encoded),
+        "v": 1,
+    }
+    file = ProofFile(
+        extra=canonical.encode(extra),
+        index=place.position,
+        proof=tuple(ledger.log.proof(place.position, checkpoint)),
+        note=ledger.log.note(),
+    )
+    return ReceiptFile(encode_proof_file(file))
+
+
+def _opening(ledger: Ledger, found: Found, group: str) -> JsonObject:
+    """Return the salt and row that open a sealed group of a record."""
+    place, schema = found.place, found.schema
+    if place is None or place.manifest.shard is None or group not in schema.groups:
+        msg = f"receipt: record {found.id} has no sealed group {group!r}"
+        raise ConflictError(msg)
+    shard = place.manifest.shard.name
+    sealed = ledger.vault.read_table(shard).slice(place.row, 1)
+    columns = pick_columns(sealed, [column.name for column in schema.group_columns(group)])
+    salt_key = ledger.keys.get(shard)["salt_key"]
+    salt = salts(salt_key, place.row, 1, len(schema.groups))[0, schema.groups.index(group)]
+    return {"row": _text(next(encode_columns(flatten(columns)).rows())), "salt": salt.tobytes().hex()}
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode()

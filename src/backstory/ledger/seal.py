@@ -1,0 +1,171 @@
+"""The sealer: from spool frames to a segment, its vault shard and its manifest.
+
+The same code runs in the process that recorded, in `backstory seal`, and in the next process that opens an archive after
+a crash. Whoever seals a stream holds its lease; what decides is the stream's head in the lock store, which moves in the
+same transaction as the checkpoint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from backstory.columns.seal import part_columns
+from backstory.columns.tree import leaf_hashes, root_of_subtrees, subtree_roots
+from backstory.errors import FormatError
+from backstory.ledger.ledger import Ledger
+from backstory.records.identity import time_text
+from backstory.records.limits import SEGMENT_CONTEXTS_MAX, SEGMENT_ROWS_MAX
+from backstory.records.manifest import MANIFEST_TYPE, FileRef, Manifest
+from backstory.records.schema import Schema, parse_schema
+from backstory.storage.blobs import file_digest
+from backstory.storage.disk import TEMPORARY_PREFIX
+from backstory.storage.segment import segment_metadata, segment_name, write_parquet
+from backstory.storage.spool import Frame, StreamInfo
+
+LEASE_NS = 600 * 10**9
+"""A sealer that takes longer is taken for dead; the stream head still keeps two from sealing the same records."""
+
+
+def seal_all(ledger: Ledger) -> int:
+    """Seal every stream of the spool; return how many records were sealed.
+
+    Streams another process is sealing at this moment are passed over.
+    """
+    return sum(seal_stream(ledger, info) for info in ledger.spool.streams())
+
+
+def seal_stream(ledger: Ledger, info: StreamInfo) -> int:
+    """Seal what a stream holds in the spool; return how many records were sealed.
+
+    Raises:
+        StorageError: Something could not be written; everything not yet sealed is still in the spool.
+    """
+    holder = f"{os.getpid()}-{secrets.token_hex(4)}"
+    now = ledger.world.now_ns()
+    if not ledger.lock.take_lease(info.stream, holder, now, now + LEASE_NS):
+        return 0
+    try:
+        schema = parse_schema(ledger.blobs.get(info.schema))
+        head = first = ledger.lock.heads().get(info.stream, 0)
+        _remove_orphans(ledger, info.stream, head)
+        for table in _runs(ledger, info, head):
+            manifest = _write_segment(ledger, info.stream, schema, table, head)
+            # A crash before this line leaves a segment nobody refers to, which `_remove_orphans` takes away.
+            ledger.append([{"type": MANIFEST_TYPE, **manifest.document()}], {info.stream: (head, manifest.end_seq)})
+            head = manifest.end_seq
+        _finish(ledger, info, head)
+    finally:
+        ledger.lock.release_lease(info.stream, holder)
+    return head - first
+
+
+def _finish(ledger: Ledger, info: StreamInfo, head: int) -> None:
+    """Truncate the spool; say in the log that the stream ended if its writer is gone."""
+    ended = head > 0 and not ledger.spool.is_open(info.stream)
+    if ended and not any(ledger.spool.frames(info, head)):
+        torn = ledger.spool.torn_size(info)
+        closed = {"next_seq": str(head), "stream": info.stream, "type": "stream.closed", "unknown_bytes": str(torn)}
+        ledger.append([closed])  # type: ignore[list-item]
+    ledger.spool.truncate(info, head)
+
+
+def _runs(ledger: Ledger, info: StreamInfo, head: int) -> Iterator[pa.Table]:
+    """Yield tables of at most `SEGMENT_ROWS_MAX` records and `SEGMENT_CONTEXTS_MAX` contexts, from `head` on, gap-free."""
+    parts: list[pa.Table] = []
+    contexts: set[bytes] = set()
+    rows, at = 0, head
+    damage: FormatError | None = None
+    for frame in _until_damage(ledger, info, head):
+        if isinstance(frame, FormatError):
+            damage = frame
+            break
+        if frame.first_seq > at:
+            msg = f"sealing: expected seq {at}, got {frame.first_seq} (stream {info.stream})"
+            raise FormatError(msg)
+        table = ledger.spool.table(info, frame).slice(at - frame.first_seq)
+        at += table.num_rows
+        new = set(pc.unique(table["context"]).to_pylist())
+        if parts and len(contexts | new) > SEGMENT_CONTEXTS_MAX:
+            yield pa.concat_tables(parts)
+            parts, contexts, rows = [], set(), 0
+        contexts |= new
+        while rows + table.num_rows >= SEGMENT_ROWS_MAX:
+            room = SEGMENT_ROWS_MAX - rows
+            yield pa.concat_tables([*parts, table.slice(0, room)])
+            table, parts, rows = table.slice(room), [], 0
+        if table.num_rows:
+            parts.append(table)
+            rows += table.num_rows
+    if parts:
+        yield pa.concat_tables(parts)
+    if damage is not None:
+        raise damage  # what came before it is sealed; it and what follows stay in the spool
+
+
+def _until_damage(ledger: Ledger, info: StreamInfo, head: int) -> Iterator[Frame | FormatError]:
+    try:
+        yield from ledger.spool.frames(info, head)
+    except FormatError as error:
+        yield error
+
+
+def _write_segment(ledger: Ledger, stream: str, schema: Schema, table: pa.Table, first_seq: int) -> Manifest:
+    """Make shard and segment of a run durable and return the manifest that commits to them."""
+    name = segment_name(stream, first_seq, table.num_rows)
+    shard_name = f"{name}.shard"
+    keys = ledger.keys.create(shard_name, "salt_key", "shard_key") if schema.groups else {}
+    tables = part_columns(schema, table, keys.get("salt_key", b""))
+    shard = None
+    if tables.sealed is not None:
+        data = ledger.vault.write_table(shard_name, tables.sealed, keys["shard_key"])
+        shard = FileRef(name=shard_name, sha256=hashlib.sha256(data).hexdigest(), size=len(data))
+    path = ledger.layout.segments / f"{name}.parquet"
+    with ThreadPoolExecutor(1) as pool:  # Arrow compresses without the interpreter's lock while this thread hashes
+        roots: Future[bytes] = Future()
+        written = pool.submit(
+            ledger.world.disk.write_with,
+            path,
+            lambda new: write_parquet(tables.leaf, new, lambda: segment_metadata(schema.encoded, roots.result())),
+        )
+        try:
+            roots.set_result(subtree_roots(leaf_hashes(tables.leaf)))
+        except BaseException as error:
+            roots.set_exception(error)
+            raise
+        written.result()
+    ends = table.slice(0, 1), table.slice(table.num_rows - 1, 1)
+    ids = [part["id"][0].as_py().hex() for part in ends]
+    times = [time_text(part["time"][0].value) for part in ends]
+    return Manifest(
+        kind=schema.kind,
+        stream=stream,
+        first_seq=first_seq,
+        count=table.num_rows,
+        first_id=ids[0],
+        last_id=ids[1],
+        first_time=times[0],
+        last_time=times[1],
+        contexts=tuple(sorted(context.hex() for context in pc.unique(table["context"]).to_pylist())),
+        schema=schema.digest,
+        root=root_of_subtrees(roots.result()).hex(),
+        file=FileRef(name=path.name, sha256=file_digest(path), size=path.stat().st_size),
+        shard=shard,
+    )
+
+
+def _remove_orphans(ledger: Ledger, stream: str, head: int) -> None:
+    """Remove segments and shards of a stream that a crash left uncommitted."""
+    for folder in (ledger.layout.segments, ledger.layout.vault, ledger.layout.keys):
+        for path in folder.glob(f"{stream}-*"):
+            if int(path.name.split("-")[1]) >= head:
+                ledger.world.disk.remove(path)
+        for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
+            if folder == ledger.layout.segments and path.stat().st_mtime_ns < ledger.world.now_ns() - LEASE_NS:
+                ledger.world.disk.remove(path)

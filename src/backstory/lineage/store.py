@@ -1,0 +1,244 @@
+"""Keeping lineage: snapshots become dataset versions, groups become edge tables, both become entries.
+
+Nothing is written before something refers to it: a source that no model and no prediction used leaves no trace. Bytes:
+docs/format.md sections 9 and 11.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import threading
+from collections.abc import Mapping
+
+import numpy as np
+import pyarrow as pa
+
+from backstory.columns.arrow_type import flat_fields, flatten
+from backstory.columns.commit import personal_leaves
+from backstory.columns.encode import BLOCK_ROWS, encode_columns
+from backstory.columns.tree import leaf_hashes, root_of_subtrees, subtree_roots
+from backstory.ledger.ledger import Ledger
+from backstory.lineage.group import GroupNode
+from backstory.lineage.reference import Part, Reference
+from backstory.lineage.refs import RowRefs
+from backstory.lineage.resolve import BROKEN
+from backstory.lineage.source import Origin, Snapshot, Sources
+from backstory.records import canonical
+from backstory.records.canonical import JsonObject
+from backstory.records.schema import dataset_schema
+from backstory.storage.segment import SUBTREES_KEY, ParquetReader, segment_metadata, write_parquet
+
+DATASET_KEY = "datasets"
+_SALT_SIZE = 8
+
+
+class LineageStore:
+    """Persists what row references point to, once."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        """Keep lineage in an archive."""
+        self._ledger = ledger
+        self._lock = threading.RLock()
+        self._datasets: dict[int, str] = {}
+        """Dataset version by the salt of its snapshot."""
+        self._groups: dict[int, str] = {}
+        """Group document by the salt of its node."""
+
+    def draw_salt(self) -> int:
+        """Return 64 random bits for a new source or group."""
+        return int.from_bytes(self._ledger.world.random_bytes(_SALT_SIZE), "big")
+
+    def references(self, refs: RowRefs) -> dict[str, Reference]:
+        """Persist what row references point to, and return the references by name."""
+        with self._lock:
+            return {name: self.reference(refs.origins[name], refs.grades[name]) for name in refs.names}
+
+    def reference(self, origin: Origin, grade: str) -> Reference:
+        """Persist one origin and return a reference to it."""
+        if isinstance(origin, GroupNode):
+            return Reference(name=origin.name, grade=grade, personal=is_personal(origin), group=self._group(origin))
+        parts = [
+            Part(dataset=self._dataset(snapshot), first=snapshot.first_position, rows=snapshot.rows)
+            for snapshot in origin
+        ]
+        return Reference(name=origin[0].name, grade=grade, personal=is_personal(origin), parts=tuple(parts))
+
+    def restore(self, sources: Sources, name: str) -> bool:
+        """Register sources and groups of an earlier session whose tokens a frame may carry.
+
+        Args:
+            sources: The session's registry.
+            name: Name of a source.
+
+        Returns:
+            Whether the archive knows a source of that name.
+        """
+        versions: list[list[Snapshot]] = []
+        for entry in self._ledger.find_entries("source.fixed", name):
+            snapshot = self._restored(entry)
+            if snapshot.part is not None and snapshot.first_position > 0 and versions:
+                versions[-1].append(snapshot)
+            else:
+                versions.append([snapshot])
+        for parts in versions:
+            sources.add(name, tuple(parts))
+        return bool(versions)
+
+    def _restored(self, entry: JsonObject) -> Snapshot:
+        dataset = canonical.text_of(entry, "dataset")
+        document = self._ledger.document(dataset)
+        salt = int(canonical.text_of(entry, "salt"), 16)
+        self._datasets[salt] = dataset
+        subject, part, origin = document.get("subject"), entry.get("part"), entry.get("origin")
+        keys = document.get("key")
+        return Snapshot(
+            name=canonical.text_of(entry, "name"),
+            part=part if isinstance(part, str) else None,
+            first_position=canonical.count_of(entry, "first"),
+            rows=canonical.count_of(entry, "rows"),
+            salt=salt,
+            key=tuple(str(key) for key in keys) if isinstance(keys, list) else (),
+            subject=subject if isinstance(subject, str) else None,
+            origin=origin if isinstance(origin, str) else None,
+            load=lambda: read_snapshot(self._ledger, dataset),
+        )
+
+    def _dataset(self, snapshot: Snapshot) -> str:
+        known = self._datasets.get(snapshot.salt)
+        if known is not None:
+            return known
+        table = snapshot.table()
+        fields = flat_fields(table.schema)
+        document: JsonObject = {
+            "key": list(snapshot.key),
+            "name": snapshot.name,
+            "rows": str(table.num_rows),
+            "schema": self._ledger.put_document(dataset_schema(fields)),
+            "v": 1,
+        }
+        entry: JsonObject = {
+            "first": str(snapshot.first_position),
+            "name": snapshot.name,
+            "origin": snapshot.origin,
+            "part": snapshot.part,
+            "rows": str(snapshot.rows),
+            "salt": f"{snapshot.salt:016x}",
+            "type": "source.fixed",
+        }
+        if snapshot.subject is None:
+            digest, entry["table"] = self._keep_open(table, document)
+        else:
+            digest = self._keep_personal(table, {**document, "personal": True, "subject": snapshot.subject})
+        self._ledger.append([{**entry, "dataset": digest}])
+        self._datasets[snapshot.salt] = digest
+        return digest
+
+    def _keep_open(self, table: pa.Table, document: JsonObject) -> tuple[str, str]:
+        """Store a snapshot in clear; return its version's digest and the blob's."""
+        roots = subtree_roots(leaf_hashes(table))
+        blob = self._ledger.blobs.put_with(
+            lambda path: write_parquet(table, path, lambda: {SUBTREES_KEY: segment_metadata(b"", roots)[SUBTREES_KEY]})
+        )
+        columns = dict(column_digests(table))
+        whole: JsonObject = {**document, "columns": {**columns}, "root": root_of_subtrees(roots).hex()}
+        return self._ledger.put_document(whole), blob
+
+    def _keep_personal(self, table: pa.Table, document: JsonObject) -> str:
+        """Store a snapshot about people in the vault; return its version's digest."""
+        key = self._ledger.keys.get_or_create(DATASET_KEY, "key")["key"]
+        plain = root_of_subtrees(subtree_roots(leaf_hashes(table)))
+        content = hmac.new(key, plain, hashlib.sha256).hexdigest()
+        for entry in self._ledger.find_entries("source.fixed", canonical.text_of(document, "name")):
+            digest = canonical.text_of(entry, "dataset")
+            kept = self._ledger.document(digest)
+            if kept.get("content") == content and {**kept, "root": ""} == {**document, "content": content, "root": ""}:
+                return digest
+        keys = {part: self._ledger.world.random_bytes(32) for part in ("salt_key", "shard_key")}
+        root = root_of_subtrees(subtree_roots(personal_leaves(table, keys["salt_key"]))).hex()
+        digest = canonical.digest_of({**document, "content": content, "root": root})
+        self._ledger.keys.put(f"{digest}.shard", keys)
+        self._ledger.vault.write_table(f"{digest}.shard", table, keys["shard_key"])
+        return self._ledger.put_document({**document, "content": content, "root": root})
+
+    def _group(self, node: GroupNode) -> str:
+        known = self._groups.get(node.salt)
+        if known is not None:
+            return known
+        refs = {name: self.reference(origin, "exact") for name, origin in node.origins.items()}
+        edges = positions_table(node.refs).add_column(0, "group", pa.array(node.codes, pa.uint32()))
+        document: JsonObject = {
+            "aggs": {output: [column, function] for output, (column, function) in node.aggs.items()},
+            "by": list(node.by),
+            "dropna": node.dropna,
+            "groups": str(node.groups),
+            "name": node.name,
+            "refs": {name: reference.document() for name, reference in refs.items()},
+            "v": 1,
+            **self.keep_positions(edges, personal=is_personal(node)),
+        }
+        digest = self._ledger.put_document(document)
+        entry: JsonObject = {
+            "group": digest,
+            "groups": str(node.groups),
+            "name": node.name,
+            "salt": f"{node.salt:016x}",
+            "type": "group.recorded",
+        }
+        self._ledger.append([entry])
+        self._groups[node.salt] = digest
+        return digest
+
+    def keep_positions(self, table: pa.Table, *, personal: bool) -> JsonObject:
+        """Store a table of positions; in the vault if they point to people.
+
+        Returns:
+            Members of the document that refers to it: `edges`, a blob, or `sealed_edges` and their salted `root`.
+        """
+        if not personal:
+            return {"edges": self._ledger.blobs.put_with(lambda path: write_parquet(table, path))}
+        keys = {part: self._ledger.world.random_bytes(32) for part in ("salt_key", "shard_key")}
+        root = root_of_subtrees(subtree_roots(personal_leaves(table, keys["salt_key"]))).hex()
+        name = f"{root}.shard"
+        self._ledger.keys.put(name, keys)
+        self._ledger.vault.write_table(name, table, keys["shard_key"])
+        return {"root": root, "sealed_edges": name}
+
+
+def is_personal(origin: Origin) -> bool:
+    """Say whether an origin leads to rows about people, directly or through groups."""
+    if isinstance(origin, GroupNode):
+        return any(is_personal(source) for source in origin.origins.values())
+    return any(snapshot.subject is not None for snapshot in origin)
+
+
+def positions_table(positions: Mapping[str, np.ndarray]) -> pa.Table:
+    """Return positions as the struct column `row`; a broken one is null."""
+    arrays = [pa.array(values, pa.int64(), mask=values == BROKEN) for values in positions.values()]
+    return pa.table({"row": pa.StructArray.from_arrays(arrays, names=list(positions))})
+
+
+def column_digests(table: pa.Table) -> list[tuple[str, str]]:
+    """Return each column's digest: SHA-256 over its one-column rows in order."""
+    hashers = {name: hashlib.sha256() for name, _ in flat_fields(table.schema)}
+    for start in range(0, table.num_rows, BLOCK_ROWS):
+        for column in flatten(table.slice(start, BLOCK_ROWS)):
+            hashers[column.name].update(encode_columns([column]).joined()[0])
+    return [(name, hasher.hexdigest()) for name, hasher in hashers.items()]
+
+
+def snapshot_reader(ledger: Ledger, dataset: str) -> ParquetReader | None:
+    """Return a reader of a kept snapshot after checking the file's bytes; None for one about people."""
+    for entry in ledger.find_entries("source.fixed"):
+        if entry.get("dataset") == dataset:
+            table = entry.get("table")
+            return ParquetReader(ledger.blobs.checked_path(table)) if isinstance(table, str) else None
+    return None
+
+
+def read_snapshot(ledger: Ledger, dataset: str) -> pa.Table:
+    """Return all rows of a dataset version."""
+    reader = snapshot_reader(ledger, dataset)
+    if reader is None:
+        return ledger.vault.read_table(f"{dataset}.shard")
+    return reader.read_groups(range(reader.group_count))

@@ -1,0 +1,145 @@
+"""Checking the log from its files: entries, tiles, checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from backstory.errors import BackstoryError, FormatError, StorageError
+from backstory.records import canonical
+from backstory.records.canonical import JsonObject
+from backstory.storage.disk import TEMPORARY_PREFIX, read_file
+from backstory.tlog.checkpoint import Checkpoint
+from backstory.tlog.hashing import hash_leaf, root_hash
+from backstory.tlog.tile import TILE_WIDTH, TilePath, decode_bundle, parse_tile_path, tiles_at
+from backstory.verify.finding import Finding
+
+_NOT_TILES = frozenset({"checkpoint", "writer"})
+
+
+def check_log(folder: Path, checkpoint: Checkpoint) -> tuple[list[JsonObject | None], list[Finding]]:
+    """Recompute a log's tree from its entries and compare every file with it.
+
+    Args:
+        folder: Directory of the log.
+        checkpoint: What its files must lead to.
+
+    Returns:
+        The entries, None where one could not be read; and the findings.
+    """
+    findings: list[Finding] = []
+    entries, leaves = _read_entries(folder, checkpoint.size, findings)
+    expected = _hash_tiles(leaves)
+    for tile in tiles_at(checkpoint.size):
+        if tile.level is not None:
+            _compare(folder, tile, expected, findings)
+    if None not in leaves and root_hash(leaves) != checkpoint.root:
+        findings.append(
+            Finding(
+                severity="failed",
+                place=f"{folder.name}/checkpoint",
+                what=f"entries lead to another root than the checkpoint's {checkpoint.root.hex()}",
+            )
+        )
+    findings += _check_other_files(folder, checkpoint.size, expected, entries)
+    return [_parse(index, entry, findings) for index, entry in enumerate(entries)], findings
+
+
+def _read_entries(
+    folder: Path, size: int, findings: list[Finding]
+) -> tuple[list[bytes | None], list[bytes]]:
+    """Return entries and leaf hashes; for an unreadable bundle, no entries and hashes that match nothing."""
+    entries: list[bytes | None] = []
+    leaves: list[bytes] = []
+    for tile in tiles_at(size):
+        if tile.level is None:
+            try:
+                bundle: list[bytes] = decode_bundle(read_file(folder / tile.path), tile.width)
+                entries += bundle
+                leaves += [hash_leaf(entry) for entry in bundle]
+            except BackstoryError as error:
+                findings.append(Finding(severity=_severity(error), place=_place(folder, tile.path), what=str(error)))
+                entries += [None] * tile.width
+                leaves += [b""] * tile.width
+    return entries, leaves
+
+
+def _severity(error: BackstoryError) -> str:
+    """A file that is gone or malformed is damage; one the system will not read is unknown."""
+    missing = isinstance(error, StorageError) and error.details.get("errno") == 2  # noqa: PLR2004  ENOENT
+    return "failed" if missing or isinstance(error, FormatError) else "unknown"
+
+
+def _hash_tiles(leaves: list[bytes]) -> dict[tuple[int, int], list[bytes]]:
+    """Return the hashes of every tile, full or partial, by level and index."""
+    tiles = {}
+    level, row = 0, leaves
+    while row:
+        roots = []
+        for start in range(0, len(row), TILE_WIDTH):
+            hashes = row[start : start + TILE_WIDTH]
+            tiles[level, start // TILE_WIDTH] = hashes
+            if len(hashes) == TILE_WIDTH:
+                roots.append(root_hash(hashes) if all(hashes) else b"")
+        level, row = level + 1, roots
+    return tiles
+
+
+def _compare(
+    folder: Path, tile: TilePath, expected: dict[tuple[int, int], list[bytes]], findings: list[Finding]
+) -> None:
+    place = _place(folder, tile.path)
+    try:
+        data = read_file(folder / tile.path)
+    except StorageError as error:
+        findings.append(Finding(severity=_severity(error), place=place, what=str(error)))
+        return
+    hashes = expected.get((tile.level or 0, tile.index), [])[: tile.width]
+    if all(hashes) and data == b"".join(hashes):
+        return
+    at = next((i for i, hash_ in enumerate(hashes) if data[32 * i : 32 * i + 32] != hash_), len(hashes))
+    index = (tile.index * TILE_WIDTH + at) * TILE_WIDTH ** (tile.level or 0)
+    what = f"hash {at} is not that of the entries (leaf index {index})"
+    findings.append(Finding(severity="failed", place=place, what=what))
+
+
+def _check_other_files(
+    folder: Path, size: int, expected: dict[tuple[int, int], list[bytes]], entries: list[bytes | None]
+) -> Iterator[Finding]:
+    """Check the partial tiles of earlier sizes, and name files that do not belong here."""
+    current = {tile.path for tile in tiles_at(size)}
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        name = path.relative_to(folder).as_posix()
+        if name in current or name in _NOT_TILES or path.name.startswith(TEMPORARY_PREFIX):
+            continue
+        if name.startswith("staged/"):
+            yield Finding(severity="note", place=_place(folder, name), what="staged by a writer that has not finished")
+            continue
+        try:
+            tile = parse_tile_path(name)
+            if tile.level is None:
+                first = tile.index * TILE_WIDTH
+                same = decode_bundle(read_file(path), tile.width) == entries[first : first + tile.width]
+            else:
+                hashes = expected.get((tile.level, tile.index), [])
+                same = len(hashes) >= tile.width and read_file(path) == b"".join(hashes[: tile.width])
+        except BackstoryError as error:
+            yield Finding(severity="failed", place=_place(folder, name), what=f"does not belong here: {error}")
+            continue
+        if not same:
+            what = "a tile of an earlier size differs from the log"
+            yield Finding(severity="failed", place=_place(folder, name), what=what)
+
+
+def _parse(index: int, entry: bytes | None, findings: list[Finding]) -> JsonObject | None:
+    if entry is None:
+        return None
+    try:
+        return canonical.parse_object(entry, f"entry {index}")
+    except FormatError as error:
+        findings.append(Finding(severity="failed", place=f"entry {index}", what=str(error)))
+        return None
+
+
+def _place(folder: Path, name: str) -> str:
+    return f"log/{folder.name}/{name}"

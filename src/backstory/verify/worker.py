@@ -1,0 +1,195 @@
+"""The hashing part of a verification, for one run of row groups; runs in processes of its own.
+
+Started as `python -m backstory.verify.worker`: reads length-prefixed MessagePack tasks from standard input and answers each on
+standard output. A file that makes a library crash takes only this process with it.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from backstory.columns.arrow_type import flat_fields
+from backstory.columns.commit import commitments, personal_leaves, salts
+from backstory.columns.seal import pick_columns
+from backstory.columns.tree import leaf_hashes, split_hashes, subtree_roots
+from backstory.errors import BackstoryError
+from backstory.records.limits import ROW_GROUP_ROWS, SUBTREE_ROWS
+from backstory.records.schema import parse_schema
+from backstory.storage.disk import Disk
+from backstory.storage.keys import KeyStore
+from backstory.storage.segment import ParquetReader
+from backstory.storage.vault import Vault
+
+LENGTH = struct.Struct("<I")
+
+
+class Task(msgspec.Struct, frozen=True, kw_only=True):
+    """Hash the rows of some row groups of a Parquet file.
+
+    Attributes:
+        path: The file.
+        first_group: First row group.
+        end_group: Last row group, exclusive.
+        stream: For a segment its stream in hex, else None.
+        first_seq: For a segment the sequence number of its first record.
+        schema: For a segment its schema, canonical JSON.
+        shard: For a segment with sealed groups the shard's name, where it can be opened.
+        vault: Directory of the vault.
+        keys: Directory of the keys.
+    """
+
+    path: str
+    first_group: int
+    end_group: int
+    stream: str | None = None
+    first_seq: int = 0
+    schema: bytes = b""
+    shard: str | None = None
+    vault: str = ""
+    keys: str = ""
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a task found.
+
+    Attributes:
+        rows: Rows hashed.
+        subtrees: Their subtree roots.
+        contexts: Contexts the records name, in hex.
+        first_id: First id, in hex.
+        last_id: Last id, in hex.
+        failed: What does not verify.
+        unknown: What could not be checked.
+    """
+
+    rows: int = 0
+    subtrees: bytes = b""
+    contexts: list[str] = []
+    first_id: str = ""
+    last_id: str = ""
+    failed: list[str] = []
+    unknown: list[str] = []
+
+
+def work(task: Task) -> Answer:
+    """Hash the rows of a task and check what can be checked from them alone."""
+    try:
+        if task.stream is None and task.shard is not None:
+            return _check_personal_snapshot(task)
+        reader = ParquetReader(Path(task.path))
+        table = reader.read_groups(range(task.first_group, task.end_group))
+        subtrees = subtree_roots(leaf_hashes(table))
+        if task.stream is None:
+            return Answer(rows=table.num_rows, subtrees=subtrees)
+        return _check_records(task, table, subtrees)
+    except BackstoryError as error:
+        return Answer(failed=[str(error)])
+
+
+def _check_personal_snapshot(task: Task) -> Answer:
+    """Hash the salted rows of a source about people."""
+    keys = KeyStore(Path(task.keys), Disk())
+    shard = task.shard or ""
+    if not keys.has(shard):
+        return Answer(unknown=[f"{shard} was not checked: its keys are not here"])
+    table = Vault(Path(task.vault), keys, Disk()).read_table(shard)
+    return Answer(rows=table.num_rows, subtrees=subtree_roots(personal_leaves(table, keys.get(shard)["salt_key"])))
+
+
+def _check_records(task: Task, table: pa.Table, subtrees: bytes) -> Answer:
+    failed, unknown = [], []
+    schema = parse_schema(task.schema)
+    names = sorted((name for name, _ in flat_fields(table.schema)), key=str.encode)
+    if tuple(names) != schema.leaf_names:
+        failed.append("columns are not those of the schema")
+        return Answer(rows=table.num_rows, subtrees=subtrees, failed=failed)
+    first = task.first_seq + task.first_group * ROW_GROUP_ROWS
+    seqs = table["seq"].to_numpy()
+    if not np.array_equal(seqs, np.arange(first, first + len(seqs), dtype=np.uint64)):
+        failed.append(f"seq does not run from {first} without gaps")
+    if pc.unique(table["stream"]).to_pylist() != [bytes.fromhex(task.stream or "")]:
+        failed.append("a record is of another stream")
+    ids = np.frombuffer(b"".join(table["id"].to_pylist()), ">u8").reshape(-1, 2)
+    rises = (ids[1:, 0] > ids[:-1, 0]) | ((ids[1:, 0] == ids[:-1, 0]) & (ids[1:, 1] > ids[:-1, 1]))
+    if not rises.all():
+        failed.append("ids do not rise")
+    if task.shard is not None:
+        _check_commitments(task, table, failed, unknown)
+    return Answer(
+        rows=table.num_rows,
+        subtrees=subtrees,
+        contexts=[value.hex() for value in pc.unique(table["context"]).to_pylist()],
+        first_id=table["id"][0].as_py().hex(),
+        last_id=table["id"][-1].as_py().hex(),
+        failed=failed,
+        unknown=unknown,
+    )
+
+
+def _check_commitments(task: Task, table: pa.Table, failed: list[str], unknown: list[str]) -> None:
+    """Check that the sealed values open the commitments of the leaves."""
+    schema = parse_schema(task.schema)
+    keys = KeyStore(Path(task.keys), Disk())
+    shard = task.shard or ""
+    if not keys.has(shard):
+        unknown.append(f"sealed values of {shard} were not checked: its keys are not here")
+        return
+    start = task.first_group * ROW_GROUP_ROWS
+    try:
+        sealed = Vault(Path(task.vault), keys, Disk()).read_table(shard).slice(start, table.num_rows)
+        salt_key = keys.get(shard)["salt_key"]
+    except BackstoryError as error:
+        failed.append(str(error))
+        return
+    all_salts = salts(salt_key, start, table.num_rows, len(schema.groups))
+    for position, group in enumerate(schema.groups):
+        columns = pick_columns(sealed, [column.name for column in schema.group_columns(group)])
+        computed = split_hashes(commitments(columns, group, all_salts[:, position]))
+        stored = pc.struct_field(table["commitment"].combine_chunks(), group).to_pylist()
+        wrong = [row for row, (a, b) in enumerate(zip(computed, stored, strict=True)) if a != b]
+        if wrong:
+            seq = task.first_seq + start + wrong[0]
+            failed.append(f"{len(wrong)} commitments of group {group!r} do not open, the first at seq {seq}")
+
+
+def first_difference(computed: bytes, stored: bytes) -> int | None:
+    """Return the first row of the first run of 256 rows whose subtree roots differ."""
+    pairs = zip(split_hashes(computed), split_hashes(stored), strict=False)
+    return next((i * SUBTREE_ROWS for i, (a, b) in enumerate(pairs) if a != b), None)
+
+
+def send(stream: BinaryIO, message: Task | Answer) -> None:
+    """Write one length-prefixed message."""
+    data = msgspec.msgpack.encode(message)
+    stream.write(LENGTH.pack(len(data)) + data)
+    stream.flush()
+
+
+def receive(stream: BinaryIO) -> bytes | None:
+    """Read one length-prefixed message; None at the end of the stream."""
+    head = stream.read(LENGTH.size)
+    if len(head) < LENGTH.size:
+        return None
+    (length,) = LENGTH.unpack(head)
+    data = stream.read(length)
+    return data if len(data) == length else None
+
+
+def main() -> None:
+    """Answer tasks until standard input ends."""
+    pa.set_cpu_count(1)
+    pa.set_io_thread_count(1)
+    while (data := receive(sys.stdin.buffer)) is not None:
+        send(sys.stdout.buffer, work(msgspec.msgpack.decode(data, type=Task)))
+
+
+if __name__ == "__main__":
+    main()

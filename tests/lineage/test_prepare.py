@@ -1,0 +1,113 @@
+"""Preparations with and without ids: the same result, or a refusal."""
+
+from __future__ import annotations
+
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from backstory.errors import ColumnError, InputError, PreparationError, TokenError
+from backstory.frames.table import kind_of, to_arrow
+from backstory.lineage.prepare import distinct, prepare
+from backstory.lineage.source import Sources
+from backstory.lineage.split import split
+
+LEFT = {"k": [1, 2, 3, 1], "v": [10, 20, 30, 10]}
+RIGHT = {"k": [1, 2], "w": [0.1, 0.2]}
+ENGINES = {"pandas": pd.DataFrame, "polars": pl.DataFrame, "polars-lazy": pl.LazyFrame, "arrow": pa.table}
+
+
+def fixed(engine: str = "pandas"):
+    """Fix two sources."""
+    sources = Sources()
+    left, _ = sources.fix(ENGINES[engine](LEFT), "left", salt=21)
+    right, _ = sources.fix(ENGINES[engine](RIGHT), "right", salt=22)
+    return sources, left, right
+
+
+def test_a_harmless_preparation_comes_back_with_ids():
+    """A preparation that does not look at all columns gives its own result, traced."""
+    sources, left, right = fixed()
+    result = prepare(sources, lambda a, b: a.merge(b, on="k", how="left").dropna(subset=["w"]), left, right)
+    features, rows = split(sources, result)
+    plain = pd.DataFrame(LEFT).merge(pd.DataFrame(RIGHT), on="k", how="left").dropna(subset=["w"])
+    pd.testing.assert_frame_equal(features, plain)
+    assert rows.positions["right"].tolist() == [0, 1, 0]
+
+
+@pytest.mark.parametrize("engine", ["polars", "polars-lazy"])
+def test_polars_preparations_stay_lazy_or_eager(engine):
+    """A preparation is given, and gives, the kind of frame it would have had."""
+    sources, left, right = fixed(engine)
+    kinds = []
+
+    def join(a, b):
+        kinds.append(kind_of(a))
+        return a.join(b, on="k", how="left", maintain_order="left")
+
+    result = prepare(sources, join, left, right)
+    assert kinds == [engine, engine]
+    assert kind_of(result) == engine
+    assert split(sources, result)[1].positions["right"].tolist() == [0, 1, -1, 0]
+
+
+@pytest.mark.parametrize(
+    ("fn", "says"),
+    [
+        (lambda a: a.drop_duplicates(), "row counts differ: 3 and 4"),
+        (lambda a: a.nunique(axis=1).to_frame("n"), "values differ in column 'n'"),
+        (lambda a: a.assign(width=a.shape[1]), "values differ in column 'width'"),
+        (lambda a: a.assign(many=a.shape[1] if "_row_left" in a else 0.5), "types differ"),
+        (lambda a: a.rename(columns={a.columns[-1]: "last"}), "columns differ"),
+        (lambda a: a.set_axis(range(a.shape[1], a.shape[1] + 4)), "index differs"),
+    ],
+)
+def test_a_preparation_that_notices_ids_is_refused(fn, says):
+    """A result that depends on the id columns is refused, saying what differs."""
+    sources, left, _ = fixed()
+    with pytest.raises(PreparationError, match=says) as caught:
+        prepare(sources, fn, left)
+    assert "dropna" in str(caught.value)
+
+
+def test_a_bare_dropna_is_refused_where_only_ids_are_missing():
+    """A left join whose only nulls are ids is where `dropna()` goes wrong."""
+    sources, left, _ = fixed()
+    marker, _ = sources.fix(pd.DataFrame({"k": [1, 2]}), "marker", salt=23)
+    with pytest.raises(PreparationError, match="row counts differ: 4 and 3"):
+        prepare(sources, lambda a, b: a.merge(b, on="k", how="left").dropna(), left, marker)
+
+
+def test_lost_or_damaged_ids_are_refused():
+    """A preparation that drops or changes the id columns is refused at once."""
+    sources, left, _ = fixed()
+    with pytest.raises(TokenError, match="no row ids"):
+        prepare(sources, lambda a: a[["k", "v"]], left)
+    with pytest.raises(TokenError, match="arithmetic"):
+        prepare(sources, lambda a: a.rolling(2, min_periods=1).mean(), left)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(("keep", "kept"), [("first", [0, 1, 2]), ("last", [1, 2, 3]), ("none", [1, 2])])
+def test_distinct_leaves_ids_out_of_account(engine, keep, kept):
+    """Duplicates are dropped by the caller's columns, and the row that stays keeps its ids, in every library."""
+    sources, left, _ = fixed(engine)
+    result = distinct(left, keep=keep)
+    assert kind_of(result) == engine
+    features, rows = split(sources, result)
+    assert rows.positions["left"].tolist() == kept
+    assert to_arrow(features).column("v").to_pylist() == [LEFT["v"][i] for i in kept]
+    assert split(sources, distinct(left, ["k"], keep=keep))[1].positions["left"].tolist() == kept
+
+
+def test_distinct_refuses_what_it_cannot_do():
+    """Id columns, missing columns, unknown choices and arrays are refused."""
+    _, left, _ = fixed()
+    for subset in (["_row_left"], ["nope"], []):
+        with pytest.raises(ColumnError):
+            distinct(left, subset)
+    with pytest.raises(InputError):
+        distinct(left, keep="any")
+    with pytest.raises(InputError):
+        distinct([{"a": 1}])
