@@ -1,1 +1,52 @@
-"""Backstory: a provable backstory for every machine-learning prediction."""
+"""Backstory: a provable backstory for every machine-learning prediction.
+
+>>> import backstory
+>>> sorted(backstory.__all__)[:3]
+['Archive', 'BackstoryError', 'ModelVersion']
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from backstory.errors import BackstoryError, VerificationError
+from backstory.version import VERSION as __version__
+
+if TYPE_CHECKING:
+    from backstory.archive import Archive, init
+    from backstory.archive import open_archive as open  # noqa: A004  the verb users know
+    from backstory.capture.decision import Threshold
+    from backstory.capture.model_version import ModelVersion
+    from backstory.verify.receipt import verify_receipt
+
+__all__ = [
+    "Archive",
+    "BackstoryError",
+    "ModelVersion",
+    "Threshold",
+    "VerificationError",
+    "__version__",
+    "init",
+    "open",
+    "verify_receipt",
+]
+
+_LAZY = {
+    "Archive": ("backstory.archive", "Archive"),
+    "ModelVersion": ("backstory.capture.model_version", "ModelVersion"),
+    "Threshold": ("backstory.capture.decision", "Threshold"),
+    "init": ("backstory.archive", "init"),
+    "open": ("backstory.archive", "open_archive"),
+    "verify_receipt": ("backstory.verify.receipt", "verify_receipt"),
+}
+"""Where public names come from; loaded when first used, so that importing the package is quick."""
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name when it is first used."""
+    if name not in _LAZY:
+        raise AttributeError(f"module 'backstory' has no attribute {name!r}")
+    module, attribute = _LAZY[name]
+    value = globals()[name] = getattr(importlib.import_module(module), attribute)
+    return value

@@ -189,6 +189,21 @@ def test_row_codes_of_many_columns():
     assert find_duplicate(row_codes(doubled, table.column_names)) == (7, 2000)
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        pa.array([-128, 127, -128], pa.int8()),
+        pa.array([2**64 - 1, 2**64 - 2, 2**64 - 1], pa.uint64()),
+        pa.array([-(2**63), 2**63 - 1, -(2**63)]),
+        pa.array([2**63 - 1, 2**63 - 2, 2**63 - 1]),
+    ],
+    ids=["int8", "uint64", "far-apart", "large"],
+)
+def test_row_codes_of_integers_at_their_limits(values):
+    """Integers at the ends of their types are told apart like any."""
+    assert first_appearance(row_codes(pa.table({"a": values, "b": values}), ["a", "b"])).tolist() == [0, 1, 0]
+
+
 def test_row_codes_refuse_nested_columns():
     """A list column cannot identify rows."""
     with pytest.raises(ColumnError):

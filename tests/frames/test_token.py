@@ -52,6 +52,15 @@ def test_zero_is_never_valid():
     assert not check_tokens(np.zeros(3, np.uint64), 5, 0, 10).any()
 
 
+@given(salts, st.integers(0, 1000), st.integers(1, 5), st.lists(st.integers(0, 2**64 - 1), max_size=40))
+def test_columns_longer_than_their_snapshot_are_checked_alike(salt, first, rows, noise):
+    """A token passes or fails alone or in a long column, whatever the other values are."""
+    own = mint_tokens(np.arange(first, first + rows), salt)
+    column = np.concatenate([own, own + np.uint64(1), np.array(noise, np.uint64), own[::-1], own, own])
+    alone = [check_tokens(column[i : i + 1], salt, first, rows).item() for i in range(len(column))]
+    assert check_tokens(column, salt, first, rows).tolist() == alone
+
+
 def test_long_columns_are_read_whole():
     """Columns longer than one block of work are minted and checked like short ones."""
     tokens = mint_tokens(np.arange(100_001), 3)

@@ -55,7 +55,6 @@ class Call:
     Attributes:
         model: What the context says of the model: name, version, digest.
         method: Name of the method, or of the function.
-        run: Calls the model with its input.
         features: The input, as the model gets it.
         output_names: Names of the columns of a two-dimensional output.
         rows: Row references.
@@ -68,7 +67,6 @@ class Call:
 
     model: JsonObject | None
     method: str
-    run: Callable[[Any], Any]
     features: Any
     output_names: list[str] | None = None
     rows: Rows = field(default_factory=Rows)
@@ -118,8 +116,8 @@ class Capture:
         self._contexts: dict[bytes, str] = {}
         self._types: dict[tuple[str, str, str], JsonValue] = {}
 
-    def predict(self, call: Call) -> Predictions:
-        """Run a model and record its predictions.
+    def predict(self, call: Call, run: Callable[[Any], Any]) -> Predictions:
+        """Run a model on the call's features and record its predictions.
 
         Raises:
             InputError: The input has no rows, or cannot be recorded. The model was not called.
@@ -127,45 +125,44 @@ class Capture:
             InputMutatedError: The model changed its input. The predictions are recorded, with the input as it was.
             StorageError: The record could not be written; the prediction is not given out.
         """
-        features = to_arrow(hold(call.features))
-        if features.num_rows == 0:
-            msg = "predict: expected at least one row, got none"
-            raise InputError(msg)
-        held = hold(call.features)
-        container = describe_container(held)
-        subject = _subjects(call.subject, features.num_rows)
+        begun = self.begin(call)
         try:
-            output = call.run(call.features)
-            column, form = output_column(output, features.num_rows, call.output_names)
-            decision = call.decision.decide(column) if call.decision else None
+            output = run(call.features)
         except BaseException as error:
-            self._record(call, features, container, subject, error=type(error).__qualname__)
+            begun.fail(error)
             raise
-        recorded = self._record(call, features, container, subject, output=column, form=form, decision=decision)
-        predictions = Predictions(output, recorded.ids, self._wait)
-        difference = find_difference(held, call.features)
-        if difference is not None:
-            msg = f"model changed its input while predicting: {difference}; recorded as it was before (first id {recorded.ids[0]})"
-            raise InputMutatedError(msg, ids=[recorded.ids[0], recorded.ids[-1]])
-        return predictions
+        return begun.finish(output)
 
-    def _wait(self, level: Level) -> None:
+    def begin(self, call: Call) -> Begun:
+        """Take down a call's input before the model runs.
+
+        Raises:
+            InputError: The input has no rows, or cannot be recorded.
+        """
+        held = hold(call.features)
+        features = to_arrow(held)
+        if features.num_rows == 0:
+            raise InputError("predict: expected at least one row, got none")
+        subject = _subjects(call.subject, features.num_rows)
+        return Begun(self, call, held, features, describe_container(held), subject)
+
+    def wait(self, level: Level) -> None:
+        """Return when everything recorded so far is durable, or sealed."""
         self._recorder.sync()
         if level == "sealed":
             self._seal()
 
-    def _record(
+    def record(
         self,
-        call: Call,
-        features: pa.Table,
-        container: dict[str, Any],
-        subject: pa.Array | None,
+        begun: Begun,
         *,
         output: pa.Array | None = None,
         form: JsonObject | None = None,
         decision: pa.Array | None = None,
         error: str | None = None,
     ) -> Recorded:
+        """Record the rows of a call that has ended."""
+        call, features, subject = begun.call, begun.table, begun.subject
         columns: dict[str, pa.Array | pa.ChunkedArray] = {}
         if call.rows.positions:
             columns["row"] = _rows_column(call.rows, features.num_rows)
@@ -186,7 +183,7 @@ class Capture:
             decision="bool" if decision is not None else None,
             subject=subject is not None,
         )
-        context = self._context(call, _shown(container, personal=bool(schema.groups)), form)
+        context = self._context(call, _shown(begun.container, personal=bool(schema.groups)), form)
         status = OK if error is None else FAILED
         batch = Batch(
             schema=schema, context=context, status=status, error=error, request_id=call.request_id, body=body
@@ -234,6 +231,62 @@ class Capture:
             else:
                 self._types[key] = logical
         return arrow_type(logical)
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A call whose input is taken down and whose model is running.
+
+    Attributes:
+        capture: Where it will be recorded.
+        call: The call.
+        held: The input, protected from what the model does to its own.
+        table: The input as a table.
+        container: What the input was besides its values.
+        subject: The people its rows are about.
+    """
+
+    capture: Capture
+    call: Call
+    held: Any
+    table: pa.Table
+    container: dict[str, Any]
+    subject: pa.Array | None
+
+    def fail(self, error: BaseException) -> None:
+        """Record that the model raised; the caller raises it on."""
+        self.capture.record(self, error=type(error).__qualname__)
+
+    def finish(self, output: Any, shown: Any = None) -> Predictions:  # noqa: ANN401
+        """Record what the model returned.
+
+        Args:
+            output: The output, which the predictions will hold.
+            shown: What to record of it, where the output itself has no encoding.
+
+        Raises:
+            OutputLengthError: Not one output a row; recorded as a failed call.
+            ModelError: The output has no encoding; recorded as a failed call.
+            InputMutatedError: The model changed its input.
+        """
+        call = self.call
+        try:
+            column, form = output_column(
+                output if shown is None else shown, self.table.num_rows, call.output_names
+            )
+            decision = call.decision.decide(column) if call.decision else None
+        except InputError as error:
+            self.fail(error)
+            raise
+        recorded = self.capture.record(self, output=column, form=form, decision=decision)
+        difference = find_difference(self.held, call.features)
+        if difference is not None:
+            first, last = recorded.ids[0], recorded.ids[-1]
+            raise InputMutatedError(
+                f"model changed its input while predicting: {difference}; recorded as it was before (id {first} on)",
+                ids=[first, last],
+            )
+        return Predictions(output, recorded.ids, self.capture.wait)
 
 
 def _rows_column(rows: Rows, count: int) -> pa.StructArray:

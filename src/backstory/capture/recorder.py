@@ -1,14 +1,15 @@
 """The recorder: ids, sequence numbers and the spool.
 
-Ids and sequence numbers of a stream are assigned under its one lock, both increasing whatever the clock does. A record is
-acknowledged when it is at or below the stream's durable watermark: with durability `sync` before `record` returns, with
-`group` at most 50 ms later. A forked child opens streams of its own.
+Ids and sequence numbers of a stream are assigned under its one lock, both increasing whatever the clock does. A record
+is acknowledged when it is at or below the stream's durable watermark: with durability `sync` before `record` returns,
+with `group` at most 50 ms later. A forked child opens streams of its own.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, overload
@@ -16,7 +17,7 @@ from typing import Literal, overload
 import numpy as np
 import pyarrow as pa
 
-from backstory.errors import LimitError, StorageError
+from backstory.errors import ConflictError, LimitError, StorageError
 from backstory.records.identity import ID_SIZE, id_text, next_ids
 from backstory.records.schema import Schema
 from backstory.storage.blobs import BlobStore
@@ -39,7 +40,7 @@ class Ids(Sequence[str]):
     """
 
     first: int
-    count: int
+    count: int  # type: ignore[assignment]  # hides `Sequence.count`, which nobody needs of ids that are all distinct
 
     def __len__(self) -> int:
         """Return how many ids there are."""
@@ -115,6 +116,17 @@ class _Stream:
                 self.durable_seq = self.next_seq
 
 
+_RECORDERS: weakref.WeakSet[Recorder] = weakref.WeakSet()
+
+
+def _leave_parents() -> None:
+    for recorder in _RECORDERS:
+        recorder.leave_parent()
+
+
+os.register_at_fork(after_in_child=_leave_parents)
+
+
 class Recorder:
     """Appends records to the spool of one archive, from any thread."""
 
@@ -126,23 +138,24 @@ class Recorder:
         self._durability = durability
         self._streams: dict[str, _Stream] = {}
         self._lock = threading.Lock()
-        self._pid = os.getpid()
         self._wake = threading.Event()
         self._closing = False
         self._syncer: threading.Thread | None = None
         self._sync_error: StorageError | None = None
+        _RECORDERS.add(self)
 
     def record(self, batch: Batch) -> Recorded:
         """Append records; they have ids and sequence numbers when this returns.
 
         Raises:
-            StorageError: They could not be written; none of them was recorded.
+            StorageError: They could not be written and were not recorded; or, with durability `sync`, they were written
+                and could not be made durable. After a failed fsync a recorder takes no more records.
+            ConflictError: The recorder is closed.
             LimitError: More than 2**32 − 1 records in one call.
         """
         rows = batch.body.num_rows
         if rows > BATCH_ROWS_MAX:
-            msg = f"recording: expected at most {BATCH_ROWS_MAX} rows in one call, got {rows}"
-            raise LimitError(msg)
+            raise LimitError(f"recording: expected at most {BATCH_ROWS_MAX} rows in one call, got {rows}")
         stream = self._stream(batch.schema)
         with stream.lock:
             if self._sync_error is not None:
@@ -151,10 +164,11 @@ class Recorder:
             random = int.from_bytes(self._world.random_bytes(_RANDOM_SIZE), "big") >> 6
             first_id, last_id = next_ids(stream.last_id, now_ns // 10**6, random, rows)
             first_seq = stream.next_seq
-            stream.writer.append(_with_envelope(batch, stream.info.stream, first_seq, first_id, now_ns), first_seq)
-            stream.next_seq, stream.last_id = first_seq + rows, last_id
+            if rows:
+                stream.writer.append(_with_envelope(batch, stream.info.stream, first_seq, first_id, now_ns), first_seq)
+                stream.next_seq, stream.last_id = first_seq + rows, last_id
         if self._durability == "sync":
-            stream.sync()
+            self._sync(stream)
         else:
             self._wake.set()
         return Recorded(stream=stream.info.stream, first_seq=first_seq, ids=Ids(first_id, rows))
@@ -168,29 +182,43 @@ class Recorder:
         if self._sync_error is not None:
             raise self._sync_error
         for stream in list(self._streams.values()):
+            self._sync(stream)
+
+    def _sync(self, stream: _Stream) -> None:
+        try:
             stream.sync()
+        except StorageError as error:
+            self._sync_error = error  # the kernel forgets what it could not write: a later fsync proves nothing
+            raise
 
     def streams(self) -> list[StreamInfo]:
         """Return the open streams of this process."""
         return [stream.info for stream in list(self._streams.values())]
 
     def close(self) -> None:
-        """Make everything durable and give up the streams."""
+        """Make everything durable and give up the streams; a closed recorder takes no more records.
+
+        Raises:
+            StorageError: fsync failed, now or in the background: the last records may not be durable.
+        """
         self._closing = True
         self._wake.set()
-        if self._syncer is not None and self._pid == os.getpid():
+        if self._syncer is not None:
             self._syncer.join()
+        try:
+            self.sync()
+        finally:
+            self._abandon()
+
+    def _abandon(self) -> None:
         for stream in self._streams.values():
-            if self._pid == os.getpid():
-                stream.writer.close()
-            else:
-                stream.writer.abandon()
+            stream.writer.abandon()
         self._streams = {}
 
     def _stream(self, schema: Schema) -> _Stream:
         with self._lock:
-            if self._pid != os.getpid():
-                self._leave_parent()
+            if self._closing:
+                raise ConflictError("recording: the recorder is closed")
             stream = self._streams.get(schema.digest)
             if stream is None:
                 self._blobs.put(schema.encoded)
@@ -202,12 +230,10 @@ class Recorder:
                 self._syncer.start()
             return stream
 
-    def _leave_parent(self) -> None:
-        """In a forked child: the streams, their locks and the thread are the parent's."""
-        for stream in self._streams.values():
-            stream.writer.abandon()
-        self._streams = {}
-        self._pid = os.getpid()
+    def leave_parent(self) -> None:
+        """In a forked child: the streams are the parent's, its thread is not here, and its locks may be held for ever."""
+        self._abandon()
+        self._lock = threading.Lock()
         self._wake = threading.Event()
         self._syncer = None
 
@@ -219,10 +245,9 @@ class Recorder:
             self._wake.clear()
             try:
                 for stream in list(self._streams.values()):
-                    stream.sync()
-            except StorageError as error:
-                self._sync_error = error  # told to the next caller: nothing after this may be called durable
-                return
+                    self._sync(stream)
+            except StorageError:
+                return  # the next caller is told
 
 
 def _new_stream_id(world: World) -> str:

@@ -10,11 +10,10 @@ from pathlib import Path
 
 from backstory.errors import StorageError
 from backstory.records.canonical import JsonObject
-from backstory.records.manifest import MANIFEST_TYPE, parse_manifest
+from backstory.records.manifest import CLOSED_TYPE, MANIFEST_TYPE, parse_manifest
 
 _VERSION = 1
-_TABLES = f"""
-PRAGMA user_version = {_VERSION};
+_TABLES = """
 CREATE TABLE indexed (only INTEGER PRIMARY KEY CHECK (only = 0), size INTEGER NOT NULL) STRICT;
 INSERT INTO indexed VALUES (0, 0);
 CREATE TABLE entry (position INTEGER PRIMARY KEY, type TEXT NOT NULL, name TEXT) STRICT;
@@ -25,11 +24,12 @@ CREATE TABLE segment (
 ) STRICT;
 CREATE INDEX segment_id ON segment (last_id, first_id);
 CREATE INDEX segment_seq ON segment (stream, end_seq);
+PRAGMA user_version = 1
 """
 
 
 class Catalog:
-    """Positions of entries by type and name, of segments by id and by stream."""
+    """Positions of entries by type and name (of a closed stream its id), of segments by id and by stream."""
 
     def __init__(self, path: Path | None) -> None:
         """Open or create the catalog; None keeps it in memory, for archives that cannot be written."""
@@ -37,9 +37,10 @@ class Catalog:
         self._lock = threading.RLock()
         try:
             self._connection = self._connect()
-            if self._connection.execute("PRAGMA user_version").fetchone()[0] != _VERSION:
-                self._reset()
+            usable = self._create()
         except sqlite3.DatabaseError:
+            usable = False
+        if not usable:
             self._reset()
 
     def _connect(self) -> sqlite3.Connection:
@@ -56,10 +57,22 @@ class Catalog:
             self._path.unlink(missing_ok=True)
         try:
             self._connection = self._connect()
-            self._connection.executescript(_TABLES)
+            self._create()
         except sqlite3.DatabaseError as error:
-            msg = f"catalog: cannot be created ({error.sqlite_errorname})"
-            raise StorageError(msg) from error
+            raise StorageError(f"catalog: cannot be created ({error.sqlite_errorname})") from error
+
+    def _create(self) -> bool:
+        """Create the tables in a new file; return whether the file is of this version."""
+        if self._version() == 0:
+            with self._connection:  # one transaction, as another process may be about to do the same
+                self._connection.execute("BEGIN IMMEDIATE")
+                if not self._connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone():
+                    for statement in _TABLES.split(";"):
+                        self._connection.execute(statement)
+        return self._version() == _VERSION
+
+    def _version(self) -> int:
+        return int(self._connection.execute("PRAGMA user_version").fetchone()[0])
 
     def clear(self) -> None:
         """Forget everything; the next `catch_up` starts from the first entry."""
@@ -74,22 +87,17 @@ class Catalog:
 
     def catch_up(self, entries: Iterable[tuple[int, JsonObject]]) -> None:
         """Index entries; those indexed already, by this or another process, are passed over."""
-        with self._errors():
+        with self._errors(), self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                size = self.size
-                for position, document in entries:
-                    if position == size:
-                        self._apply(position, document)
-                        size += 1
-                self._connection.execute("UPDATE indexed SET size = ?", (size,))
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
+            size = self.size
+            for position, document in entries:
+                if position == size:
+                    self._apply(position, document)
+                    size += 1
+            self._connection.execute("UPDATE indexed SET size = ?", (size,))
 
     def _apply(self, position: int, document: JsonObject) -> None:
-        name = document.get("name")
+        name = document.get("stream" if document["type"] == CLOSED_TYPE else "name")
         self._connection.execute("INSERT INTO entry VALUES (?, ?, ?)", (position, document["type"], name))
         if document["type"] == MANIFEST_TYPE:
             manifest = parse_manifest(document)
@@ -150,5 +158,6 @@ class Catalog:
             try:
                 yield
             except sqlite3.DatabaseError as error:
-                msg = f"catalog: {error.sqlite_errorname}; it can be rebuilt with `backstory reindex`"
-                raise StorageError(msg) from error
+                raise StorageError(
+                    f"catalog: {error.sqlite_errorname}; it can be rebuilt with `backstory reindex`"
+                ) from error

@@ -1,7 +1,7 @@
 """From Arrow types to logical types, and from nested tables to flat columns.
 
-A logical type forgets what does not belong to the data: units, offset widths, dictionary and run-end encoding. Struct columns
-become their fields, with escaped dotted names. See docs/format.md sections 2 and 4.
+A logical type forgets what does not belong to the data: units, offset widths, dictionary and run-end encoding. Struct
+columns become their fields, with escaped dotted names. See docs/format.md sections 2 and 4.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class FlatColumn:
     null_struct: np.ndarray | None = None
 
 
-def logical_type(type_: pa.DataType, name: str) -> JsonValue:  # noqa: C901, PLR0911  one branch a family of types
+def logical_type(type_: pa.DataType, name: str) -> JsonValue:  # noqa: C901  one branch a family of types
     """Return the logical type of an Arrow type.
 
     Args:
@@ -99,8 +99,7 @@ def logical_type(type_: pa.DataType, name: str) -> JsonValue:  # noqa: C901, PLR
         return {"list": logical_type(type_.value_type, name)}
     if pa.types.is_struct(type_):
         return _struct_type([(field.name, field.type) for field in type_], name)
-    msg = f"row encoding: no encoding for Arrow type {type_} (column {name!r})"
-    raise ColumnError(msg)
+    raise ColumnError(f"row encoding: no encoding for Arrow type {type_} (column {name!r})")
 
 
 def arrow_type(type_: JsonValue) -> pa.DataType:
@@ -121,26 +120,25 @@ def arrow_type(type_: JsonValue) -> pa.DataType:
         return pa.large_list(arrow_type(type_["list"]))
     elif isinstance(type_, dict) and isinstance(type_.get("struct"), list):
         return pa.struct([(f["name"], arrow_type(f["type"])) for f in type_["struct"]])  # type: ignore[index,union-attr,call-overload]
-    msg = f"table: no logical type {type_!r}"
-    raise ColumnError(msg)
+    raise ColumnError(f"table: no logical type {type_!r}")
 
 
 def _struct_type(fields: list[tuple[str, pa.DataType]], name: str) -> JsonValue:
     names = [field for field, _ in fields]
     if not fields or len(set(names)) != len(names):
-        msg = f"row encoding: a struct needs fields with distinct names (column {name!r})"
-        raise ColumnError(msg)
+        raise ColumnError(f"row encoding: a struct needs fields with distinct names (column {name!r})")
     return {"struct": [{"name": field, "type": logical_type(type_, name)} for field, type_ in fields]}
 
 
 def _is_list(type_: pa.DataType) -> bool:
-    return (
-        pa.types.is_list(type_)
-        or pa.types.is_large_list(type_)
-        or pa.types.is_fixed_size_list(type_)
-        or pa.types.is_list_view(type_)
-        or pa.types.is_large_list_view(type_)
+    tests = (
+        pa.types.is_list,
+        pa.types.is_large_list,
+        pa.types.is_fixed_size_list,
+        pa.types.is_list_view,
+        pa.types.is_large_list_view,
     )
+    return any(test(type_) for test in tests)
 
 
 def flat_fields(schema: pa.Schema) -> list[tuple[str, JsonValue]]:
@@ -164,8 +162,7 @@ def flat_fields(schema: pa.Schema) -> list[tuple[str, JsonValue]]:
     names = [name for name, _ in fields]
     if len(set(names)) != len(names):
         doubled = next(name for name in names if names.count(name) > 1)
-        msg = f"table: expected distinct column names, got {doubled!r} more than once"
-        raise ColumnError(msg)
+        raise ColumnError(f"table: expected distinct column names, got {doubled!r} more than once")
     return fields
 
 
@@ -206,7 +203,9 @@ def decoded(values: pa.Array) -> pa.Array:
     if pa.types.is_dictionary(values.type):
         dictionary = values.dictionary
         if dictionary.type in {pa.string_view(), pa.binary_view()}:  # which have no kernel for `take`
-            dictionary = dictionary.cast(pa.large_string() if dictionary.type == pa.string_view() else pa.large_binary())
+            dictionary = dictionary.cast(
+                pa.large_string() if dictionary.type == pa.string_view() else pa.large_binary()
+            )
         return decoded(dictionary.take(values.indices))
     if pa.types.is_run_end_encoded(values.type):
         return decoded(pc.run_end_decode(values))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import pyarrow as pa
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from backstory.columns.arrow_type import flatten
 from backstory.columns.encode import BLOCK_ROWS, encode_columns
 from backstory.columns.tree import leaf_hashes_of, split_hashes
 from backstory.records.commitment import SALT_SIZE, commitment_prefix
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _AES_BLOCK_SIZE = 16
 ROW_GROUP = "row"

@@ -54,10 +54,10 @@ class RowBlock:
         """Return all rows in one buffer, and where each begins; one offset more than rows."""
         count, width = self.fixed.shape
         if self.tails is None:
-            return memoryview(np.ascontiguousarray(self.fixed)).cast("B"), list(range(0, (count + 1) * width, width))
+            return np.ascontiguousarray(self.fixed).data.cast("B"), list(range(0, (count + 1) * width, width))
         heads = _binary(np.arange(count + 1) * width, self.fixed)
         offsets, content = _binary_parts(_join([heads, self.tails]))
-        return memoryview(content), offsets.tolist()
+        return content.data, offsets.tolist()
 
     def rows(self) -> Iterator[bytes]:
         """Iterate over the encoded rows, each with the prefix it was encoded with."""
@@ -99,8 +99,7 @@ def encode_columns(columns: Sequence[FlatColumn], prefix: bytes | np.ndarray = b
         ColumnError: Too many columns, or a value that has no encoding.
     """
     if len(columns) > COLUMN_COUNT_MAX:
-        msg = f"row encoding: expected at most {COLUMN_COUNT_MAX} columns, got {len(columns)}"
-        raise ColumnError(msg)
+        raise ColumnError(f"row encoding: expected at most {COLUMN_COUNT_MAX} columns, got {len(columns)}")
     ordered = sorted(columns, key=lambda column: column.name.encode())
     rows = len(ordered[0].values)
     head = np.frombuffer(prefix, np.uint8) if isinstance(prefix, bytes) else prefix
@@ -143,8 +142,9 @@ def _encode_column(column: FlatColumn) -> tuple[np.ndarray | int, np.ndarray, pa
     try:
         payload = _lengths(tail) if tail is not None else _payload(values, tag)
     except pa.ArrowInvalid as error:
-        msg = f"row encoding: a value does not fit int64 nanoseconds or whole days (column {column.name!r})"
-        raise ColumnError(msg) from error
+        raise ColumnError(
+            f"row encoding: a value does not fit int64 nanoseconds or whole days (column {column.name!r})"
+        ) from error
     if not values.null_count and column.null_struct is None:
         return tag, payload, tail
     valid = values.is_valid().to_numpy(zero_copy_only=False)
@@ -203,7 +203,9 @@ def _contents(column: FlatColumn, tag: int) -> pa.LargeBinaryArray | None:
     if tag in {scalar.STRING, scalar.BYTES}:
         if type_ in {pa.string_view(), pa.binary_view()}:
             values = values.cast(pa.large_string() if tag == scalar.STRING else pa.large_binary())
-        return values.cast(pa.binary()).cast(pa.large_binary()) if tag == scalar.BYTES else values.cast(pa.large_binary())
+        return (
+            values.cast(pa.binary()).cast(pa.large_binary()) if tag == scalar.BYTES else values.cast(pa.large_binary())
+        )
     if tag == scalar.DECIMAL:
         return pa.array([_decimal_text(v, type_.scale) for v in values.to_pylist()], pa.large_binary())
     if tag in {scalar.LIST, scalar.STRUCT}:
@@ -243,12 +245,10 @@ def _list_contents(column: FlatColumn) -> pa.LargeBinaryArray:
 
 def _struct_contents(column: FlatColumn) -> pa.LargeBinaryArray:
     """Content of a struct inside a list: the count and cells of its fields, then their contents."""
-    fields = column.type["struct"] if isinstance(column.type, dict) else []
     columns = [
-        FlatColumn(name=field["name"], type=field["type"], values=decoded(pc.struct_field(column.values, field["name"])))  # type: ignore[index,arg-type,call-overload]
-        for field in fields  # type: ignore[union-attr]
+        FlatColumn(name=name, type=type_, values=decoded(pc.struct_field(column.values, name)))
+        for name, type_ in scalar.struct_fields(column.type)
     ]
-    columns.sort(key=lambda field: field.name.encode())
     rows = len(column.values)
     cells, tails = _encode_cells(columns, rows, 0)
     heads = _binary(np.arange(rows + 1) * cells.shape[1], cells)
@@ -280,5 +280,3 @@ def _binary_parts(values: pa.LargeBinaryArray) -> tuple[np.ndarray, np.ndarray]:
     numbers = np.frombuffer(offsets, np.int64)[values.offset : values.offset + len(values) + 1]
     content = np.frombuffer(data, np.uint8) if data is not None else np.zeros(0, np.uint8)
     return numbers, content
-
-

@@ -65,5 +65,3 @@ def pick_columns(table: pa.Table, names: list[str]) -> pa.Table:
             column = pa.StructArray.from_arrays([pc.struct_field(whole, part) for part in parts], names=parts)
         columns[top] = column
     return pa.table(columns)
-
-

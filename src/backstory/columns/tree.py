@@ -1,7 +1,7 @@
 """Leaves and trees of many rows: RFC 6962 over whole tables.
 
-A tree is built as the roots of its runs of 256 leaves, then the tree over those: the same root, and the run roots are what a
-later proof needs (docs/format.md section 3).
+A tree is built as the roots of its runs of 256 leaves, then the tree over those: the same root, and the run roots are
+what a later proof needs (docs/format.md section 3).
 """
 
 from __future__ import annotations
@@ -9,13 +9,16 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
 
 from backstory.columns.encode import iter_blocks
 from backstory.records.limits import SUBTREE_ROWS
 from backstory.tlog.hashing import root_hash
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 HASH_SIZE = 32
 LEAF_PREFIX = b"\x00"

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _RADIX_MAX: Final = 1 << 62
+_SPAN_MAX: Final = 1 << 24
+_INT64_MAX: Final = (1 << 63) - 1
 
 
 def row_codes(table: pa.Table, names: Sequence[str]) -> NDArray[np.int64]:
@@ -91,6 +93,12 @@ def _encode(column: pa.ChunkedArray, name: str) -> tuple[NDArray[np.int64], int]
     if pa.types.is_dictionary(column.type):
         # Chunks may have dictionaries of their own.
         column = column.cast(column.type.value_type)
+    if pa.types.is_integer(column.type) and len(column) and not column.null_count:
+        bounds = pc.min_max(column)
+        low, high = bounds["min"].as_py(), bounds["max"].as_py()
+        if high - low < _SPAN_MAX and high <= _INT64_MAX:
+            # Integers close together are digits already.
+            return column.to_numpy().astype(np.int64) - low, high - low + 1
     try:
         return _dense(column)
     except (pa.ArrowException, NotImplementedError):

@@ -35,6 +35,7 @@ FrameT = TypeVar("FrameT")
 Kind: TypeAlias = Literal["pandas", "polars", "polars-lazy", "arrow", "arrow-batch", "numpy", "records", "record"]
 
 _ARROW_REFUSALS: Final = (pa.ArrowException, TypeError, ValueError, OverflowError)
+_NO_ARROW_TYPE: Final = frozenset({"Object", "Int128", "UInt128"})
 _COPY_ON_WRITE_SINCE: Final = 3
 _DIMENSIONS: Final = 2
 
@@ -276,9 +277,8 @@ def _from_pandas(frame: Frame) -> pa.Table:
 
 
 def _from_polars(frame: Frame) -> pa.Table:
-    polars = sys.modules["polars"]
     for name, dtype in frame.schema.items():
-        if dtype in (polars.Object, polars.Int128, polars.UInt128):
+        if str(dtype) in _NO_ARROW_TYPE:
             _refuse_type(name, str(dtype))
     return frame.to_arrow().replace_schema_metadata(None)
 

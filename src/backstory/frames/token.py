@@ -38,6 +38,9 @@ _FLOAT_EXACT_MAX: Final = 1 << 53
 _TOKEN_BYTES: Final = 8
 # 512 KiB of intermediate values stay in the second-level cache; whole columns would run from memory, and slower.
 _CHUNK_ROWS: Final = 1 << 16
+# A column this many times longer than its snapshot (a small table joined to a large one) is compared with all the
+# tokens there are, which costs half.
+_TABLE_PAYS_FROM: Final = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -101,6 +104,8 @@ def check_tokens(tokens: NDArray[np.uint64], salt: int, first_position: int, row
     Returns:
         True where position and check bits both fit.
     """
+    if rows * _TABLE_PAYS_FROM <= tokens.size:
+        return _check_by_table(tokens, salt, first_position, rows)
     valid = np.empty(tokens.shape, np.bool_)
     for start in range(0, tokens.size, _CHUNK_ROWS):
         part = tokens[start : start + _CHUNK_ROWS]
@@ -204,6 +209,17 @@ def _nothing(rows: int) -> TokenColumn:
 
 def _nothing_valid(none: NDArray[np.bool_], flaw: str) -> TokenColumn:
     return TokenColumn(tokens=np.zeros(none.shape, np.uint64), none=none, invalid=~none, flaw=flaw)
+
+
+def _check_by_table(tokens: NDArray[np.uint64], salt: int, first_position: int, rows: int) -> NDArray[np.bool_]:
+    if rows == 0:
+        return np.zeros(tokens.shape, np.bool_)
+    expected = mint_tokens(np.arange(first_position, first_position + rows, dtype=np.int64), salt)
+    index = tokens >> _CHECK_BITS
+    index -= np.uint64(first_position + 1)
+    # What points outside is compared with the first or last token, and differs from it.
+    valid: NDArray[np.bool_] = expected.take(index.view(np.int64), mode="clip") == tokens
+    return valid
 
 
 def _check_bits(positions: NDArray[np.uint64], salt: int) -> NDArray[np.uint64]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from backstory.catalog.catalog import Catalog
-from backstory.errors import ConflictError, ForbiddenError, InputError
+from backstory.errors import ConflictError, ForbiddenError, InputError, StorageError
 from backstory.ledger.log import LogReader
 from backstory.ledger.sequencer import Heads, Sequencer
 from backstory.records import canonical
@@ -53,7 +53,7 @@ class Ledger:
         self.actor = actor
         self.log = LogReader(layout, vkey)
         self.blobs = BlobStore(layout.blobs, world.disk)
-        self.keys = KeyStore(layout.keys, world.disk)
+        self.keys = KeyStore(layout.keys, world.disk, world.random_bytes)
         self.vault = Vault(layout.vault, self.keys, world.disk)
         self.spool = Spool(layout.spool, self.keys, world.disk)
         self.writable = writable
@@ -67,13 +67,13 @@ class Ledger:
 
     def _writer(self) -> Sequencer:
         if not self.writable:
-            msg = "archive is open for reading only: expected mode 'rw' to record, register or seal"
-            raise ForbiddenError(msg)
+            raise ForbiddenError("archive is open for reading only: expected mode 'rw' to record, register or seal")
         if self._sequencer is None:
             name = SIGNING_KEY.format(incarnation=self.layout.config.incarnation)
             if not self.keys.has(name):
-                msg = f"archive: expected the signing key {name!r} in the key store; open with mode 'r' without it"
-                raise ForbiddenError(msg)
+                raise ForbiddenError(
+                    f"archive: expected the signing key {name!r} in the key store; open with mode 'r' without it"
+                )
             signer = Ed25519Signer.from_seed(self.layout.config.origin, self.keys.get(name)["seed"])
             self._sequencer = Sequencer(self.layout, self.lock, signer, self.world.disk)
         return self._sequencer
@@ -82,16 +82,24 @@ class Ledger:
         """Append entries to the log, each given its version, time and actor; see `Sequencer.commit`."""
         envelope: JsonObject = {"time": time_text(self.world.now_ns()), "v": 1}
         if self.actor is not None:
-            envelope["actor"] = self._commit_actor(self.actor)
+            envelope["actor"] = self.commit_text("actor", self.actor)
         indexes = self._writer().commit([{**envelope, **entry} for entry in entries], heads)
         self.catch_up()
         return indexes
 
-    def _commit_actor(self, actor: str) -> str:
-        """Commit to the actor's name and keep the opening in the vault, so that the log never holds the name."""
+    def commit_text(self, group: str, text: str) -> str:
+        """Commit to a text and keep the opening in the vault, so that the log never holds it.
+
+        Args:
+            group: What the text is: `actor`, `purpose`.
+            text: The text.
+
+        Returns:
+            The commitment, in hex.
+        """
         salt = self.world.random_bytes(32)
-        commitment = commit("actor", salt, encode_row([("name", "string", actor)])).hex()
-        self.vault.write_opening(commitment, {"name": actor, "salt": salt.hex()})
+        commitment = commit(group, salt, encode_row([("name", "string", text)])).hex()
+        self.vault.write_opening(commitment, {"name": text, "salt": salt.hex()})
         return commitment
 
     def catch_up(self) -> None:
@@ -102,6 +110,27 @@ class Ledger:
             first = 0
         if first < end:
             self.catalog.catch_up(self.log.entries(first, end))
+
+    def reindex(self) -> int:
+        """Rebuild the catalog from the log and return how many entries it covers."""
+        self.catalog.clear()
+        self.catch_up()
+        return self.catalog.size
+
+    def catalog_damage(self) -> str | None:
+        """Say how the catalog differs from one rebuilt from the log; None if it does not."""
+        rebuilt = Catalog(None)
+        rebuilt.catch_up(self.log.entries(0, self.log.checkpoint().size))
+        try:
+            return None if self.catalog.dump() == rebuilt.dump() else "it is not what the log gives"
+        except StorageError as error:
+            return str(error)
+        finally:
+            rebuilt.close()
+
+    def close(self) -> None:
+        """Close the catalog."""
+        self.catalog.close()
 
     def find_entries(self, type_: str, name: str | None = None) -> list[JsonObject]:
         """Return the entries of a type, with a name where one is given, oldest first, each proven."""
@@ -133,11 +162,9 @@ def create_archive(root: Path, origin: str, world: World) -> str:
         FormatError: The origin is not usable as a key name.
     """
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        msg = f"creating archive: expected nothing or an empty directory at {root}"
-        raise ConflictError(msg)
+        raise ConflictError(f"creating archive: expected nothing or an empty directory at {root}")
     if not origin or '"' in origin or "\\" in origin or not origin.isprintable():
-        msg = "creating archive: expected an origin such as 'example.org/delays'"
-        raise InputError(msg)
+        raise InputError("creating archive: expected an origin such as 'example.org/delays'")
     disk = world.disk
     signer = Ed25519Signer.from_seed(origin, world.random_bytes(32))
     layout = Layout(root, ArchiveConfig(origin=origin, vkey=signer.vkey))
@@ -162,5 +189,3 @@ def create_archive(root: Path, origin: str, world: World) -> str:
     Sequencer(layout, lock, signer, disk).commit([entry])
     disk.write(layout.config_file, config)  # last: before it, the directory is not an archive
     return signer.vkey
-
-

@@ -34,8 +34,10 @@ class LogReader:
             FormatError: A key is malformed.
         """
         if vkey is not None and vkey.strip() != layout.config.vkey:
-            msg = "opening archive: its public key is not the pinned one; it may have been swapped"
-            raise VerificationError(msg, origin=layout.config.origin)
+            raise VerificationError(
+                "opening archive: its public key is not the pinned one; it may have been swapped",
+                origin=layout.config.origin,
+            )
         self.key = VerifierKey.parse(layout.config.vkey)
         self.authenticated = vkey is not None
         self._layout = layout
@@ -83,8 +85,7 @@ class LogReader:
             return cached
         checkpoint = self.checkpoint()
         if not 0 <= index < checkpoint.size:
-            msg = f"log: expected an index below {checkpoint.size}, got {index}"
-            raise NotFoundError(msg)
+            raise NotFoundError(f"log: expected an index below {checkpoint.size}, got {index}")
         bundle = tile_at(checkpoint.size, None, index // TILE_WIDTH)
         entry = decode_bundle(self.read_tile(bundle), bundle.width)[index % TILE_WIDTH]
         verify_inclusion(hash_leaf(entry), index, checkpoint.size, self.proof(index, checkpoint), checkpoint.root)

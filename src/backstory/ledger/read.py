@@ -1,7 +1,7 @@
 """Verified reads of records: by id, by sequence number, whole columns.
 
-A record that is found comes with the proof it was read under: its row leads to the manifest's root, and the manifest is in
-the log under the published checkpoint. Records still in the spool are found too, and say that no proof covers them yet.
+A record that is found comes with the proof it was read under: its row leads to the manifest's root, and the manifest is
+in the log under the published checkpoint. Records still in the spool are found too, and say that no proof covers them yet.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from backstory.columns.seal import pick_columns
 from backstory.columns.tree import leaf_hashes, root_of_subtrees, split_hashes, subtree_roots
 from backstory.errors import AmbiguousError, NotFoundError, QueryError, VerificationError
 from backstory.ledger.ledger import Ledger
@@ -106,31 +107,40 @@ def find_record(ledger: Ledger, prefix: str, kind: str) -> Found:
     """
     digits = prefix.replace("-", "").lower()
     if not digits or len(digits) > _HEX_DIGITS or set(digits) - set("0123456789abcdef"):
-        msg = f"id: expected up to {_HEX_DIGITS} hex digits, got {len(digits)} characters"
-        raise QueryError(msg)
+        raise QueryError(f"id: expected up to {_HEX_DIGITS} hex digits, got {len(digits)} characters")
     first, last = digits.ljust(_HEX_DIGITS, "0"), digits.ljust(_HEX_DIGITS, "f")
-    found: list[Place | tuple[Schema, pa.Table]] = []
-    names: list[str] = []
+    found = _search(ledger, kind, first, last)
+    if not found:
+        ledger.catch_up()  # another process may have sealed it since this one last looked
+        found = _search(ledger, kind, first, last)
+    if not found:
+        raise NotFoundError(f"{kind}: none with an id that begins with {prefix!r}")
+    if len(found) > 1:
+        count = len(found) if len(found) < _NAMED_MAX else "several"
+        names = " and ".join(list(found)[:2])
+        raise AmbiguousError(f"{kind}: {count} ids begin with {prefix!r}, such as {names}")
+    ((name, place),) = found.items()
+    if isinstance(place, Place):
+        return read_place(ledger, place)
+    schema, table = place
+    return Found(id=name, schema=schema, table=table, place=None)
+
+
+def _search(ledger: Ledger, kind: str, first: str, last: str) -> dict[str, Place | tuple[Schema, pa.Table]]:
+    """Return where records with an id in a range are, by id; a few of them where there are many.
+
+    The spool is read first: a record that is sealed meanwhile is then found twice instead of never.
+    """
+    low, high = bytes.fromhex(first), bytes.fromhex(last)
+    found: dict[str, Place | tuple[Schema, pa.Table]] = {}
+    for schema, table in spool_tables(ledger, kind):
+        found.update((name, (schema, table.slice(row, 1))) for row, name in _matches(table["id"], low, high))
     for position in ledger.catalog.segments_with_id(first, last):
         manifest = parse_manifest(ledger.log.entry(position))
         if manifest.kind == kind:
-            for row, name in _rows_with_id(ledger, manifest, bytes.fromhex(first), bytes.fromhex(last)):
-                found.append(Place(position=position, manifest=manifest, row=row))
-                names.append(name)
-    for schema, table in spool_tables(ledger, kind):
-        for row, name in _matches(table["id"], bytes.fromhex(first), bytes.fromhex(last)):
-            found.append((schema, table.slice(row, 1)))
-            names.append(name)
-    if not found:
-        msg = f"{kind}: none with an id that begins with {prefix!r}"
-        raise NotFoundError(msg)
-    if len(found) > 1:
-        msg = f"{kind}: {len(found) if len(found) < _NAMED_MAX else 'several'} ids begin with {prefix!r}, such as {names[0]} and {names[1]}"
-        raise AmbiguousError(msg)
-    if isinstance(found[0], Place):
-        return read_place(ledger, found[0])
-    schema, table = found[0]
-    return Found(id=names[0], schema=schema, table=table, place=None)
+            for row, name in _rows_with_id(ledger, manifest, low, high):
+                found[name] = Place(position=position, manifest=manifest, row=row)
+    return found
 
 
 def _rows_with_id(ledger: Ledger, manifest: Manifest, first: bytes, last: bytes) -> Iterator[tuple[int, str]]:
@@ -177,45 +187,61 @@ def proven_run(ledger: Ledger, place: Place) -> tuple[pa.Table, list[bytes]]:
     if subtree_roots(leaves) != b"".join(roots[first // SUBTREE_ROWS :][:1]) or (
         root_of_subtrees(b"".join(roots)).hex() != place.manifest.root
     ):
-        msg = f"record does not verify: {place.manifest.file.name}, rows {first} to {first + run.num_rows - 1}, do not lead to the root in entry {place.position}"
-        raise VerificationError(msg)
+        rows = f"rows {first} to {first + run.num_rows - 1} of {place.manifest.file.name}"
+        raise VerificationError(f"record does not verify: {rows} do not lead to the root in entry {place.position}")
     inner = inclusion_proof(split_hashes(leaves), place.row - first)
     return run, inner + inclusion_proof(roots, first // SUBTREE_ROWS)
 
 
-def read_batch(ledger: Ledger, found: Found) -> tuple[pa.Table, int]:
-    """Return all records of the call that made a record, and the record's row among them.
-
-    Raises:
-        NotFoundError: Some of them are not here.
-    """
-    row, rows = found.table["batch_row"][0].as_py(), found.table["batch_rows"][0].as_py()
-    stream, seq = found.table["stream"][0].as_py().hex(), found.table["seq"][0].as_py()
-    table = read_sequence(ledger, stream, found.schema, seq - row, rows)
-    return table, row
-
-
-def read_sequence(ledger: Ledger, stream: str, schema: Schema, first: int, count: int) -> pa.Table:
+def read_sequence(ledger: Ledger, stream: str, schema: Schema, first: int, count: int, *, opened: bool) -> pa.Table:
     """Return records `first` to `first + count` of a stream, from segments and spool, in order.
 
     The rows of a segment are not proven here one by one; see `read_place`.
 
+    Args:
+        ledger: The archive.
+        stream: The stream, in hex.
+        schema: Its schema.
+        first: Sequence number of the first record.
+        count: How many.
+        opened: Whether to add the sealed columns; that they may be read is the caller's to see to.
+
     Raises:
-        NotFoundError: Some of them are not here.
+        NotFoundError: Some of them are not here, or their sealed values were erased.
     """
     end, parts = first + count, []
     for position in ledger.catalog.segments_with_seq(stream, first, end):
         manifest = parse_manifest(ledger.log.entry(position))
         low, high = max(first, manifest.first_seq), min(end, manifest.end_seq)
-        parts.append(ParquetReader(segment_path(ledger, manifest)).read_rows(low - manifest.first_seq, high - low))
-    head = ledger.lock.heads().get(stream, 0)
+        table = ParquetReader(segment_path(ledger, manifest)).read_rows(low - manifest.first_seq, high - low)
+        if opened and manifest.shard is not None:
+            shard = ledger.vault.read_table(manifest.shard.name).slice(low - manifest.first_seq, high - low)
+            table = merge_columns(table, shard.drop_columns(["index"]))
+        parts.append(table)
     for info in ledger.spool.streams():
-        if info.stream == stream and head < end:
+        if info.stream == stream:
+            head = ledger.lock.heads().get(stream, 0)
             for table in _spool_tables(ledger, info, max(head, first)):
-                leaf = table.filter(pc.less(table["seq"], pa.scalar(end, pa.uint64())))
-                parts.append(leaf)
+                shown = (
+                    table if opened or not schema.groups else pick_columns(table, [c.name for c in schema.open_columns])
+                )
+                parts.append(shown.filter(pc.less(table["seq"], pa.scalar(end, pa.uint64()))))
     rows = pa.concat_tables(parts, promote_options="default") if parts else None
     if rows is None or rows.num_rows != count:
-        msg = f"records {first} to {end - 1} of stream {stream}: expected {count}, found {rows.num_rows if rows else 0}"
-        raise NotFoundError(msg)
+        raise NotFoundError(
+            f"records {first} to {end - 1} of stream {stream}: expected {count}, found {rows.num_rows if rows else 0}"
+        )
     return rows
+
+
+def merge_columns(table: pa.Table, sealed: pa.Table) -> pa.Table:
+    """Put sealed columns beside open ones, field by field where both have a struct of a name."""
+    for name in sealed.column_names:
+        column = sealed[name].combine_chunks()
+        if name in table.column_names:
+            opened = table[name].combine_chunks()
+            names = [field.name for part in (opened, column) for field in part.type]
+            column = pa.StructArray.from_arrays([*opened.flatten(), *column.flatten()], names=names)
+            table = table.drop_columns([name])
+        table = table.append_column(name, column)
+    return table

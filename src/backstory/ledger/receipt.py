@@ -54,8 +54,7 @@ def make_receipt(ledger: Ledger, found: Found, groups: tuple[str, ...]) -> Recei
     """
     place = found.place
     if place is None:
-        msg = f"receipt: record {found.id} is not sealed yet; call flush() first"
-        raise ConflictError(msg)
+        raise ConflictError(f"receipt: record {found.id} is not sealed yet; call flush() first")
     run, path = proven_run(ledger, place)
     row = next(encode_columns(flatten(run.slice(place.row % SUBTREE_ROWS, 1))).rows())
     checkpoint = ledger.log.checkpoint()
@@ -83,8 +82,7 @@ def _opening(ledger: Ledger, found: Found, group: str) -> JsonObject:
     """Return the salt and row that open a sealed group of a record."""
     place, schema = found.place, found.schema
     if place is None or place.manifest.shard is None or group not in schema.groups:
-        msg = f"receipt: record {found.id} has no sealed group {group!r}"
-        raise ConflictError(msg)
+        raise ConflictError(f"receipt: record {found.id} has no sealed group {group!r}")
     shard = place.manifest.shard.name
     sealed = ledger.vault.read_table(shard).slice(place.row, 1)
     columns = pick_columns(sealed, [column.name for column in schema.group_columns(group)])

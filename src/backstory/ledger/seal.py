@@ -1,15 +1,14 @@
 """The sealer: from spool frames to a segment, its vault shard and its manifest.
 
-The same code runs in the process that recorded, in `backstory seal`, and in the next process that opens an archive after
-a crash. Whoever seals a stream holds its lease; what decides is the stream's head in the lock store, which moves in the
-same transaction as the checkpoint.
+The same code runs in the process that recorded, in `backstory seal`, and in the next process that opens an archive
+after a crash. Whoever seals a stream holds its lease; what decides is the stream's head in the lock store, which moves
+in the same transaction as the checkpoint.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -18,16 +17,17 @@ import pyarrow.compute as pc
 
 from backstory.columns.seal import part_columns
 from backstory.columns.tree import leaf_hashes, root_of_subtrees, subtree_roots
-from backstory.errors import FormatError
+from backstory.errors import BackstoryError, ConflictError, FormatError
 from backstory.ledger.ledger import Ledger
+from backstory.records.canonical import JsonObject
 from backstory.records.identity import time_text
 from backstory.records.limits import SEGMENT_CONTEXTS_MAX, SEGMENT_ROWS_MAX
-from backstory.records.manifest import MANIFEST_TYPE, FileRef, Manifest
+from backstory.records.manifest import CLOSED_TYPE, MANIFEST_TYPE, FileRef, Manifest
 from backstory.records.schema import Schema, parse_schema
 from backstory.storage.blobs import file_digest
 from backstory.storage.disk import TEMPORARY_PREFIX
 from backstory.storage.segment import segment_metadata, segment_name, write_parquet
-from backstory.storage.spool import Frame, StreamInfo
+from backstory.storage.spool import StreamInfo
 
 LEASE_NS = 600 * 10**9
 """A sealer that takes longer is taken for dead; the stream head still keeps two from sealing the same records."""
@@ -37,8 +37,19 @@ def seal_all(ledger: Ledger) -> int:
     """Seal every stream of the spool; return how many records were sealed.
 
     Streams another process is sealing at this moment are passed over.
+
+    Raises:
+        BackstoryError: What went wrong with the first stream that could not be sealed, after all others were.
     """
-    return sum(seal_stream(ledger, info) for info in ledger.spool.streams())
+    count, errors = 0, []
+    for info in ledger.spool.streams():
+        try:
+            count += seal_stream(ledger, info)
+        except BackstoryError as error:
+            errors.append(error)  # one damaged stream must not keep the others unsealed
+    if errors:
+        raise errors[0]
+    return count
 
 
 def seal_stream(ledger: Ledger, info: StreamInfo) -> int:
@@ -46,10 +57,11 @@ def seal_stream(ledger: Ledger, info: StreamInfo) -> int:
 
     Raises:
         StorageError: Something could not be written; everything not yet sealed is still in the spool.
+        ConflictError: Another sealer took the stream over, because this one was slow; nothing is lost.
+        FormatError: The spool is damaged; what came before the damage is sealed, the rest stays where it is.
     """
-    holder = f"{os.getpid()}-{secrets.token_hex(4)}"
-    now = ledger.world.now_ns()
-    if not ledger.lock.take_lease(info.stream, holder, now, now + LEASE_NS):
+    holder = f"{os.getpid()}-{ledger.world.random_bytes(8).hex()}"
+    if not _hold(ledger, info, holder):
         return 0
     try:
         schema = parse_schema(ledger.blobs.get(info.schema))
@@ -57,6 +69,8 @@ def seal_stream(ledger: Ledger, info: StreamInfo) -> int:
         _remove_orphans(ledger, info.stream, head)
         for table in _runs(ledger, info, head):
             manifest = _write_segment(ledger, info.stream, schema, table, head)
+            if not _hold(ledger, info, holder):  # whoever holds it now may have taken this segment for an orphan
+                raise ConflictError(f"sealing: another sealer took over stream {info.stream}")
             # A crash before this line leaves a segment nobody refers to, which `_remove_orphans` takes away.
             ledger.append([{"type": MANIFEST_TYPE, **manifest.document()}], {info.stream: (head, manifest.end_seq)})
             head = manifest.end_seq
@@ -66,53 +80,68 @@ def seal_stream(ledger: Ledger, info: StreamInfo) -> int:
     return head - first
 
 
+def _hold(ledger: Ledger, info: StreamInfo, holder: str) -> bool:
+    """Take or renew the lease on a stream."""
+    now = ledger.world.now_ns()
+    return ledger.lock.take_lease(info.stream, holder, now, now + LEASE_NS)
+
+
 def _finish(ledger: Ledger, info: StreamInfo, head: int) -> None:
     """Truncate the spool; say in the log that the stream ended if its writer is gone."""
     ended = head > 0 and not ledger.spool.is_open(info.stream)
-    if ended and not any(ledger.spool.frames(info, head)):
-        torn = ledger.spool.torn_size(info)
-        closed = {"next_seq": str(head), "stream": info.stream, "type": "stream.closed", "unknown_bytes": str(torn)}
-        ledger.append([closed])  # type: ignore[list-item]
+    if ended and not any(ledger.spool.frames(info, head)) and not _is_closed(ledger, info):
+        torn = str(ledger.spool.torn_size(info))
+        closed: JsonObject = {"next_seq": str(head), "stream": info.stream, "type": CLOSED_TYPE, "unknown_bytes": torn}
+        ledger.append([closed])
     ledger.spool.truncate(info, head)
 
 
+def _is_closed(ledger: Ledger, info: StreamInfo) -> bool:
+    """Say whether the log has the end of the stream already, because a crash cut short what follows it."""
+    ledger.catch_up()
+    return bool(ledger.catalog.entries(CLOSED_TYPE, info.stream))
+
+
 def _runs(ledger: Ledger, info: StreamInfo, head: int) -> Iterator[pa.Table]:
-    """Yield tables of at most `SEGMENT_ROWS_MAX` records and `SEGMENT_CONTEXTS_MAX` contexts, from `head` on, gap-free."""
+    """Yield tables of at most `SEGMENT_ROWS_MAX` records and `SEGMENT_CONTEXTS_MAX` contexts, from `head`, gap-free."""
     parts: list[pa.Table] = []
     contexts: set[bytes] = set()
-    rows, at = 0, head
-    damage: FormatError | None = None
-    for frame in _until_damage(ledger, info, head):
-        if isinstance(frame, FormatError):
-            damage = frame
+    rows = 0
+    damage: BackstoryError | None = None
+    for table in _tables(ledger, info, head):
+        if isinstance(table, BackstoryError):
+            damage = table
             break
-        if frame.first_seq > at:
-            msg = f"sealing: expected seq {at}, got {frame.first_seq} (stream {info.stream})"
-            raise FormatError(msg)
-        table = ledger.spool.table(info, frame).slice(at - frame.first_seq)
-        at += table.num_rows
         new = set(pc.unique(table["context"]).to_pylist())
         if parts and len(contexts | new) > SEGMENT_CONTEXTS_MAX:
             yield pa.concat_tables(parts)
             parts, contexts, rows = [], set(), 0
         contexts |= new
-        while rows + table.num_rows >= SEGMENT_ROWS_MAX:
+        rest = table
+        while rows + rest.num_rows >= SEGMENT_ROWS_MAX:
             room = SEGMENT_ROWS_MAX - rows
-            yield pa.concat_tables([*parts, table.slice(0, room)])
-            table, parts, rows = table.slice(room), [], 0
-        if table.num_rows:
-            parts.append(table)
-            rows += table.num_rows
+            yield pa.concat_tables([*parts, rest.slice(0, room)])
+            rest, parts, contexts, rows = rest.slice(room), [], new, 0
+        if rest.num_rows:
+            parts.append(rest)
+            rows += rest.num_rows
     if parts:
         yield pa.concat_tables(parts)
     if damage is not None:
         raise damage  # what came before it is sealed; it and what follows stay in the spool
 
 
-def _until_damage(ledger: Ledger, info: StreamInfo, head: int) -> Iterator[Frame | FormatError]:
+def _tables(ledger: Ledger, info: StreamInfo, head: int) -> Iterator[pa.Table | BackstoryError]:
+    """Yield the batches of a stream from `head` on; at last, where it is damaged, the error that says so."""
+    at = head
     try:
-        yield from ledger.spool.frames(info, head)
-    except FormatError as error:
+        for frame in ledger.spool.frames(info, head):
+            if frame.first_seq > at:
+                raise FormatError(f"sealing: expected seq {at}, got {frame.first_seq} (stream {info.stream})")
+            table = ledger.spool.table(info, frame).slice(at - frame.first_seq)
+            at += table.num_rows
+            yield table
+    except BackstoryError as error:
         yield error
 
 
@@ -167,5 +196,5 @@ def _remove_orphans(ledger: Ledger, stream: str, head: int) -> None:
             if int(path.name.split("-")[1]) >= head:
                 ledger.world.disk.remove(path)
         for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
-            if folder == ledger.layout.segments and path.stat().st_mtime_ns < ledger.world.now_ns() - LEASE_NS:
+            if path.stat().st_mtime_ns < ledger.world.now_ns() - LEASE_NS:
                 ledger.world.disk.remove(path)

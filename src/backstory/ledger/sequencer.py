@@ -1,7 +1,7 @@
 """The sequencer: entries into the log, one commit at a time.
 
-`commit` is to be read from top to bottom; comments say what a crash at each place leaves behind. Recovery calls the same
-`_apply` that every commit calls. Source of the order: Sunlight; docs/format.md section 17.
+`commit` is to be read from top to bottom; comments say what a crash at each place leaves behind. Recovery calls the
+same `_apply` that every commit calls. Source of the order: Sunlight; docs/format.md section 17.
 """
 
 from __future__ import annotations
@@ -67,16 +67,17 @@ class Sequencer:
         encoded = [canonical.encode(entry) for entry in entries]
         for entry, data in zip(entries, encoded, strict=True):
             if len(data) > ENTRY_SIZE_MAX:
-                msg = f"commit: expected entries of at most {ENTRY_SIZE_MAX} bytes, got {len(data)} ({entry.get('type')})"
-                raise LimitError(msg)
+                raise LimitError(
+                    f"commit: expected entries of at most {ENTRY_SIZE_MAX} bytes, got {len(data)} ({entry.get('type')})"
+                )
         with self._exclusive():
             old, checkpoint = self._recovered()
             growth = grow(checkpoint.size, encoded, self._read_tile)
             new = Checkpoint(origin=self._layout.config.origin, size=growth.size, root=growth.root)
             note = sign_note(new.encode(), self._signer)
             staged = self._layout.log / "staged" / str(growth.size)
-            # A crash up to here leaves nothing, from here on a staged file whose note is not in the lock store: the next
-            # `_recovered` removes it. The signature in it never left this machine.
+            # A crash up to here leaves nothing, from here on a staged file whose note is not in the lock store: the
+            # next `_recovered` removes it. The signature in it never left this machine.
             self._disk.write(staged, msgspec.msgpack.encode(Staged(note, growth.files)))
             self._lock.commit(old, growth.size, note, heads or {})  # THE COMMIT POINT
             # A crash from here on leaves work that `_recovered` repeats from the staged file.
@@ -104,22 +105,21 @@ class Sequencer:
         for path in leftovers:
             self._disk.remove(path)
         if checkpoint.size != size or self._root(size) != checkpoint.root:
-            msg = f"log: its right edge at size {size} does not have the root of the lock store's checkpoint"
-            raise VerificationError(msg)
+            raise VerificationError(
+                f"log: its right edge at size {size} does not have the root of the lock store's checkpoint"
+            )
         return note, checkpoint
 
     def _read_staged(self, size: int, note: bytes) -> Staged:
         try:
             staged = msgspec.msgpack.decode(read_file(self._layout.log / "staged" / str(size)), type=Staged)
         except msgspec.DecodeError as error:
-            msg = f"log: staged file of size {size} is malformed"
-            raise FormatError(msg) from error
+            raise FormatError(f"log: staged file of size {size} is malformed") from error
         except StorageError as error:
-            msg = f"log: checkpoint of size {size} is committed but neither published nor staged; restore the log directory"
-            raise StorageError(msg) from error
+            what = f"checkpoint of size {size} is committed, but neither published nor staged"
+            raise StorageError(f"log: {what}; restore the log directory") from error
         if staged.note != note:
-            msg = f"log: staged file of size {size} is not of the committed checkpoint"
-            raise ConflictError(msg)
+            raise ConflictError(f"log: staged file of size {size} is not of the committed checkpoint")
         return staged
 
     def _apply(self, size: int, staged: Staged) -> None:
@@ -128,8 +128,7 @@ class Sequencer:
             path = self._layout.log / name
             if path.exists():
                 if read_file(path) != data:
-                    msg = f"log: {name} exists with other bytes; a published file must never change"
-                    raise VerificationError(msg)
+                    raise VerificationError(f"log: {name} exists with other bytes; a published file must never change")
                 continue
             self._disk.make_directory(path.parent)
             self._disk.write(path, data)
@@ -158,6 +157,8 @@ class Sequencer:
     def _exclusive(self) -> Iterator[None]:
         """Hold the log against other processes; the kernel lets go when this one dies."""
         path = self._layout.log / "writer"
-        with storage_errors("locking", path), path.open("ab") as file:
+        with storage_errors("locking", path):
+            file = path.open("ab")
+        with file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield

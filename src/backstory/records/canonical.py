@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import TypeAlias
 
 from backstory.errors import FormatError
 from backstory.records.limits import INTEGER_MAX, NESTING_DEPTH_MAX
 
-JsonValue: TypeAlias = "None | bool | int | str | list[JsonValue] | dict[str, JsonValue]"
+JsonValue: TypeAlias = "bool | int | str | list[JsonValue] | dict[str, JsonValue] | None"
 JsonObject: TypeAlias = "dict[str, JsonValue]"
+
+_COUNT = re.compile(r"0|[1-9][0-9]{0,19}")  # at most 20 digits hold every u64
 
 
 def encode(value: JsonValue) -> bytes:
@@ -38,8 +41,7 @@ def encode(value: JsonValue) -> bytes:
     try:
         return json.dumps(ordered, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
     except UnicodeEncodeError as error:
-        msg = "canonical JSON: expected Unicode text, got a lone surrogate"
-        raise FormatError(msg) from error
+        raise FormatError("canonical JSON: expected Unicode text, got a lone surrogate") from error
 
 
 def parse(data: bytes) -> JsonValue:
@@ -51,11 +53,9 @@ def parse(data: bytes) -> JsonValue:
     try:
         value: JsonValue = json.loads(data.decode())
     except (ValueError, RecursionError) as error:
-        msg = f"canonical JSON: cannot be parsed ({len(data)} bytes)"
-        raise FormatError(msg) from error
+        raise FormatError(f"canonical JSON: cannot be parsed ({len(data)} bytes)") from error
     if encode(value) != data:
-        msg = f"canonical JSON: bytes are not in canonical form ({len(data)} bytes)"
-        raise FormatError(msg)
+        raise FormatError(f"canonical JSON: bytes are not in canonical form ({len(data)} bytes)")
     return value
 
 
@@ -71,14 +71,29 @@ def parse_object(data: bytes, what: str) -> JsonObject:
     """
     value = parse(data)
     if not isinstance(value, dict):
-        msg = f"{what}: expected a JSON object, got {type(value).__name__}"
-        raise FormatError(msg)
+        raise FormatError(f"{what}: expected a JSON object, got {type(value).__name__}")
     return value
 
 
 def digest_of(value: JsonValue) -> str:
     """Return the SHA-256 of a value's canonical form, in hex."""
     return hashlib.sha256(encode(value)).hexdigest()
+
+
+def check_version(document: JsonObject, version: int, what: str) -> None:
+    """Insist on a document's version.
+
+    Args:
+        document: A parsed document.
+        version: The version it must have.
+        what: What the document is, for the error message.
+
+    Raises:
+        FormatError: It has another one, or none.
+    """
+    found = document.get("v")
+    if found is True or found != version:  # JSON's true is not a number, though Python's equals 1
+        raise FormatError(f"{what}: expected version {version}")
 
 
 def text_of(document: JsonObject, key: str) -> str:
@@ -89,8 +104,7 @@ def text_of(document: JsonObject, key: str) -> str:
     """
     value = document.get(key)
     if not isinstance(value, str):
-        msg = f"document: expected a string {key!r}, got {type(value).__name__}"
-        raise FormatError(msg)
+        raise FormatError(f"document: expected a string {key!r}, got {type(value).__name__}")
     return value
 
 
@@ -98,37 +112,33 @@ def count_of(document: JsonObject, key: str) -> int:
     """Return a member that holds a count as decimal text.
 
     Raises:
-        FormatError: The member is missing or not a decimal number without leading zeros.
+        FormatError: The member is missing, or not a decimal number of at most 20 digits without leading zeros.
     """
     text = text_of(document, key)
-    if not (text.isascii() and text.isdigit()) or (text[0] == "0" and text != "0"):
-        msg = f"document: expected a decimal count {key!r}"
-        raise FormatError(msg)
+    if not _COUNT.fullmatch(text):
+        raise FormatError(f"document: expected a decimal count {key!r}")
     return int(text)
 
 
 def _ordered(value: JsonValue, depth: int) -> JsonValue:
     if depth > NESTING_DEPTH_MAX:
-        msg = f"canonical JSON: nested deeper than {NESTING_DEPTH_MAX}"
-        raise FormatError(msg)
+        raise FormatError(f"canonical JSON: nested deeper than {NESTING_DEPTH_MAX}")
     if value is None or isinstance(value, bool | str):
         return value
     if isinstance(value, int):
         if abs(value) > INTEGER_MAX:
-            msg = "canonical JSON: expected an integer of magnitude at most 2**53 - 1, got a larger one"
-            raise FormatError(msg)
+            raise FormatError("canonical JSON: expected an integer of magnitude at most 2**53 - 1, got a larger one")
         return value
     if isinstance(value, list | tuple):
         return [_ordered(item, depth + 1) for item in value]
     if isinstance(value, dict):
         if not all(isinstance(name, str) for name in value):
-            msg = "canonical JSON: expected string member names"
-            raise FormatError(msg)
+            raise FormatError("canonical JSON: expected string member names")
         try:
             names = sorted(value, key=lambda name: name.encode("utf-16-be"))
         except UnicodeEncodeError as error:
-            msg = "canonical JSON: expected Unicode text, got a lone surrogate"
-            raise FormatError(msg) from error
+            raise FormatError("canonical JSON: expected Unicode text, got a lone surrogate") from error
         return {name: _ordered(value[name], depth + 1) for name in names}
-    msg = f"canonical JSON: expected null, bool, integer, string, list or object, got {type(value).__name__}"
-    raise FormatError(msg)
+    raise FormatError(
+        f"canonical JSON: expected null, bool, integer, string, list or object, got {type(value).__name__}"
+    )

@@ -20,8 +20,7 @@ def commitment_prefix(group: str) -> bytes:
     """
     name = group.encode()
     if not 0 < len(name) <= _GROUP_SIZE_MAX:
-        msg = f"commitment: expected a group name of 1 to {_GROUP_SIZE_MAX} bytes, got {len(name)}"
-        raise FormatError(msg)
+        raise FormatError(f"commitment: expected a group name of 1 to {_GROUP_SIZE_MAX} bytes, got {len(name)}")
     return _DOMAIN + bytes([len(name)]) + name
 
 
@@ -44,8 +43,7 @@ def commit(group: str, salt: bytes, row: bytes) -> bytes:
     '8fef8115f6bd3b4f'
     """
     if len(salt) != SALT_SIZE:
-        msg = f"commitment: expected a salt of {SALT_SIZE} bytes, got {len(salt)}"
-        raise FormatError(msg)
+        raise FormatError(f"commitment: expected a salt of {SALT_SIZE} bytes, got {len(salt)}")
     return hashlib.sha256(commitment_prefix(group) + salt + row).digest()
 
 
@@ -56,5 +54,4 @@ def verify_opening(commitment: bytes, group: str, salt: bytes, row: bytes) -> No
         VerificationError: They do not.
     """
     if not hmac.compare_digest(commit(group, salt, row), commitment):
-        msg = f"opening of group {group!r} does not match its commitment {commitment.hex()}"
-        raise VerificationError(msg)
+        raise VerificationError(f"opening of group {group!r} does not match its commitment {commitment.hex()}")

@@ -8,10 +8,12 @@ from datetime import UTC, datetime, timedelta
 from backstory.errors import FormatError
 
 ID_SIZE = 16
-_RANDOM_BITS = 74
+_LOW_BITS = 2**62 - 1
+_TIME_MS_MAX = 2**48 - 1
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.(\d{9})Z")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_HEX_ID = re.compile(r"[0-9a-f]{32}")
 
 
 def id_number(time_ms: int, random: int) -> int:
@@ -38,14 +40,24 @@ def next_ids(previous: int, time_ms: int, random: int, count: int) -> tuple[int,
         random: 74 random bits.
         count: How many, at least 1.
     """
-    room = 2**62 - count
-    low = (random & (2**62 - 1)) % (room // 2)
-    first = id_number(time_ms, (random >> 62 << 62) | low)
+    room = _LOW_BITS + 1 - count
+    low = (random & _LOW_BITS) % (room // 2)
+    first = id_number(min(max(time_ms, 0), _TIME_MS_MAX), (random >> 62 << 62) | low)
     if first <= previous:
-        first = previous + 1
-        if first & (2**62 - 1) > room:
-            first = id_number((previous >> 80) + 1, low)
+        fits = (previous & _LOW_BITS) + 1 <= room
+        first = previous + 1 if fits else id_number((previous >> 80) + 1, low)
     return first, first + count - 1
+
+
+def check_hex_id(text: str, what: str) -> str:
+    """Return the hex form of an id or stream if it is 32 lower-case hex digits.
+
+    Raises:
+        FormatError: It is not.
+    """
+    if not _HEX_ID.fullmatch(text):
+        raise FormatError(f"{what}: expected 32 lower-case hex digits")
+    return text
 
 
 def id_text(data: bytes) -> str:
@@ -55,8 +67,7 @@ def id_text(data: bytes) -> str:
     '00000000-0000-0000-0000-000000000000'
     """
     if len(data) != ID_SIZE:
-        msg = f"id: expected {ID_SIZE} bytes, got {len(data)}"
-        raise FormatError(msg)
+        raise FormatError(f"id: expected {ID_SIZE} bytes, got {len(data)}")
     digits = data.hex()
     return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
 
@@ -79,13 +90,11 @@ def parse_time(text: str) -> int:
     """
     match = _TIME.fullmatch(text)
     if match is None:
-        msg = "time: expected RFC 3339 with nine fractional digits and Z"
-        raise FormatError(msg)
+        raise FormatError("time: expected RFC 3339 with nine fractional digits and Z")
     try:
         moment = datetime.strptime(match[1], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)
     except ValueError as error:
-        msg = "time: not a date of the calendar"
-        raise FormatError(msg) from error
+        raise FormatError("time: not a date of the calendar") from error
     return round((moment - _EPOCH).total_seconds()) * 10**9 + int(match[2])
 
 
@@ -96,6 +105,5 @@ def check_digest(text: object, what: str) -> str:
         FormatError: It is not.
     """
     if not isinstance(text, str) or not _DIGEST.fullmatch(text):
-        msg = f"{what}: expected a digest of 64 lower-case hex digits"
-        raise FormatError(msg)
+        raise FormatError(f"{what}: expected a digest of 64 lower-case hex digits")
     return text

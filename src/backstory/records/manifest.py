@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from backstory.errors import FormatError
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject, JsonValue
-from backstory.records.identity import check_digest
+from backstory.records.identity import check_digest, check_hex_id
 from backstory.records.limits import SEGMENT_CONTEXTS_MAX, SEGMENT_ROWS_MAX
 
 MANIFEST_TYPE = "segment.sealed"
+CLOSED_TYPE = "stream.closed"
+"""Type of the entry that says that a writer has ended and all it recorded is sealed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,20 +92,19 @@ def parse_manifest(document: JsonObject) -> Manifest:
     Raises:
         FormatError: Not a manifest of version 1, or one with impossible figures.
     """
-    if document.get("type") != MANIFEST_TYPE or document.get("v") != 1:
-        msg = f"manifest: expected an entry {MANIFEST_TYPE} of version 1"
-        raise FormatError(msg)
+    if document.get("type") != MANIFEST_TYPE:
+        raise FormatError(f"manifest: expected an entry {MANIFEST_TYPE}")
+    canonical.check_version(document, 1, "manifest")
     text, contexts, shard = canonical.text_of, document.get("contexts"), document.get("shard")
     if not isinstance(contexts, list) or not 0 < len(contexts) <= SEGMENT_CONTEXTS_MAX:
-        msg = f"manifest: expected 1 to {SEGMENT_CONTEXTS_MAX} contexts"
-        raise FormatError(msg)
+        raise FormatError(f"manifest: expected 1 to {SEGMENT_CONTEXTS_MAX} contexts")
     manifest = Manifest(
         kind=text(document, "kind"),
-        stream=text(document, "stream"),
+        stream=check_hex_id(text(document, "stream"), "manifest's stream"),
         first_seq=canonical.count_of(document, "first_seq"),
         count=canonical.count_of(document, "count"),
-        first_id=text(document, "first_id"),
-        last_id=text(document, "last_id"),
+        first_id=check_hex_id(text(document, "first_id"), "manifest's first id"),
+        last_id=check_hex_id(text(document, "last_id"), "manifest's last id"),
         first_time=text(document, "first_time"),
         last_time=text(document, "last_time"),
         contexts=tuple(check_digest(c, "manifest's context") for c in contexts),
@@ -113,19 +114,16 @@ def parse_manifest(document: JsonObject) -> Manifest:
         shard=None if shard is None else _parse_file(shard),
     )
     if not 0 < manifest.count <= SEGMENT_ROWS_MAX:
-        msg = f"manifest: expected 1 to {SEGMENT_ROWS_MAX} records, got {manifest.count}"
-        raise FormatError(msg)
+        raise FormatError(f"manifest: expected 1 to {SEGMENT_ROWS_MAX} records, got {manifest.count}")
     return manifest
 
 
 def _parse_file(value: JsonValue) -> FileRef:
     if not isinstance(value, dict):
-        msg = "manifest: expected a file with name, sha256 and size"
-        raise FormatError(msg)
+        raise FormatError("manifest: expected a file with name, sha256 and size")
     name = canonical.text_of(value, "name")
     if "/" in name or name.startswith("."):
-        msg = "manifest: a file's name must not lead to another folder"
-        raise FormatError(msg)
+        raise FormatError("manifest: a file's name must not lead to another folder")
     return FileRef(
         name=name,
         sha256=check_digest(value.get("sha256"), "manifest's file"),

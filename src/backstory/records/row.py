@@ -1,7 +1,7 @@
 """The row encoding, one row at a time.
 
-The plain twin of `backstory.columns.encode`: the stand-alone verifier decodes and encodes single rows with it, and property
-tests hold the two against each other. Bytes: docs/format.md section 2.
+The plain twin of `backstory.columns.encode`: the stand-alone verifier decodes and encodes single rows with it, and
+property tests hold the two against each other. Bytes: docs/format.md section 2.
 
 Values of the types are plain Python: None, bool, int, float, str, bytes, list; `Decimal` for decimals; an int for
 timestamps, times and durations (nanoseconds) and dates (days); `NULL_STRUCT(depth)` for a leaf of a null struct.
@@ -15,6 +15,7 @@ timestamps, times and durations (nanoseconds) and dates (days); `NULL_STRUCT(dep
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ STRING, BYTES, DECIMAL, LIST, STRUCT = 0x10, 0x11, 0x12, 0x13, 0x14
 
 NAN64 = bytes.fromhex("000000000000f87f")
 NAN32 = bytes.fromhex("0000c07f00000000")
+
+_DECIMAL = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
 
 _SIMPLE_TAGS = {
     "null": NULL,
@@ -59,7 +62,7 @@ class NULL_STRUCT:  # noqa: N801  reads as the constant it stands for
     depth: int
 
 
-Value: TypeAlias = "None | bool | int | float | str | bytes | Decimal | NULL_STRUCT | list[Value]"
+Value: TypeAlias = "bool | int | float | str | bytes | Decimal | NULL_STRUCT | list[Value] | None"
 
 
 def tag_of(type_: JsonValue) -> int:
@@ -79,8 +82,23 @@ def tag_of(type_: JsonValue) -> int:
             return LIST
         if "struct" in type_:
             return STRUCT
-    msg = f"row encoding: no logical type {type_!r}"
-    raise ColumnError(msg)
+    raise ColumnError(f"row encoding: no logical type {type_!r}")
+
+
+def struct_fields(type_: JsonValue) -> list[tuple[str, JsonValue]]:
+    """Return names and types of a struct's fields, in byte order of the names."""
+    return sorted(_struct_fields(type_), key=lambda field: field[0].encode())
+
+
+def _struct_fields(type_: JsonValue) -> list[tuple[str, JsonValue]]:
+    fields = type_.get("struct") if isinstance(type_, dict) else None
+    if not isinstance(fields, list):
+        raise TypeError
+    return [(str(field["name"]), field["type"]) for field in fields if isinstance(field, dict)]
+
+
+def _name_bytes(column: tuple[str, JsonValue, Value]) -> bytes:
+    return column[0].encode()
 
 
 def encode_row(columns: Sequence[tuple[str, JsonValue, Value]]) -> bytes:
@@ -95,24 +113,25 @@ def encode_row(columns: Sequence[tuple[str, JsonValue, Value]]) -> bytes:
     Raises:
         ColumnError: A name twice, a type that does not exist, or a value that does not fit its type.
     """
-    ordered = sorted(columns, key=lambda column: column[0].encode())
+    ordered = sorted(columns, key=_name_bytes)
     if len({name for name, _, _ in ordered}) != len(ordered) or len(ordered) > COLUMN_COUNT_MAX:
-        msg = f"row encoding: expected at most {COLUMN_COUNT_MAX} distinct column names, got {len(ordered)} columns"
-        raise ColumnError(msg)
-    return MAGIC + _encode_cells([(name, type_, value) for name, type_, value in ordered], 0)
+        raise ColumnError(
+            f"row encoding: expected at most {COLUMN_COUNT_MAX} distinct column names, got {len(ordered)} columns"
+        )
+    return MAGIC + _encode_cells(ordered, 0)
 
 
 def _encode_cells(columns: Sequence[tuple[str, JsonValue, Value]], depth: int) -> bytes:
     if depth > NESTING_DEPTH_MAX:
-        msg = f"row encoding: values nested deeper than {NESTING_DEPTH_MAX}"
-        raise ColumnError(msg)
+        raise ColumnError(f"row encoding: values nested deeper than {NESTING_DEPTH_MAX}")
     cells, tails = [struct.pack("<I", len(columns))], []
     for name, type_, value in columns:
         try:
             cell, tail = _encode_cell(type_, value, depth)
-        except (struct.error, TypeError, AttributeError, ValueError) as error:
-            msg = f"row encoding: expected a value of type {type_!r}, got {type(value).__name__} (column {name!r})"
-            raise ColumnError(msg) from error
+        except (struct.error, TypeError, AttributeError, ValueError, OverflowError) as error:
+            raise ColumnError(
+                f"row encoding: expected a value of type {type_!r}, got {type(value).__name__} (column {name!r})"
+            ) from error
         cells.append(cell)
         tails.append(tail)
     return b"".join(cells + tails)
@@ -136,7 +155,9 @@ def _encode_payload(tag: int, value: Value) -> bytes:
     if tag == FLOAT32:
         return NAN32 if value != value else struct.pack("<f4x", value)  # noqa: PLR0124
     if tag == BOOL:
-        return struct.pack("<?7x", {False: False, True: True}[value])  # type: ignore[index]
+        if not isinstance(value, bool):
+            raise TypeError
+        return struct.pack("<?7x", value)
     return struct.pack("<q" if tag in _SIGNED_TAGS else "<Q", value)
 
 
@@ -144,18 +165,17 @@ def _encode_content(tag: int, type_: JsonValue, value: Value, depth: int) -> byt
     if tag == STRING:
         return value.encode()  # type: ignore[union-attr]
     if tag == BYTES:
-        return bytes(value)  # type: ignore[arg-type]
+        if not isinstance(value, bytes):
+            raise TypeError
+        return value
     if tag == DECIMAL:
         return _decimal_text(type_, value).encode()
     if not isinstance(type_, dict) or not isinstance(value, list):
         raise TypeError
     if tag == LIST:
         return _encode_cells([("item", type_["list"], item) for item in value], depth + 1)
-    fields = [(str(f["name"]), f["type"]) for f in type_["struct"]]  # type: ignore[union-attr,index,call-overload]
-    if len(fields) != len(value):
-        raise ValueError
-    named = [(name, field_type, item) for (name, field_type), item in zip(fields, value, strict=True)]
-    return _encode_cells(sorted(named, key=lambda field: field[0].encode()), depth + 1)
+    named = [(name, field, item) for (name, field), item in zip(_struct_fields(type_), value, strict=True)]
+    return _encode_cells(sorted(named, key=_name_bytes), depth + 1)
 
 
 def _decimal_text(type_: JsonValue, value: Value) -> str:
@@ -171,43 +191,42 @@ def _decimal_text(type_: JsonValue, value: Value) -> str:
 def decode_row(data: bytes) -> list[Value]:
     """Decode a row into its values, in byte order of the column names.
 
-    Decimals come back as `Decimal`, structs inside lists as lists of their fields' values in byte order of the field names,
-    times as integers.
+    Decimals come back as `Decimal`, structs inside lists as lists of their fields' values in byte order of the field
+    names, times as integers.
 
     Raises:
         FormatError: Not a row in its one canonical form.
     """
     if data[:4] != MAGIC:
-        msg = "row encoding: expected magic 'BR' version 1"
-        raise FormatError(msg)
+        raise FormatError("row encoding: expected magic 'BR' version 1")
     return _decode_cells(data[4:], 0)
 
 
 def _decode_cells(data: bytes, depth: int) -> list[Value]:
     if len(data) < 4 or depth > NESTING_DEPTH_MAX:  # noqa: PLR2004  the count's size
-        msg = "row encoding: truncated or nested too deep"
-        raise FormatError(msg)
+        raise FormatError("row encoding: truncated or nested too deep")
     (count,) = struct.unpack_from("<I", data)
     at = 4 + CELL_SIZE * count
     if at > len(data):
-        msg = f"row encoding: {count} cells do not fit {len(data)} bytes"
-        raise FormatError(msg)
+        raise FormatError(f"row encoding: {count} cells do not fit {len(data)} bytes")
+    if depth == 0 and count > COLUMN_COUNT_MAX:
+        raise FormatError(f"row encoding: expected at most {COLUMN_COUNT_MAX} columns, got {count}")
     values: list[Value] = []
     for index in range(count):
         start = 4 + CELL_SIZE * index
         tag, payload = data[start], data[start + 1 : start + CELL_SIZE]
+        if tag == (NULL_STRUCT_TAG if depth else STRUCT):  # a struct flattens outside lists and stays one inside
+            raise FormatError(f"row encoding: a cell of tag 0x{tag:02x} cannot be here (cell {index})")
         if tag in _TAIL_TAGS:
             (length,) = struct.unpack("<Q", payload)
             if length > len(data) - at:
-                msg = f"row encoding: content of {length} bytes does not fit (cell {index})"
-                raise FormatError(msg)
+                raise FormatError(f"row encoding: content of {length} bytes does not fit (cell {index})")
             values.append(_decode_content(tag, data[at : at + length], depth))
             at += length
         else:
             values.append(_decode_payload(tag, payload))
     if at != len(data):
-        msg = f"row encoding: {len(data) - at} bytes after the last cell's content"
-        raise FormatError(msg)
+        raise FormatError(f"row encoding: {len(data) - at} bytes after the last cell's content")
     return values
 
 
@@ -231,24 +250,23 @@ def _decode_payload(tag: int, payload: bytes) -> Value:
         return None
     elif tag == NULL_STRUCT_TAG and number <= NESTING_DEPTH_MAX:
         return NULL_STRUCT(number)
-    msg = f"row encoding: not a canonical cell (tag 0x{tag:02x})"
-    raise FormatError(msg)
+    raise FormatError(f"row encoding: not a canonical cell (tag 0x{tag:02x})")
 
 
 def _decode_content(tag: int, content: bytes, depth: int) -> Value:
     if tag == BYTES:
         return content
     if tag in {LIST, STRUCT}:
-        return _decode_cells(content, depth + 1)
+        values = _decode_cells(content, depth + 1)
+        if tag == LIST and len(set(content[4 : 4 + CELL_SIZE * len(values) : CELL_SIZE]) - {NULL}) > 1:
+            raise FormatError("row encoding: a list holds values of more than one type")
+        return values
     try:
         text = content.decode()
-        if tag == STRING:
-            return text
-        value = Decimal(text)
-    except (UnicodeDecodeError, ArithmeticError) as error:
-        msg = f"row encoding: not the text of a {'string' if tag == STRING else 'decimal'}"
-        raise FormatError(msg) from error
-    if not value.is_finite() or f"{value:f}" != text or text.startswith("-0") and value == 0:
-        msg = "row encoding: not a canonical decimal"
-        raise FormatError(msg)
-    return value
+    except UnicodeDecodeError as error:
+        raise FormatError("row encoding: a text is not UTF-8") from error
+    if tag == STRING:
+        return text
+    if not _DECIMAL.fullmatch(text) or (text.startswith("-") and not text.strip("-0.")):
+        raise FormatError("row encoding: not a canonical decimal")
+    return Decimal(text)

@@ -64,8 +64,7 @@ def check_type(value: JsonValue, depth: int = 0) -> None:
         FormatError: It does not.
     """
     if depth > NESTING_DEPTH_MAX:
-        msg = f"schema: type nested deeper than {NESTING_DEPTH_MAX}"
-        raise FormatError(msg)
+        raise FormatError(f"schema: type nested deeper than {NESTING_DEPTH_MAX}")
     if isinstance(value, str) and _PRIMITIVE.fullmatch(value):
         return
     if isinstance(value, dict) and set(value) == {"list"}:
@@ -75,12 +74,12 @@ def check_type(value: JsonValue, depth: int = 0) -> None:
     if isinstance(fields, list) and fields:
         for field in fields:
             if not isinstance(field, dict) or set(field) != {"name", "type"} or not isinstance(field["name"], str):
-                msg = "schema: a struct's field needs exactly a name and a type"
-                raise FormatError(msg)
+                raise FormatError("schema: a struct's field needs exactly a name and a type")
             check_type(field["type"], depth + 1)
+        if len({field["name"] for field in fields if isinstance(field, dict)}) != len(fields):
+            raise FormatError("schema: a struct's fields need distinct names")
         return
-    msg = "schema: not a logical type of docs/format.md section 4"
-    raise FormatError(msg)
+    raise FormatError("schema: not a logical type of docs/format.md section 4")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,13 +119,13 @@ class Schema:
         """
         names = [column.name for column in self.columns]
         if len(set(names)) != len(names) or len(names) > COLUMN_COUNT_MAX:
-            msg = f"schema: expected at most {COLUMN_COUNT_MAX} distinct column names, got {len(names)}"
-            raise FormatError(msg)
+            raise FormatError(f"schema: expected at most {COLUMN_COUNT_MAX} distinct column names, got {len(names)}")
+        if len(set(self.leaf_names)) != len(self.leaf_names):
+            raise FormatError(f"schema: an open column has the name of a commitment ({COMMITMENT_PREFIX}…)")
         for column in self.columns:
             check_type(column.type)
             if column.sensitivity not in CLASSES:
-                msg = f"schema: expected a class of {', '.join(CLASSES)} (column {column.name!r})"
-                raise FormatError(msg)
+                raise FormatError(f"schema: expected a class of {', '.join(CLASSES)} (column {column.name!r})")
 
     @cached_property
     def groups(self) -> tuple[str, ...]:
@@ -174,20 +173,18 @@ def parse_schema(data: bytes) -> Schema:
     """
     document = canonical.parse_object(data, "schema")
     columns = document.get("columns")
-    if document.get("v") != 1 or not isinstance(columns, list) or set(document) != {"columns", "kind", "v"}:
-        msg = "schema: expected version 1 with columns and kind"
-        raise FormatError(msg)
+    canonical.check_version(document, 1, "schema")
+    if not isinstance(columns, list) or set(document) != {"columns", "kind", "v"}:
+        raise FormatError("schema: expected exactly columns, kind and v")
     return Schema(kind=canonical.text_of(document, "kind"), columns=tuple(_parse_column(c) for c in columns))
 
 
 def _parse_column(value: JsonValue) -> Column:
     if not isinstance(value, dict) or set(value) != {"class", "group", "name", "type"}:
-        msg = "schema: a column needs exactly class, group, name and type"
-        raise FormatError(msg)
+        raise FormatError("schema: a column needs exactly class, group, name and type")
     group = value["group"]
     if group is not None and not isinstance(group, str):
-        msg = "schema: a column's group is a string or null"
-        raise FormatError(msg)
+        raise FormatError("schema: a column's group is a string or null")
     return Column(
         name=canonical.text_of(value, "name"),
         type=value["type"],

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from backstory.errors import NotFoundError, VerificationError
 from backstory.records.identity import check_digest
-from backstory.storage.disk import TEMPORARY_PREFIX, Disk, read_file
+from backstory.storage.disk import TEMPORARY_PREFIX, Disk, read_file, storage_errors, temporary_path
 
 BLOB_MODE = 0o444
 
@@ -37,17 +37,28 @@ class BlobStore:
         return digest
 
     def put_with(self, fill: Callable[[Path], object]) -> str:
-        """Store what a function writes into a file, for content too large to hold twice."""
+        """Store what a function writes into a file, for content too large to hold twice.
+
+        Args:
+            fill: Is given a path that does not exist yet, and writes the content there.
+
+        Returns:
+            The digest of what it wrote.
+
+        Raises:
+            StorageError: It could not be written.
+        """
         self._disk.make_directory(self._root)
-        staging = self._root / f"{TEMPORARY_PREFIX}blob"
+        staging = temporary_path(self._root)
         try:
-            fill(staging)
-            digest = file_digest(staging)
+            with storage_errors("writing", staging):
+                fill(staging)
+                staging.chmod(BLOB_MODE)
+                digest = file_digest(staging)
             path = self.path(digest)
             if not path.exists():
                 self._disk.make_directory(path.parent)
-                self._disk.write_with(path, staging.replace, mode=BLOB_MODE)
-                path.chmod(BLOB_MODE)
+                self._disk.write_with(path, staging.replace)
         finally:
             staging.unlink(missing_ok=True)
         return digest
@@ -61,12 +72,10 @@ class BlobStore:
         """
         path = self.path(digest)
         if not path.exists():
-            msg = f"reading blob: none with digest {digest}"
-            raise NotFoundError(msg)
+            raise NotFoundError(f"reading blob: none with digest {digest}")
         data = read_file(path)
         if hashlib.sha256(data).hexdigest() != digest:
-            msg = f"reading blob: content does not match its name {digest}"
-            raise VerificationError(msg)
+            raise VerificationError(f"reading blob: content does not match its name {digest}")
         return data
 
     def checked_path(self, digest: str) -> Path:
@@ -78,14 +87,12 @@ class BlobStore:
         """
         path = self.path(digest)
         if not path.exists():
-            msg = f"reading blob: none with digest {digest}"
-            raise NotFoundError(msg)
+            raise NotFoundError(f"reading blob: none with digest {digest}")
         status = path.stat()
         state = (status.st_mtime_ns, status.st_size)
         if self._checked.get(digest) != state:
             if file_digest(path) != digest:
-                msg = f"reading blob: content does not match its name {digest}"
-                raise VerificationError(msg)
+                raise VerificationError(f"reading blob: content does not match its name {digest}")
             self._checked[digest] = state
         return path
 

@@ -1,7 +1,7 @@
 """Durable writes: every byte of an archive reaches the disk through a `Disk`.
 
-A file is written under a temporary name, fsynced, moved to its final name, and its directory is fsynced; a crash leaves the
-old state or the new one. Tests inject a `Disk` that fails.
+A file is written under a temporary name, fsynced, moved to its final name, and its directory is fsynced; a crash leaves
+the old state or the new one. Tests inject a `Disk` that fails.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ def storage_errors(action: str, path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        msg = f"{action} {path.name}: {error.strerror or type(error).__name__} (in {path.parent})"
-        raise StorageError(msg, errno=error.errno) from error
+        raise StorageError(
+            f"{action} {path.name}: {error.strerror or type(error).__name__} (in {path.parent})", errno=error.errno
+        ) from error
 
 
 class Disk:
@@ -34,7 +35,7 @@ class Disk:
         """Make a file with these bytes durable under its final name, replacing what was there.
 
         Raises:
-            StorageError: The bytes could not be written; the final name is as before.
+            StorageError: As `write_with`.
         """
         self.write_with(path, lambda temporary: temporary.write_bytes(data), mode=mode)
 
@@ -47,9 +48,10 @@ class Disk:
             mode: Permissions of the file.
 
         Raises:
-            StorageError: The bytes could not be written; the final name is as before.
+            StorageError: The bytes could not be made durable. The final name leads to what it did before, or, where
+                only the directory could not be flushed, to the whole new bytes; never to a part of them.
         """
-        temporary = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}")
+        temporary = temporary_path(path.parent)
         with storage_errors("writing", path):
             try:
                 os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
@@ -79,11 +81,23 @@ class Disk:
             path.unlink(missing_ok=True)
 
     def make_directory(self, path: Path, *, mode: int = 0o755) -> None:
-        """Create a directory and its parents where missing, durably."""
+        """Create a directory and its parents where missing, each name durable before something is put below it."""
+        if path.is_dir():
+            return
+        self.make_directory(path.parent)
         with storage_errors("creating", path):
-            if not path.is_dir():
-                path.mkdir(parents=True, exist_ok=True, mode=mode)
+            path.mkdir(exist_ok=True, mode=mode)
+            try:
                 self.sync_directory(path.parent)
+            except OSError:
+                with contextlib.suppress(OSError):  # or the next call would take it for durable
+                    path.rmdir()
+                raise
+
+
+def temporary_path(folder: Path) -> Path:
+    """Return a name in a folder that nobody uses and that readers pass over."""
+    return folder / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
 
 
 def read_file(path: Path) -> bytes:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 
 from backstory.errors import FormatError, NotFoundError
@@ -12,15 +14,17 @@ from backstory.storage.disk import Disk, read_file
 KEY_SIZE = 32
 KEY_MODE = 0o600
 DIRECTORY_MODE = 0o700
+_KEY = re.compile(r"[0-9a-f]{64}")
 
 
 class KeyStore:
     """Named sets of 32-byte keys. Destroying a file destroys its keys."""
 
-    def __init__(self, root: Path, disk: Disk) -> None:
-        """Keep keys below `root`."""
+    def __init__(self, root: Path, disk: Disk, random_bytes: Callable[[int], bytes] = secrets.token_bytes) -> None:
+        """Keep keys below `root`, drawing new ones from `random_bytes`."""
         self._root = root
         self._disk = disk
+        self._random_bytes = random_bytes
 
     def create(self, name: str, *parts: str) -> dict[str, bytes]:
         """Draw new keys and store them durably, replacing keys of that name.
@@ -32,7 +36,7 @@ class KeyStore:
         Returns:
             The keys by part.
         """
-        keys = {part: secrets.token_bytes(KEY_SIZE) for part in parts}
+        keys = {part: self._random_bytes(KEY_SIZE) for part in parts}
         self.put(name, keys)
         return keys
 
@@ -51,18 +55,13 @@ class KeyStore:
         """
         path = self._path(name)
         if not path.is_file():
-            msg = f"keys: none called {name!r} in the key store"
-            raise NotFoundError(msg)
+            raise NotFoundError(f"keys: none called {name!r} in the key store")
         document = canonical.parse_object(read_file(path), "key file")
-        try:
-            keys = {part: bytes.fromhex(str(text)) for part, text in document.items() if part != "v"}
-        except ValueError as error:
-            msg = f"keys: file {name!r} is not a key file"
-            raise FormatError(msg) from error
-        if document.get("v") != 1 or any(len(key) != KEY_SIZE for key in keys.values()):
-            msg = f"keys: file {name!r} is not a key file"
-            raise FormatError(msg)
-        return keys
+        canonical.check_version(document, 1, "key file")
+        keys = {part: _KEY.fullmatch(str(text)) for part, text in document.items() if part != "v"}
+        if not keys or None in keys.values():
+            raise FormatError(f"keys: file {name!r} is not a key file")
+        return {part: bytes.fromhex(match[0]) for part, match in keys.items() if match}
 
     def get_or_create(self, name: str, *parts: str) -> dict[str, bytes]:
         """Return the keys of a file, drawing them first where there are none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from backstory.storage.disk import read_file
 
 FORMAT = 1
 CONFIG_NAME = "backstory.toml"
+_INCARNATION = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,22 +116,25 @@ def read_layout(root: Path) -> Layout:
     """
     path = root / CONFIG_NAME
     if not path.is_file():
-        msg = f"opening archive: expected a directory with {CONFIG_NAME}, got {'none' if root.is_dir() else 'nothing'} at {root}"
-        raise NotFoundError(msg)
+        raise NotFoundError(
+            f"opening archive: expected a directory with {CONFIG_NAME} at {root}, got "
+            f"{'one without' if root.is_dir() else 'nothing'}"
+        )
     try:
         document = tomllib.loads(read_file(path).decode())
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        msg = f"opening archive: {CONFIG_NAME} is not TOML (at {root})"
-        raise FormatError(msg) from error
+        raise FormatError(f"opening archive: {CONFIG_NAME} is not TOML (at {root})") from error
     version = document.get("format")
     if isinstance(version, int) and version > FORMAT:
-        msg = f"opening archive: expected format {FORMAT} or older, got {version} (at {root}); a newer Backstory can read it"
-        raise UnsupportedVersionError(msg, format=version)
+        raise UnsupportedVersionError(
+            f"opening archive: expected format {FORMAT} or older, got {version} (at {root}); use a newer Backstory",
+            format=version,
+        )
     if version != FORMAT or set(document) != {"format", "origin", "vkey", "incarnation", "vault", "keys"}:
-        msg = f"opening archive: {CONFIG_NAME} is not of format {FORMAT} (at {root})"
-        raise FormatError(msg)
+        raise FormatError(f"opening archive: {CONFIG_NAME} is not of format {FORMAT} (at {root})")
     values = {key: value for key, value in document.items() if key != "format"}
-    if not all(isinstance(value, str) for value in values.values()) or "/" in values["incarnation"]:
-        msg = f"opening archive: {CONFIG_NAME} has a setting of the wrong type (at {root})"
-        raise FormatError(msg)
+    if not all(isinstance(value, str) for value in values.values()) or not _INCARNATION.fullmatch(
+        values["incarnation"]
+    ):
+        raise FormatError(f"opening archive: {CONFIG_NAME} has a setting of the wrong type (at {root})")
     return Layout(root, ArchiveConfig(**values))

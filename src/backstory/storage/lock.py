@@ -32,8 +32,7 @@ class LockStore:
             NotFoundError: There is none; it is never created on the fly.
         """
         if not path.is_file():
-            msg = f"lock store: expected a file at {path}"
-            raise NotFoundError(msg)
+            raise NotFoundError(f"lock store: expected a file at {path}")
         self._path = path
         self._writable = writable
 
@@ -45,8 +44,7 @@ class LockStore:
             ConflictError: There is one already.
         """
         if path.exists():
-            msg = f"lock store: expected none at {path}"
-            raise ConflictError(msg)
+            raise ConflictError(f"lock store: expected none at {path}")
         with contextlib.closing(sqlite3.connect(path)) as connection:
             connection.executescript(_TABLES)
             connection.execute("INSERT INTO checkpoint VALUES (0, 0, ?)", (note,))
@@ -58,8 +56,7 @@ class LockStore:
         with self._connected() as connection:
             row = connection.execute("SELECT size, note FROM checkpoint").fetchone()
         if row is None:
-            msg = f"lock store: holds no checkpoint ({self._path.name})"
-            raise StorageError(msg)
+            raise StorageError(f"lock store: holds no checkpoint ({self._path.name})")
         return int(row[0]), bytes(row[1])
 
     def heads(self) -> dict[str, int]:
@@ -84,26 +81,30 @@ class LockStore:
             swapped = connection.execute("UPDATE checkpoint SET size = ?, note = ? WHERE note = ?", (size, note, old))
             if swapped.rowcount != 1:
                 connection.rollback()
-                msg = "commit: the checkpoint moved since it was read"
-                raise ConflictError(msg)
+                raise ConflictError("commit: the checkpoint moved since it was read")
             for stream, (first, end) in heads.items():
                 row = connection.execute("SELECT next_seq FROM stream WHERE stream = ?", (stream,)).fetchone()
                 head = row[0] if row else 0
                 if head != first:
                     connection.rollback()
-                    msg = f"commit: expected stream {stream} to continue at seq {head}, got {first}"
-                    raise ConflictError(msg)
+                    raise ConflictError(f"commit: expected stream {stream} to continue at seq {head}, got {first}")
                 connection.execute("INSERT OR REPLACE INTO stream VALUES (?, ?)", (stream, end))
             connection.commit()
 
-    def integrity(self) -> str | None:
-        """Return what SQLite finds wrong with the file, or None."""
-        try:
-            with self._connected() as connection:
-                (result,) = connection.execute("PRAGMA integrity_check").fetchone()
-        except StorageError as error:
-            return str(error)
-        return None if result == "ok" else "the file fails SQLite's integrity check"
+    def check(self) -> None:
+        """Insist that the file is sound and has the tables it was created with.
+
+        Raises:
+            StorageError: It is damaged or cannot be read.
+        """
+        with self._connected() as connection:
+            (result,) = connection.execute("PRAGMA integrity_check").fetchone()
+            if result != "ok":
+                raise StorageError(f"lock store: fails SQLite's integrity check ({self._path.name})")
+            with contextlib.closing(sqlite3.connect(":memory:")) as fresh:
+                fresh.executescript(_TABLES)
+                if _tables_of(connection) != _tables_of(fresh):
+                    raise StorageError(f"lock store: its tables are not those it was created with ({self._path.name})")
 
     def take_lease(self, name: str, holder: str, now_ns: int, until_ns: int) -> bool:
         """Take or renew a lease; False while another holder's has not run out.
@@ -138,10 +139,13 @@ class LockStore:
                 yield connection
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
-                msg = f"lock store: still locked after {BUSY_TIMEOUT_SECONDS:.0f} s ({self._path.name})"
-                raise BusyError(msg) from error
-            msg = f"lock store: {error.sqlite_errorname} ({self._path.name})"
-            raise StorageError(msg) from error
+                raise BusyError(
+                    f"lock store: still locked after {BUSY_TIMEOUT_SECONDS:.0f} s ({self._path.name})"
+                ) from error
+            raise StorageError(f"lock store: {error.sqlite_errorname} ({self._path.name})") from error
         except sqlite3.DatabaseError as error:
-            msg = f"lock store: not a sound SQLite file ({self._path.name})"
-            raise StorageError(msg) from error
+            raise StorageError(f"lock store: not a sound SQLite file ({self._path.name})") from error
+
+
+def _tables_of(connection: sqlite3.Connection) -> list[tuple[str, str, str]]:
+    return connection.execute("SELECT type, name, sql FROM sqlite_schema ORDER BY name").fetchall()

@@ -89,11 +89,9 @@ class ParquetReader:
         try:
             self._file = pq.ParquetFile(path, memory_map=True, pre_buffer=False)
         except FileNotFoundError as error:
-            msg = f"reading {path.name}: no such file (in {path.parent})"
-            raise StorageError(msg) from error
+            raise StorageError(f"reading {path.name}: no such file (in {path.parent})") from error
         except (pa.ArrowException, OSError) as error:
-            msg = f"reading {path.name}: not a Parquet file (in {path.parent})"
-            raise FormatError(msg) from error
+            raise FormatError(f"reading {path.name}: not a Parquet file (in {path.parent})") from error
         self._name = path.name
 
     @property
@@ -119,8 +117,7 @@ class ParquetReader:
         """
         value = (self._file.metadata.metadata or {}).get(key)
         if value is None:
-            msg = f"reading {self._name}: no metadata {key.decode()}"
-            raise FormatError(msg)
+            raise FormatError(f"reading {self._name}: no metadata {key.decode()}")
         return bytes(value)
 
     def subtrees(self) -> bytes:
@@ -128,8 +125,7 @@ class ParquetReader:
         try:
             return base64.b64decode(self.metadata(SUBTREES_KEY), validate=True)
         except ValueError as error:
-            msg = f"reading {self._name}: subtree roots are not base64"
-            raise FormatError(msg) from error
+            raise FormatError(f"reading {self._name}: subtree roots are not base64") from error
 
     def read_groups(self, groups: Sequence[int], columns: list[str] | None = None) -> pa.Table:
         """Read row groups.
@@ -140,8 +136,7 @@ class ParquetReader:
         try:
             return self._file.read_row_groups(list(groups), columns=columns, use_threads=False)
         except (pa.ArrowException, OSError, ValueError) as error:
-            msg = f"reading {self._name}: row groups {groups[0]} to {groups[-1]} do not decode"
-            raise FormatError(msg) from error
+            raise FormatError(f"reading {self._name}: row groups {groups[0]} to {groups[-1]} do not decode") from error
 
     def read_rows(self, first: int, count: int, columns: list[str] | None = None) -> pa.Table:
         """Read a run of rows, which may cross row groups."""

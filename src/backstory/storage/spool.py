@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import io
 import os
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ import pyarrow as pa
 
 from backstory.errors import FormatError, StorageError, VerificationError
 from backstory.records import canonical
+from backstory.records.identity import check_digest
 from backstory.storage.disk import Disk, read_file, storage_errors
 from backstory.storage.keys import KeyStore
 from backstory.storage.vault import decrypt, encrypt
@@ -31,8 +33,11 @@ INLINE_SIZE_MAX = 1 << 20
 """A batch above this many bytes goes to a file of its own."""
 ROTATE_SIZE = 64 << 20
 """A frames file above this many bytes is closed and another begun, so that the sealer can remove it."""
+_INFO_NAME = "stream.json"
 _HEAD = struct.Struct("<II")
 _BODY = struct.Struct("<BQI")
+_FRAME_BODY = re.compile(rb"(?=[AB].{5}\x00{3})", re.DOTALL)
+"""Where the body of a frame may begin: its kind, and a sequence number below 2**40."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,14 +77,14 @@ class Spool:
         document: canonical.JsonObject = {
             "encrypted": info.encrypted, "schema": info.schema, "stream": info.stream, "v": 1,
         }  # fmt: skip
-        self._disk.write(folder / "stream.json", canonical.encode(document))
+        self._disk.write(folder / _INFO_NAME, canonical.encode(document))
         return SpoolWriter(folder, info, key, lock, self._disk)
 
     def streams(self) -> list[StreamInfo]:
         """Return the streams in the spool, in order of their ids; one whose creation was cut short is left out."""
         if not self._root.is_dir():
             return []
-        return [self._info(path) for path in sorted(self._root.iterdir()) if (path / "stream.json").is_file()]
+        return [self._info(path) for path in sorted(self._root.iterdir()) if (path / _INFO_NAME).is_file()]
 
     def is_open(self, stream: str) -> bool:
         """Say whether the stream's writer is alive."""
@@ -100,12 +105,10 @@ class Spool:
             FormatError: A file is not a frames file, or sequence numbers do not follow each other.
         """
         expected: int | None = None
-        folder = self._root / info.stream
-        for path in sorted(folder.glob("frames-*"), key=lambda path: int(path.name.partition("-")[2])):
+        for path in self._frames_files(info):
             for frame in _frames(path):
                 if expected is not None and frame.first_seq != expected:
-                    msg = f"spool: expected seq {expected}, got {frame.first_seq} (stream {info.stream})"
-                    raise FormatError(msg)
+                    raise FormatError(f"spool: expected seq {expected}, got {frame.first_seq} (stream {info.stream})")
                 expected = frame.first_seq + frame.count
                 if expected > first_seq:
                     yield frame
@@ -115,30 +118,33 @@ class Spool:
 
         Raises:
             VerificationError: Its file is not the one the frame names, or does not decrypt.
-            FormatError: It is not Arrow IPC.
+            FormatError: It is not Arrow IPC, or does not hold the records the frame speaks of.
         """
+        where = f"stream {info.stream}, seq {frame.first_seq}"
         data = frame.payload
         if frame.kind == FILE:
             data = read_file(_batch_file(self._root / info.stream, frame.first_seq))
             if hashlib.sha256(data).digest() != frame.payload:
-                msg = f"spool: batch file of seq {frame.first_seq} is not the one its frame names (stream {info.stream})"
-                raise VerificationError(msg)
+                raise VerificationError(f"spool: batch file is not the one its frame names ({where})")
         if info.encrypted:
             data = decrypt(self._keys.get(_key_name(info.stream))["key"], data, f"{info.stream}-{frame.first_seq}")
         try:
             table = pa.ipc.open_stream(pa.BufferReader(data)).read_all()
-        except pa.ArrowException as error:
-            msg = f"spool: batch of seq {frame.first_seq} is not Arrow IPC (stream {info.stream})"
-            raise FormatError(msg) from error
-        if table.num_rows != frame.count:
-            msg = f"spool: expected {frame.count} rows, got {table.num_rows} (stream {info.stream}, seq {frame.first_seq})"
-            raise FormatError(msg)
+        except (pa.ArrowException, OSError) as error:
+            raise FormatError(f"spool: batch is not Arrow IPC ({where})") from error
+        if table.num_rows != frame.count or not {"seq", "stream"} <= set(table.column_names):
+            raise FormatError(f"spool: expected {frame.count} records, got {table.num_rows} rows ({where})")
+        if frame.count and (table["seq"][0].as_py(), table["stream"][0].as_py().hex()) != (
+            frame.first_seq,
+            info.stream,
+        ):
+            raise FormatError(f"spool: batch is of another place or stream ({where})")
         return table
 
     def torn_size(self, info: StreamInfo) -> int:
         """Return how many bytes follow the last complete frame: a write that a crash cut short."""
         torn = 0
-        for path in (self._root / info.stream).glob("frames-*"):
+        for path in self._frames_files(info):
             data = memoryview(read_file(path))
             at = len(MAGIC)
             while (end := _frame_end(data, at)) is not None:
@@ -147,28 +153,49 @@ class Spool:
         return torn
 
     def truncate(self, info: StreamInfo, next_seq: int) -> None:
-        """Remove what is sealed: batch files below `next_seq`, and the whole stream once its writer is gone.
+        """Remove what is sealed: files wholly below `next_seq`, and the whole stream once its writer is gone.
 
         Records at or above `next_seq` are never touched. A tail that a crash cut short holds no complete record.
+
+        Raises:
+            FormatError: A frames file is damaged; nothing was removed.
+            StorageError: Something could not be removed; calling again goes on where this stopped.
         """
         folder = self._root / info.stream
-        for path in folder.glob("*.arrow"):
-            if int(path.stem) < next_seq:
-                self._disk.remove(path)
-        if self.is_open(info.stream) or any(self.frames(info, next_seq)):
+        ended = not self.is_open(info.stream)  # asked first: what was appended before the writer ended is seen below
+        waiting = {frame.first_seq for frame in self.frames(info, next_seq)}
+        if ended and not waiting:
+            self._remove(info)
             return
-        for path in sorted(folder.iterdir()):
-            self._disk.remove(path)
-        folder.rmdir()
+        for path in self._frames_files(info)[:-1]:  # the last one may be the writer's
+            if not any(frame.first_seq + frame.count > next_seq for frame in _frames(path)):
+                self._disk.remove(path)
+        for path in folder.glob("*.arrow"):
+            if int(path.stem) < next_seq and int(path.stem) not in waiting:
+                self._disk.remove(path)
+
+    def _remove(self, info: StreamInfo) -> None:
+        """Remove a stream; `stream.json` goes last, so that a removal cut short is found and repeated."""
+        folder = self._root / info.stream
         self._keys.destroy(_key_name(info.stream))
+        with storage_errors("removing", folder):
+            for path in sorted(folder.iterdir(), key=lambda path: path.name == _INFO_NAME):
+                self._disk.remove(path)
+            folder.rmdir()
+
+    def _frames_files(self, info: StreamInfo) -> list[Path]:
+        """Return the frames files of a stream in the order they were written."""
+        found = [(path.name.removeprefix("frames-"), path) for path in (self._root / info.stream).glob("frames-*")]
+        return [path for _, path in sorted((int(number), path) for number, path in found if number.isdecimal())]
 
     def _info(self, folder: Path) -> StreamInfo:
-        document = canonical.parse_object(read_file(folder / "stream.json"), "stream.json")
-        return StreamInfo(
-            stream=canonical.text_of(document, "stream"),
-            schema=canonical.text_of(document, "schema"),
-            encrypted=document.get("encrypted") is True,
-        )
+        what = f"spool: {_INFO_NAME} of stream {folder.name}"
+        document = canonical.parse_object(read_file(folder / _INFO_NAME), what)
+        canonical.check_version(document, 1, what)
+        encrypted = document.get("encrypted")
+        if document.get("stream") != folder.name or not isinstance(encrypted, bool):
+            raise FormatError(f"{what} is of another stream, or does not say whether it is encrypted")
+        return StreamInfo(stream=folder.name, schema=check_digest(document.get("schema"), what), encrypted=encrypted)
 
 
 class SpoolWriter:
@@ -202,9 +229,9 @@ class SpoolWriter:
         frame = _HEAD.pack(len(data), zlib.crc32(body)) + body
         if self._size > ROTATE_SIZE:
             self.sync()
+            following = self._begin()  # a disk that is full here leaves the writer with the file it has
             self._file.close()
-            self._file = self._begin()
-            self._size = len(MAGIC)
+            self._file, self._size = following, len(MAGIC)
         with storage_errors("appending to", self._folder):
             self._write(frame)
         self._size += len(frame)
@@ -214,7 +241,7 @@ class SpoolWriter:
         try:
             while written < len(frame):
                 written += os.write(self._file.fileno(), frame[written:])
-        except OSError:
+        except BaseException:
             os.ftruncate(self._file.fileno(), self._size)  # a half frame would hide every later one
             raise
 
@@ -227,14 +254,8 @@ class SpoolWriter:
         with storage_errors("syncing", self._folder):
             os.fdatasync(self._file.fileno())
 
-    def close(self) -> None:
-        """Sync and give up the stream."""
-        self.sync()
-        self._file.close()
-        self._lock.close()
-
     def abandon(self) -> None:
-        """Close the descriptors without a sync: for a forked child, whose parent owns the stream."""
+        """Give up the stream without a sync; in a forked child, whose parent owns it, this only closes descriptors."""
         self._file.close()
         self._lock.close()
 
@@ -278,21 +299,31 @@ def _frames(path: Path) -> Iterator[Frame]:
             return
         raise
     if data[: len(MAGIC)] != MAGIC:
-        msg = f"spool: {path.name} is not a frames file of version 1 (in {path.parent.name})"
-        raise FormatError(msg)
+        raise FormatError(f"spool: {path.name} is not a frames file of version 1 (in {path.parent.name})")
+    damage = f"spool: {path.name} is damaged from byte {{}} on; what follows is unknown (stream {path.parent.name})"
     at = len(MAGIC)
     while (end := _frame_end(data, at)) is not None:
         _, crc = _HEAD.unpack_from(data, at)
         body = data[at + _HEAD.size : end]
         if zlib.crc32(body) != crc:
-            msg = f"spool: {path.name} is damaged from byte {at} on; what follows is unknown (stream {path.parent.name})"
-            raise FormatError(msg)
+            raise FormatError(damage.format(at))
         kind, first_seq, count = _BODY.unpack_from(body)
         if kind not in {BATCH, FILE}:
-            msg = f"spool: frame of unknown kind 0x{kind:02x} (stream {path.parent.name}, seq {first_seq})"
-            raise FormatError(msg)
+            raise FormatError(f"spool: frame of unknown kind 0x{kind:02x} (stream {path.parent.name}, seq {first_seq})")
         yield Frame(kind=kind, first_seq=first_seq, count=count, payload=bytes(body[_BODY.size :]))
         at = end
+    if any(data[at : at + _HEAD.size]) and _has_frame(data, at + 1):
+        raise FormatError(damage.format(at))  # a crash cuts the end short; it leaves no whole frame behind the cut
+
+
+def _has_frame(data: memoryview, start: int) -> bool:
+    """Say whether a whole frame begins anywhere from a byte on."""
+    for match in _FRAME_BODY.finditer(data, start + _HEAD.size):
+        at = match.start() - _HEAD.size
+        end = _frame_end(data, at)
+        if end is not None and zlib.crc32(data[at + _HEAD.size : end]) == _HEAD.unpack_from(data, at)[1]:
+            return True
+    return False
 
 
 def _frame_end(data: memoryview, at: int) -> int | None:

@@ -42,8 +42,9 @@ def decrypt(key: bytes, data: bytes, name: str) -> bytes:
     try:
         return AESGCM(key).decrypt(data[:_NONCE_SIZE], data[_NONCE_SIZE:], name.encode())
     except (InvalidTag, ValueError) as error:
-        msg = f"vault: {name} does not decrypt under its key; its bytes or its key were changed"
-        raise VerificationError(msg) from error
+        raise VerificationError(
+            f"vault: {name} does not decrypt under its key; its bytes or its key were changed"
+        ) from error
 
 
 class Vault:
@@ -76,12 +77,10 @@ class Vault:
         """
         path = self.path(name)
         if not path.is_file():
-            msg = f"vault: no shard {name}; it was erased or lives elsewhere"
-            raise NotFoundError(msg)
+            raise NotFoundError(f"vault: no shard {name}; it was erased or lives elsewhere")
         data = read_file(path)
         if not data.startswith(SHARD_MAGIC):
-            msg = f"vault: {name} is not a shard of version 1"
-            raise FormatError(msg)
+            raise FormatError(f"vault: {name} is not a shard of version 1")
         key = self._keys.get(name)["shard_key"]
         return pq.read_table(pa.BufferReader(decrypt(key, data[len(SHARD_MAGIC) :], name)))
 

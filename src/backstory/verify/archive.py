@@ -230,7 +230,9 @@ def _check_file(audit: _Audit, folder: Path, label: str, index: int, manifest: M
             if file_digest(audit.layout.vault / shard.name) != shard.sha256:
                 audit.add("failed", f"vault/{shard.name}", f"the shard's digest is not the manifest's ({whom})")
         elif shard:
-            audit.add("unknown", f"vault/{shard.name}", f"the shard is not here: sealed values were not checked ({whom})")
+            audit.add(
+                "unknown", f"vault/{shard.name}", f"the shard is not here: sealed values were not checked ({whom})"
+            )
     except OSError as error:
         audit.add("unknown", place, f"could not be read: {error.strerror}")
         return False
@@ -425,6 +427,8 @@ def _check_spool(audit: _Audit) -> None:
             audit.add("failed", place, error)
             continue
         if torn and not spool.is_open(info.stream):
-            audit.add("note", place, f"unknown after the last complete record: {torn} bytes of a write a crash cut short")
+            audit.add(
+                "note", place, f"unknown after the last complete record: {torn} bytes of a write a crash cut short"
+            )
     if waiting:
         audit.add("note", "spool", f"{waiting} records are recorded and not yet sealed: no proof covers them yet")

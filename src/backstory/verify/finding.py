@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from backstory.records.canonical import JsonObject
 
 Severity = Literal["failed", "unknown", "note"]
-"""`failed`: evidence does not verify. `unknown`: it could not be checked. `note`: worth knowing, proves nothing wrong."""
+"""`failed`: evidence does not verify. `unknown`: it could not be checked. `note`: worth knowing, nothing is wrong."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +73,10 @@ class VerificationReport:
         if self.authenticated:
             return "verified: complete and unchanged under the pinned key"
         return "self-consistent, not authenticated: pin the public key to know whose archive this is"
+
+    def with_finding(self, finding: Finding) -> VerificationReport:
+        """Return the report with one finding more."""
+        return replace(self, findings=(*self.findings, finding))
 
     def to_dict(self) -> JsonObject:
         """Return the report as JSON-safe values."""

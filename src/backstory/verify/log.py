@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import zip_longest
 from pathlib import Path
 
+from backstory.columns.tree import split_hashes
 from backstory.errors import BackstoryError, FormatError, StorageError
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject
@@ -12,7 +14,7 @@ from backstory.storage.disk import TEMPORARY_PREFIX, read_file
 from backstory.tlog.checkpoint import Checkpoint
 from backstory.tlog.hashing import hash_leaf, root_hash
 from backstory.tlog.tile import TILE_WIDTH, TilePath, decode_bundle, parse_tile_path, tiles_at
-from backstory.verify.finding import Finding
+from backstory.verify.finding import Finding, Severity
 
 _NOT_TILES = frozenset({"checkpoint", "writer"})
 
@@ -33,11 +35,11 @@ def check_log(folder: Path, checkpoint: Checkpoint) -> tuple[list[JsonObject | N
     for tile in tiles_at(checkpoint.size):
         if tile.level is not None:
             _compare(folder, tile, expected, findings)
-    if None not in leaves and root_hash(leaves) != checkpoint.root:
+    if all(leaves) and root_hash(leaves) != checkpoint.root:
         findings.append(
             Finding(
                 severity="failed",
-                place=f"{folder.name}/checkpoint",
+                place=_place(folder, "checkpoint"),
                 what=f"entries lead to another root than the checkpoint's {checkpoint.root.hex()}",
             )
         )
@@ -45,9 +47,7 @@ def check_log(folder: Path, checkpoint: Checkpoint) -> tuple[list[JsonObject | N
     return [_parse(index, entry, findings) for index, entry in enumerate(entries)], findings
 
 
-def _read_entries(
-    folder: Path, size: int, findings: list[Finding]
-) -> tuple[list[bytes | None], list[bytes]]:
+def _read_entries(folder: Path, size: int, findings: list[Finding]) -> tuple[list[bytes | None], list[bytes]]:
     """Return entries and leaf hashes; for an unreadable bundle, no entries and hashes that match nothing."""
     entries: list[bytes | None] = []
     leaves: list[bytes] = []
@@ -64,7 +64,7 @@ def _read_entries(
     return entries, leaves
 
 
-def _severity(error: BackstoryError) -> str:
+def _severity(error: BackstoryError) -> Severity:
     """A file that is gone or malformed is damage; one the system will not read is unknown."""
     missing = isinstance(error, StorageError) and error.details.get("errno") == 2  # noqa: PLR2004  ENOENT
     return "failed" if missing or isinstance(error, FormatError) else "unknown"
@@ -94,10 +94,12 @@ def _compare(
     except StorageError as error:
         findings.append(Finding(severity=_severity(error), place=place, what=str(error)))
         return
-    hashes = expected.get((tile.level or 0, tile.index), [])[: tile.width]
-    if all(hashes) and data == b"".join(hashes):
+    hashes = expected[tile.level or 0, tile.index][: tile.width]
+    found = split_hashes(data)
+    wrong = (i for i, (a, b) in enumerate(zip_longest(hashes, found, fillvalue=b"?")) if a and a != b)
+    at = next(wrong, None)  # a hash below entries that could not be read is b"" and compares with nothing
+    if at is None:
         return
-    at = next((i for i, hash_ in enumerate(hashes) if data[32 * i : 32 * i + 32] != hash_), len(hashes))
     index = (tile.index * TILE_WIDTH + at) * TILE_WIDTH ** (tile.level or 0)
     what = f"hash {at} is not that of the entries (leaf index {index})"
     findings.append(Finding(severity="failed", place=place, what=what))

@@ -1,7 +1,7 @@
 """Checking one receipt: needs the file and a public key, nothing else.
 
-Made of `backstory.records` and `backstory.tlog` alone: no archive, no writer, no Arrow. The order of the checks is that of
-docs/format.md section 14.
+Made of `backstory.records` and `backstory.tlog` alone: no archive, no writer, no Arrow. The order of the checks is that
+of docs/format.md section 14.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ RECEIPT_SIZE_MAX = 32 << 20
 class Receipt:
     """What a receipt proves: this record was in the log of this origin at this tree size, with these values.
 
-    It does not prove that the values were true when they were recorded, nor that the log shown to others is the same one.
+    It does not prove that the values were true when they were recorded, nor that others are shown the same log.
 
     Attributes:
         id: Id of the record.
@@ -96,9 +96,7 @@ class Receipt:
         return "\n".join(lines)
 
 
-_ENVELOPE_NAMES = frozenset(
-    {"id", "stream", "seq", "time", "kind", "context", "batch_row", "batch_rows", "commitment"}
-)
+_ENVELOPE_NAMES = frozenset({"id", "stream", "seq", "time", "kind", "context", "batch_row", "batch_rows", "commitment"})
 
 
 def plain(value: Value) -> JsonValue:
@@ -134,9 +132,7 @@ def verify_receipt(receipt: str | Path | bytes, *, vkey: str) -> Receipt:
     key = VerifierKey.parse(vkey.strip())
     checkpoint = open_checkpoint(file.note, key.name, [key])
     extra = canonical.parse_object(file.extra or b"", "receipt")
-    if extra.get("v") != 1:
-        msg = "receipt: expected version 1"
-        raise FormatError(msg)
+    canonical.check_version(extra, 1, "receipt")
     entry = _bytes(extra, "entry")
     verify_inclusion(hash_leaf(entry), file.index, checkpoint.size, file.proof, checkpoint.root)
     manifest = parse_manifest(canonical.parse_object(entry, "receipt's entry"))
@@ -146,26 +142,22 @@ def verify_receipt(receipt: str | Path | bytes, *, vkey: str) -> Receipt:
 def _check_record(file: ProofFile, checkpoint: Checkpoint, manifest: Manifest, extra: JsonObject) -> Receipt:
     schema_bytes, row = _bytes(extra, "schema"), _bytes(extra, "row")
     if hashlib.sha256(schema_bytes).hexdigest() != manifest.schema:
-        msg = "receipt: its schema is not the one its manifest names"
-        raise VerificationError(msg)
+        raise VerificationError("receipt: its schema is not the one its manifest names")
     schema = parse_schema(schema_bytes)
     index = canonical.count_of(extra, "index")
     path = [_hash(value) for value in _list(extra, "path")]
     verify_inclusion(hash_leaf(row), index, manifest.count, path, bytes.fromhex(manifest.root))
     values = decode_row(row)
     if len(values) != len(schema.leaf_names):
-        msg = f"receipt: expected {len(schema.leaf_names)} columns by the schema, got {len(values)}"
-        raise VerificationError(msg)
+        raise VerificationError(f"receipt: expected {len(schema.leaf_names)} columns by the schema, got {len(values)}")
     named = dict(zip(schema.leaf_names, values, strict=True))
-    if named["seq"] != manifest.first_seq + index or named["stream"] != bytes.fromhex(manifest.stream):
-        msg = "receipt: the record's stream and seq are not those of its place in the segment"
-        raise VerificationError(msg)
+    if named.get("seq") != manifest.first_seq + index or named.get("stream") != bytes.fromhex(manifest.stream):
+        raise VerificationError("receipt: the record's stream and seq are not those of its place in the segment")
     context = _bytes(extra, "context")
-    if hashlib.sha256(context).digest() != named["context"]:
-        msg = "receipt: its context is not the one the record names"
-        raise VerificationError(msg)
+    if hashlib.sha256(context).digest() != named.get("context"):
+        raise VerificationError("receipt: its context is not the one the record names")
     opened = {group: _open(schema, named, group, value) for group, value in _object(extra, "openings").items()}
-    identity = named["id"]
+    identity = named.get("id")
     return Receipt(
         id=id_text(identity if isinstance(identity, bytes) else b""),
         origin=checkpoint.origin,
@@ -185,27 +177,23 @@ def _check_record(file: ProofFile, checkpoint: Checkpoint, manifest: Manifest, e
 def _open(schema: Schema, named: dict[str, Value], group: str, value: JsonValue) -> dict[str, Value]:
     commitment = named.get(COMMITMENT_PREFIX + escape_name(group))
     if group not in schema.groups or not isinstance(commitment, bytes) or not isinstance(value, dict):
-        msg = f"receipt: opening of a group the record does not have ({group!r})"
-        raise VerificationError(msg)
+        raise VerificationError(f"receipt: opening of a group the record does not have ({group!r})")
     row = _bytes(value, "row")
     verify_opening(commitment, group, _hash(value.get("salt")), row)
     names = sorted((column.name for column in schema.group_columns(group)), key=str.encode)
     values = decode_row(row)
     if len(values) != len(names):
-        msg = f"receipt: opening of group {group!r} has {len(values)} columns, expected {len(names)}"
-        raise VerificationError(msg)
+        raise VerificationError(f"receipt: opening of group {group!r} has {len(values)} columns, expected {len(names)}")
     return dict(zip(names, values, strict=True))
 
 
 def _read(path: Path) -> bytes:
     try:
         if path.stat().st_size > RECEIPT_SIZE_MAX:
-            msg = f"receipt: expected at most {RECEIPT_SIZE_MAX} bytes ({path.name})"
-            raise FormatError(msg)
+            raise FormatError(f"receipt: expected at most {RECEIPT_SIZE_MAX} bytes ({path.name})")
         return path.read_bytes()
     except OSError as error:
-        msg = f"reading receipt {path.name}: {error.strerror}"
-        raise StorageError(msg) from error
+        raise StorageError(f"reading receipt {path.name}: {error.strerror}") from error
 
 
 def _bytes(document: JsonObject, key: str) -> bytes:
@@ -213,36 +201,30 @@ def _bytes(document: JsonObject, key: str) -> bytes:
     try:
         data = base64.b64decode(text, validate=True)
     except ValueError as error:
-        msg = f"receipt: {key!r} is not base64"
-        raise FormatError(msg) from error
+        raise FormatError(f"receipt: {key!r} is not base64") from error
     if base64.b64encode(data).decode() != text:
-        msg = f"receipt: {key!r} is not canonical base64"
-        raise FormatError(msg)
+        raise FormatError(f"receipt: {key!r} is not canonical base64")
     return data
 
 
 def _hash(value: JsonValue) -> bytes:
     if not isinstance(value, str) or len(value) != 64 or value != value.lower():  # noqa: PLR2004  hex digits
-        msg = "receipt: expected 64 lower-case hex digits"
-        raise FormatError(msg)
+        raise FormatError("receipt: expected 64 lower-case hex digits")
     try:
         return bytes.fromhex(value)
     except ValueError as error:
-        msg = "receipt: expected 64 lower-case hex digits"
-        raise FormatError(msg) from error
+        raise FormatError("receipt: expected 64 lower-case hex digits") from error
 
 
 def _list(document: JsonObject, key: str) -> list[JsonValue]:
     value = document.get(key)
     if not isinstance(value, list):
-        msg = f"receipt: expected a list {key!r}"
-        raise FormatError(msg)
+        raise FormatError(f"receipt: expected a list {key!r}")
     return value
 
 
 def _object(document: JsonObject, key: str) -> JsonObject:
     value = document.get(key)
     if not isinstance(value, dict):
-        msg = f"receipt: expected an object {key!r}"
-        raise FormatError(msg)
+        raise FormatError(f"receipt: expected an object {key!r}")
     return value

@@ -1,7 +1,7 @@
 """The hashing part of a verification, for one run of row groups; runs in processes of its own.
 
-Started as `python -m backstory.verify.worker`: reads length-prefixed MessagePack tasks from standard input and answers each on
-standard output. A file that makes a library crash takes only this process with it.
+Started as `python -m backstory.verify.worker`: reads length-prefixed MessagePack tasks from standard input and answers
+each on standard output. A file that makes a library crash takes only this process with it.
 """
 
 from __future__ import annotations
@@ -105,7 +105,8 @@ def _check_personal_snapshot(task: Task) -> Answer:
 
 
 def _check_records(task: Task, table: pa.Table, subtrees: bytes) -> Answer:
-    failed, unknown = [], []
+    failed: list[str] = []
+    unknown: list[str] = []
     schema = parse_schema(task.schema)
     names = sorted((name for name, _ in flat_fields(table.schema)), key=str.encode)
     if tuple(names) != schema.leaf_names:

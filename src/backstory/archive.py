@@ -1,0 +1,681 @@
+"""The front door: an archive with its verbs. A thin facade that only delegates."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, overload
+
+from backstory.capture.decision import Threshold
+from backstory.capture.model_version import ModelVersion
+from backstory.capture.outcome import outcome_batch
+from backstory.capture.prediction import Begun, Call, Capture, Predictions, Rows
+from backstory.capture.recorder import Durability, Recorder
+from backstory.capture.traced import traced
+from backstory.debug.replay import Replay, replay_prediction
+from backstory.errors import ForbiddenError, FormatError, InputError, StorageError, TokenError, VerificationError
+from backstory.frames.table import column_names, kind_of
+from backstory.frames.token import ROW_PREFIX, id_columns
+from backstory.governance.access import PurposeGate
+from backstory.ledger.ledger import Ledger, create_archive
+from backstory.ledger.read import find_record
+from backstory.ledger.receipt import ReceiptFile, make_receipt
+from backstory.ledger.seal import seal_all, seal_stream
+from backstory.lineage import group as grouping
+from backstory.lineage import prepare as preparing
+from backstory.lineage import registry
+from backstory.lineage.impact import Impact, find_impact
+from backstory.lineage.refs import RowRefs
+from backstory.lineage.rows import select_rows
+from backstory.lineage.search import search_predictions
+from backstory.lineage.source import Sources
+from backstory.lineage.split import split as split_frame
+from backstory.lineage.store import LineageStore
+from backstory.lineage.story import Story
+from backstory.lineage.trace import Tracer
+from backstory.lineage.why import tell_story
+from backstory.models import capture_artifact, output_names
+from backstory.models.code_version import code_version
+from backstory.models.environment import environment
+from backstory.records import canonical
+from backstory.records.canonical import JsonObject
+from backstory.records.envelope import PREDICTION
+from backstory.storage.world import World
+from backstory.verify.archive import Progress, verify_archive
+from backstory.verify.finding import Finding, VerificationReport
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Mode = Literal["r", "rw"]
+P = ParamSpec("P")
+T = TypeVar("T")
+FrameT = TypeVar("FrameT")
+
+_log = logging.getLogger("backstory")
+
+
+def init(path: str | Path, *, origin: str, world: World | None = None) -> Archive:
+    """Create an archive and open it for writing.
+
+    Prints the public key: keep it somewhere else than the archive, and give it to `open(..., vkey=)`, `verify_receipt` and
+    whoever audits. A key read from the archive itself authenticates nothing.
+
+    Args:
+        path: Directory that does not exist yet or is empty.
+        origin: Name of the log; by convention a URL without scheme, such as `example.org/delays`.
+        world: Clock, randomness and disk; for tests.
+
+    Raises:
+        ConflictError: There is something at `path`.
+        InputError: The origin cannot be used.
+        StorageError: The directory cannot be written.
+    """
+    vkey = create_archive(Path(path), origin, world or World())
+    sys.stdout.write(f"public key to pin: {vkey}\n")
+    return Archive(path, mode="rw", vkey=vkey, world=world)
+
+
+def open_archive(
+    path: str | Path,
+    *,
+    mode: Mode = "rw",
+    actor: str | None = None,
+    purpose: str | None = None,
+    vkey: str | None = None,
+    durability: Durability = "group",
+    world: World | None = None,
+) -> Archive:
+    """Open an archive.
+
+    Opening for writing completes what a crash left behind: a commit that was not published, streams whose writer died.
+
+    Args:
+        path: The archive's directory.
+        mode: `rw`, or `r` to ask questions only.
+        actor: Who is asking or writing; the log holds a commitment to it, not the name.
+        purpose: Why sealed values are read; needed, with `actor`, to read any.
+        vkey: The public key pinned when the archive was created; None trusts the archive's own.
+        durability: `group`: a record is on disk at most 50 ms after it was made. `sync`: before the prediction returns.
+        world: Clock, randomness and disk; for tests.
+
+    Raises:
+        NotFoundError: There is no archive.
+        UnsupportedVersionError: It has a newer format.
+        VerificationError: Its key is not the pinned one, or its log is damaged.
+        StorageError: Its files cannot be read or, for `rw`, written.
+    """
+    return Archive(
+        path, mode=mode, actor=actor, purpose=purpose, vkey=vkey, durability=durability, world=world
+    )
+
+
+class Archive:
+    """One archive: fix sources, register models, predict, and ask questions.
+
+    Made by `backstory.init` and `backstory.open`; a context manager. Threads may share it.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        mode: Mode = "rw",
+        actor: str | None = None,
+        purpose: str | None = None,
+        vkey: str | None = None,
+        durability: Durability = "group",
+        world: World | None = None,
+    ) -> None:
+        """Open an archive; see `backstory.open`."""
+        if mode not in {"r", "rw"}:
+            raise InputError(f"opening archive: expected mode 'r' or 'rw', got {mode!r}")
+        world = world or World()
+        self._ledger = Ledger(Path(path), world, writable=mode == "rw", vkey=vkey, actor=actor)
+        self._vkey = vkey
+        self._gate = PurposeGate(self._ledger, purpose)
+        self._sources = Sources()
+        self._store = LineageStore(self._ledger)
+        self._tracer = Tracer(self._ledger)
+        self._recorder = Recorder(self._ledger.spool, self._ledger.blobs, world, durability)
+        self._capture = Capture(self._recorder, self._ledger.blobs, self.flush)
+        self._models: dict[str, ModelVersion] = {}
+        self._lock = threading.RLock()
+        if mode == "rw":
+            self._seal_abandoned()
+
+    @property
+    def path(self) -> Path:
+        """The archive's directory."""
+        return self._ledger.layout.root
+
+    @property
+    def origin(self) -> str:
+        """Name of the log."""
+        return self._ledger.layout.config.origin
+
+    @property
+    def vkey(self) -> str:
+        """The archive's own public key. Read from the archive, it shows consistency, not whose archive this is."""
+        return self._ledger.layout.config.vkey
+
+    # --- data ---------------------------------------------------------------------------------------------------------
+
+    def source(
+        self,
+        frame: FrameT,
+        name: str,
+        *,
+        key: str | Sequence[str] | None = None,
+        subject: str | None = None,
+        part: str | None = None,
+        origin: str | None = None,
+    ) -> FrameT:
+        """Fix a snapshot of a frame and return the frame with one id column more, `_row_<name>`.
+
+        The snapshot is kept when a model or a prediction first refers to it.
+
+        Args:
+            frame: A pandas, polars (eager or lazy) or pyarrow frame with at least one row.
+            name: The source's name, `[a-z][a-z0-9_]{0,62}`.
+            key: Column or columns that identify a row.
+            subject: Column that says which person a row is about. The snapshot and everything made from it is then sealed.
+            part: Name of this part of the source; parts have disjoint positions and can be used together.
+            origin: Where the data came from, such as a URL.
+
+        Raises:
+            ColumnError: A named column is missing, the key has nulls, or the frame has such an id column already.
+            KeyNotUniqueError: Two rows have the same key.
+            InputError: The frame is empty, or the name cannot be used.
+        """
+        salt = self._store.draw_salt()
+        traced_frame, _ = self._sources.fix(
+            frame, name, salt=salt, key=key, subject=subject, part=part, origin=origin
+        )
+        return traced_frame
+
+    def prepare(self, function: Callable[..., FrameT], *frames: Any) -> FrameT:  # noqa: ANN401  any frames
+        """Run a preparation with and without ids, and return its result if the ids changed nothing.
+
+        Raises:
+            PreparationError: The result differs, such as when `dropna()` sees an id column.
+            TokenError: The preparation lost or damaged the ids.
+        """
+        return preparing.prepare(self._known(*frames), function, *frames)
+
+    def distinct(
+        self, frame: FrameT, subset: str | Sequence[str] | None = None, keep: preparing.Keep = "first"
+    ) -> FrameT:
+        """Drop duplicate rows without regard to id columns; the row that is kept keeps its ids."""
+        return preparing.distinct(frame, subset, keep)
+
+    def group(
+        self,
+        frame: FrameT,
+        by: str | Sequence[str],
+        *,
+        name: str,
+        dropna: bool = True,
+        **aggregations: tuple[str, str],
+    ) -> FrameT:
+        """Aggregate rows by key and keep which rows went where.
+
+        Args:
+            frame: A frame with id columns.
+            by: Key column or columns.
+            name: The group's name.
+            dropna: Leave out rows with a null in the key.
+            aggregations: `route_mean=("dep_delay", "mean")`: mean, sum, count, min, max, std, first, last, nunique.
+
+        Returns:
+            The library's own result with the id column `_row_<name>`.
+
+        Raises:
+            ColumnError: A column is missing or an id column.
+            InputError: An aggregation is unknown.
+            TokenError: There is no id column, or a token does not check.
+        """
+        salt = self._store.draw_salt()
+        sources = self._known(frame)
+        grouped, _ = grouping.group(sources, frame, by, name=name, salt=salt, dropna=dropna, **aggregations)
+        return grouped  # type: ignore[no-any-return]
+
+    def split(
+        self,
+        frame: FrameT,
+        features: Sequence[str] | None = None,
+        *,
+        on_broken: Literal["refuse", "grade"] = "refuse",
+    ) -> tuple[FrameT, RowRefs]:
+        """Take the id columns off a frame: the features a model gets, and a row reference for each of their rows.
+
+        Args:
+            frame: A frame with id columns.
+            features: Columns for the model, in order; all but the id columns without it.
+            on_broken: `refuse` raises for tokens that do not check; `grade` records those rows as broken and warns.
+
+        Raises:
+            TokenError: No id column, tokens that do not check, or tokens of another archive.
+            ColumnError: A feature is missing or an id column.
+        """
+        return split_frame(self._known(frame), frame, features, on_broken=on_broken)
+
+    # --- models -------------------------------------------------------------------------------------------------------
+
+    def register(
+        self,
+        model: Any,  # noqa: ANN401  any model
+        *,
+        name: str,
+        rows: Any = None,  # noqa: ANN401  RowRefs or a frame with ids
+        target: Any = None,  # noqa: ANN401  any column
+        metrics: Mapping[str, float] | None = None,
+        trusted: Sequence[str] = (),
+        alias: str | None = None,
+    ) -> ModelVersion:
+        """Register a model version; registering the same thing twice gives the same version.
+
+        Args:
+            model: A scikit-learn estimator or pipeline, an XGBoost or LightGBM model, or any callable (which is recorded
+                by the digest of its source and cannot be replayed).
+            name: The model's name.
+            rows: The training rows in order, from `split`, or the token frame itself.
+            target: The training target.
+            metrics: Figures to keep with the version.
+            trusted: Names of own types in a scikit-learn pipeline that may be loaded again.
+            alias: Alias to point at the version.
+
+        Raises:
+            ModelError: The model cannot be captured.
+            AlignmentError: Rows and target differ in length.
+            InputError: The name cannot be used.
+        """
+        if rows is not None and not isinstance(rows, RowRefs):
+            _, rows = self.split(rows)
+        with self._lock:
+            version = registry.register_model(
+                self._ledger, self._store, model, name=name, rows=rows, target=target, metrics=metrics or {},
+                trusted=tuple(trusted),
+            )  # fmt: skip
+            if alias is not None:
+                registry.set_alias(self._ledger, version, alias)
+            self._models[version.digest] = self._version(version, lambda: model)
+            return self._models[version.digest]
+
+    def alias(self, model: ModelVersion | str, alias: str) -> None:
+        """Let `name@alias` mean this version from now on; earlier meanings stay in the log."""
+        registry.set_alias(self._ledger, self._registered(model), alias)
+
+    def model(self, spec: str) -> ModelVersion:
+        """Return a model version by `name`, `name@alias`, `name:version` or a digest prefix.
+
+        Raises:
+            NotFoundError: There is none.
+            AmbiguousError: A digest prefix fits several.
+        """
+        found = registry.find_version(self._ledger, spec)
+        with self._lock:
+            if found.digest not in self._models:
+                load = functools.partial(registry.load_model, self._ledger, found)
+                self._models[found.digest] = self._version(found, load)
+            return self._models[found.digest]
+
+    # --- predictions --------------------------------------------------------------------------------------------------
+
+    def predict(
+        self,
+        model: ModelVersion | str,
+        features: Any,  # noqa: ANN401  whatever the model takes
+        *,
+        rows: RowRefs | None = None,
+        method: str = "predict",
+        subject: Any = None,  # noqa: ANN401  one text or one a row
+        request_id: str | None = None,
+        decision: Threshold | None = None,
+    ) -> Predictions:
+        """Run a model unchanged and record what went in and what came out.
+
+        Args:
+            model: The version, or what `model()` takes.
+            features: A token frame, a frame, an array, a list of dicts, or one dict.
+            rows: Row references of the features, from `split`; not needed for a token frame.
+            method: Method of the model to call.
+            subject: The person the predictions are about, or one a row. They are then sealed.
+            request_id: The caller's id of the request.
+            decision: Rule that turns the output into a decision, such as `Threshold(0.2)`.
+
+        Returns:
+            The model's output unchanged, the ids, and `wait()`.
+
+        Raises:
+            AlignmentError: Features and rows are not of the same rows in the same order.
+            TokenError: Tokens of the frame do not check.
+            InputMutatedError: The model changed its input; the predictions are recorded.
+            OutputLengthError: The model returned another number of rows; recorded as a failed call.
+            StorageError: The record could not be written; no prediction is given out.
+        """
+        version = self.model(model) if isinstance(model, str) else model
+        estimator = version.estimator
+        function = estimator if method == "__call__" else getattr(estimator, method)
+        features, rows = self._input(version, features, rows)
+        call = Call(
+            model={"digest": version.digest, "name": version.name, "version": str(version.version)},
+            method=method,
+            features=features,
+            output_names=output_names(estimator, method),
+            rows=self._rows(rows),
+            subject=subject,
+            request_id=request_id,
+            decision=decision,
+            **self._surroundings(),
+        )
+        self._require_writable()
+        return self._capture.predict(call, function)
+
+    @overload
+    def traced(self, function: Callable[P, T], /) -> Callable[P, T]: ...
+    @overload
+    def traced(
+        self, function: None = None, /, *, model: ModelVersion | None = None, subject: str | None = None
+    ) -> Callable[[Callable[P, T]], Callable[P, T]]: ...
+    def traced(
+        self,
+        function: Callable[P, T] | None = None,
+        /,
+        *,
+        model: ModelVersion | None = None,
+        subject: str | None = None,
+    ) -> Callable[P, T] | Callable[[Callable[P, T]], Callable[P, T]]:
+        """Record every call of a function or coroutine function: arguments as features, return value as output.
+
+        Args:
+            function: The function, when used without arguments: `@archive.traced`.
+            model: The model version the function stands for.
+            subject: Name of the parameter that says whom a call is about.
+        """
+        if function is None:
+            return lambda inner: self._trace(inner, model, subject)
+        return self._trace(function, model, subject)
+
+    def outcome(self, prediction: str, value: Any) -> str:  # noqa: ANN401  any value with an encoding
+        """Record what turned out later about a prediction; returns the id of the outcome's record.
+
+        Raises:
+            NotFoundError: There is no such prediction.
+        """
+        found = find_record(self._ledger, prediction, PREDICTION)
+        self._require_writable()
+        record = outcome_batch(
+            self._ledger.blobs, found.table["id"][0].as_py(), value, sealed=bool(found.schema.groups)
+        )
+        return self._recorder.record(record).ids[0]
+
+    def flush(self) -> None:
+        """Return when everything recorded here so far is sealed: in the log under a signed checkpoint.
+
+        Raises:
+            StorageError: Something could not be written; what is not sealed stays in the spool.
+        """
+        if not self._ledger.writable:
+            return
+        self._recorder.sync()
+        with self._lock:
+            for info in self._recorder.streams():
+                seal_stream(self._ledger, info)
+
+    # --- questions ----------------------------------------------------------------------------------------------------
+
+    def why(self, prediction: str) -> Story:
+        """Return the backstory of a prediction: rows with their values, features, model, code, proof.
+
+        Args:
+            prediction: Its id, or a unique prefix.
+
+        Raises:
+            NotFoundError: There is none.
+            AmbiguousError: Several ids begin so.
+            VerificationError: The record, or something it refers to, was changed.
+        """
+        return tell_story(self._ledger, self._tracer, self._gate, find_record(self._ledger, prediction, PREDICTION))
+
+    def impact(
+        self,
+        source: str,
+        *,
+        rows: Sequence[int] | None = None,
+        keys: Any = None,  # noqa: ANN401  one key or several, each a value, tuple or dict
+        where: str | None = None,
+        version: str | None = None,
+    ) -> Impact:
+        """Return which predictions, models and features some rows of a source reached, directly and through groups.
+
+        Args:
+            source: The source's name.
+            rows: Positions in the newest version, or in `version`.
+            keys: Key values: one value or tuple in the order of the source's key, a dict, or a list of these.
+            where: SQL predicate over the source's columns.
+            version: Prefix of a dataset version's digest; all versions without it.
+
+        Raises:
+            NotFoundError: There is no such source or version, or no row fits.
+            QueryError: Not exactly one of rows, keys and where; or a malformed predicate.
+        """
+        masks = select_rows(
+            self._ledger, self._tracer, self._gate, source, rows=rows, keys=keys, where=where, version=version
+        )
+        return find_impact(self._ledger, self._tracer, self._gate, source, masks)
+
+    def replay(self, prediction: str) -> Replay:
+        """Run the recorded features through the recorded model again and compare with the recorded output.
+
+        Raises:
+            NotFoundError: There is no such prediction.
+            VerificationError: The record or the model was changed.
+        """
+        found = find_record(self._ledger, prediction, PREDICTION)
+        return replay_prediction(self._ledger, self._gate, found, self._stored_model)
+
+    def search(self, predicate: str, values: Sequence[Any] = (), *, limit: int | None = None) -> pd.DataFrame:
+        """Return the predictions for which an SQL predicate holds, as a pandas frame, oldest first.
+
+        Args:
+            predicate: Over `model`, `version`, `time`, `status`, `output`, `decision`, `feature.<name>`, `row.<name>` …
+            values: Values for question marks in the predicate.
+            limit: How many rows at most.
+
+        Raises:
+            QueryError: The predicate is malformed.
+        """
+        return search_predictions(self._ledger, predicate, values, limit).to_pandas()
+
+    def verify(
+        self, *, check: bool = True, workers: int | None = None, progress: Progress | None = None
+    ) -> VerificationReport:
+        """Check the whole archive from its bytes, over all cores.
+
+        Args:
+            check: Raise if anything does not verify; False returns the report instead.
+            workers: Processes that hash; None for one a core.
+            progress: Is told what is being checked, how much is done, and how much there is.
+
+        Raises:
+            VerificationError: Something does not verify; `.findings` names every place.
+        """
+        options = {} if progress is None else {"progress": progress}
+        report = verify_archive(self.path, vkey=self._vkey, workers=workers, **options)
+        damaged = self._ledger.catalog_damage()
+        if damaged is not None:
+            finding = Finding(severity="failed", place="catalog.sqlite", what=f"{damaged}; run `backstory reindex`")
+            report = report.with_finding(finding)
+        if check and report.failed:
+            raise VerificationError(report.verdict, report.findings)
+        return report
+
+    def receipt(self, prediction: str) -> ReceiptFile:
+        """Return the file that proves one prediction to a stranger with the public key.
+
+        Sealed groups are opened in it if the archive was opened with an actor and a purpose.
+
+        Raises:
+            ConflictError: It is not sealed yet; call `flush()`.
+            NotFoundError: There is no such prediction.
+        """
+        found = find_record(self._ledger, prediction, PREDICTION)
+        groups = found.schema.groups if found.schema.groups and self._gate.allows() else ()
+        if groups:
+            self._gate.pass_through("receipt", groups, 1)
+        return make_receipt(self._ledger, found, groups)
+
+    def reindex(self) -> int:
+        """Rebuild the catalog from the log; return how many entries it covers."""
+        return self._ledger.reindex()
+
+    def close(self) -> None:
+        """Seal what was recorded here and give up the streams. What cannot be sealed now is sealed by the next opener."""
+        try:
+            self.flush()
+        finally:
+            streams = self._recorder.streams()
+            self._recorder.close()
+            if self._ledger.writable:
+                for info in streams:
+                    seal_stream(self._ledger, info)
+            self._ledger.close()
+
+    def __enter__(self) -> Self:
+        """Return the archive."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close the archive."""
+        self.close()
+
+    # --- within -------------------------------------------------------------------------------------------------------
+
+    def _seal_abandoned(self) -> None:
+        """Seal the streams of writers that are gone: the next opener does what a crash left undone."""
+        for info in self._ledger.spool.streams():
+            if not self._ledger.spool.is_open(info.stream):
+                try:
+                    seal_stream(self._ledger, info)
+                except (FormatError, VerificationError, StorageError) as error:
+                    _log.warning("stream %s stays in the spool: %s", info.stream, error)
+
+    def _known(self, *frames: Any) -> Sources:  # noqa: ANN401
+        """Return the registry, after restoring sources of earlier sessions whose ids the frames carry."""
+        for frame in frames:
+            try:
+                names = id_columns(column_names(frame))
+            except InputError:
+                continue
+            for name in names:
+                reference = name.removeprefix(ROW_PREFIX)
+                if self._sources.find(reference) is None:
+                    self._store.restore(self._sources, reference)
+        return self._sources
+
+    def _input(
+        self, version: ModelVersion, features: Any, rows: RowRefs | None  # noqa: ANN401
+    ) -> tuple[Any, RowRefs | None]:
+        """Return what the model gets and its row references."""
+        kind = kind_of(features)
+        if kind in {"record", "records"}:
+            features = _as_frame(features)
+        elif kind == "polars-lazy":
+            features = features.collect()
+        carried = id_columns(column_names(features)) if kind != "numpy" else []
+        if carried and rows is not None:
+            raise TokenError(f"predict: expected features without id columns beside rows, got {carried[0]!r}")
+        if carried:
+            return self.split(features, self._feature_names(version, column_names(features)))
+        if rows is not None:
+            rows.check(features)
+        return features, rows
+
+    def _feature_names(self, version: ModelVersion, present: list[str]) -> list[str] | None:
+        """Return the model's features among a token frame's columns; None for all of them."""
+        training = version.document.get("training")
+        if isinstance(training, dict):
+            schema = self._ledger.document(canonical.text_of(training, "schema")).get("columns")
+            names = [str(column["name"]) for column in schema if isinstance(column, dict)] if isinstance(schema, list) else []
+            if set(names) <= set(present):
+                return names
+        names = [str(name) for name in getattr(version.estimator, "feature_names_in_", [])]
+        return names or None
+
+    def _rows(self, rows: RowRefs | None) -> Rows:
+        """Persist what row references point to and return them as they go onto the records."""
+        if rows is None:
+            return Rows()
+        self._require_writable()
+        references = self._store.references(rows)
+        return Rows(
+            positions=rows.positions,
+            personal=frozenset(name for name, reference in references.items() if reference.personal),
+            document={name: reference.document() for name, reference in references.items()},
+        )
+
+    @functools.cache  # noqa: B019  one archive, one surroundings
+    def _surroundings(self) -> dict[str, Any]:
+        """Return code version and digest of the environment, found out once."""
+        self._require_writable()
+        return {"code": code_version(), "environment": self._ledger.put_document(environment())}
+
+    def _trace(
+        self, function: Callable[P, T], model: ModelVersion | None, subject: str | None
+    ) -> Callable[P, T]:
+        source = capture_artifact(function)
+        named: JsonObject | None = None
+        if model is not None:
+            named = {"digest": model.digest, "name": model.name, "version": str(model.version)}
+
+        def begin(features: Any, about: str | None) -> Begun:  # noqa: ANN401
+            self._require_writable()
+            surroundings = self._surroundings()
+            code = {**surroundings["code"], "function": source.class_name, "source": source.content_digest}
+            call = Call(
+                model=named,
+                method=function.__qualname__,
+                features=features,
+                subject=about,
+                code=code,
+                environment=surroundings["environment"],
+            )
+            return self._capture.begin(call)
+
+        return traced(function, begin, subject)
+
+    def _version(self, version: registry.Registered, load: Callable[[], object]) -> ModelVersion:
+        return ModelVersion(
+            name=version.name,
+            version=version.version,
+            digest=version.digest,
+            document=self._ledger.document(version.digest),
+            load=load,
+            record=lambda model, features, method: self.predict(model, features, method=method).output,
+        )
+
+    def _registered(self, model: ModelVersion | str) -> registry.Registered:
+        return registry.find_version(self._ledger, model if isinstance(model, str) else model.digest)
+
+    def _stored_model(self, named: JsonObject) -> object:
+        """Load a model a context names from its artifact, never from the session."""
+        return registry.load_model(self._ledger, registry.find_version(self._ledger, canonical.text_of(named, "digest")))
+
+    def _require_writable(self) -> None:
+        if not self._ledger.writable:
+            raise ForbiddenError("archive is open for reading only: open it with mode='rw' to record")
+
+
+def _as_frame(records: Any) -> Any:  # noqa: ANN401
+    """Return one dict or a list of dicts as the frame a model takes."""
+    import pandas as pd  # noqa: PLC0415
+
+    return pd.DataFrame([records] if isinstance(records, dict) else list(records))

@@ -1,0 +1,1 @@
+"""Questions about behaviour: does the model still say that?"""

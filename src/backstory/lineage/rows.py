@@ -1,0 +1,141 @@
+"""Choosing rows of a source: by position, by key, by predicate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from backstory.errors import ForbiddenError, NotFoundError, QueryError
+from backstory.ledger.ledger import Ledger
+from backstory.lineage.impact import source_versions
+from backstory.lineage.trace import Tracer
+from backstory.records import canonical
+from backstory.records.access import Gate
+from backstory.records.canonical import JsonObject
+
+_PREFIX_MIN = 6
+
+
+def select_rows(
+    ledger: Ledger,
+    tracer: Tracer,
+    gate: Gate,
+    source: str,
+    *,
+    rows: Sequence[int] | None,
+    keys: Any,  # noqa: ANN401  one key or several
+    where: str | None,
+    version: str | None,
+) -> dict[str, np.ndarray]:
+    """Return for each dataset version of a source a mask over its rows; see `Archive.impact`.
+
+    Raises:
+        NotFoundError: No such source or version, or no row fits.
+        QueryError: Not exactly one of rows, keys and where, or a malformed one.
+        ForbiddenError: The source is about people and no purpose was given.
+    """
+    if sum(choice is not None for choice in (rows, keys, where)) != 1:
+        raise QueryError("impact: expected exactly one of rows=, keys= and where=")
+    versions = _chosen(ledger, source, version)
+    masks: dict[str, np.ndarray] = {}
+    if rows is not None:
+        masks = _by_position(versions, [int(row) for row in rows], source)
+    else:
+        for digest in versions:
+            document = tracer.dataset(digest)
+            if document.get("personal") is True:
+                if not gate.allows():
+                    raise ForbiddenError(f"impact: rows of {source} are about people; open with actor= and purpose=")
+                gate.pass_through("impact", ["source"], canonical.count_of(document, "rows"))
+            mask = _by_key(tracer, digest, document, keys) if where is None else _by_predicate(tracer, digest, where)
+            if mask.any():
+                masks[digest] = mask
+    if not masks:
+        raise NotFoundError(f"impact: no row of {source} fits")
+    return masks
+
+
+def _chosen(ledger: Ledger, source: str, version: str | None) -> dict[str, JsonObject]:
+    versions = source_versions(ledger, source)
+    if not versions:
+        raise NotFoundError(f"impact: no source called {source!r} was used by a model or a prediction")
+    if version is None:
+        return versions
+    if len(version) < _PREFIX_MIN:
+        raise QueryError(f"impact: expected at least {_PREFIX_MIN} digits of a dataset version's digest")
+    fitting = {digest: entry for digest, entry in versions.items() if digest.startswith(version)}
+    if not fitting:
+        raise NotFoundError(f"impact: no version of {source} has a digest that begins with {version!r}")
+    return fitting
+
+
+def _by_position(versions: dict[str, JsonObject], rows: list[int], source: str) -> dict[str, np.ndarray]:
+    """Positions count over the parts of the newest version."""
+    newest: list[tuple[str, int, int]] = []
+    for digest, entry in versions.items():
+        first, count = canonical.count_of(entry, "first"), canonical.count_of(entry, "rows")
+        if first == 0:
+            newest = []
+        newest.append((digest, first, count))
+    masks = {}
+    left = set(rows)
+    for digest, first, count in newest:
+        inside = [row for row in rows if first <= row < first + count]
+        left -= set(inside)
+        if inside:
+            masks[digest] = np.zeros(count, bool)
+            masks[digest][np.array(inside) - first] = True
+    if left:
+        raise NotFoundError(f"impact: {source} has no row {min(left)}")
+    return masks
+
+
+def _by_key(tracer: Tracer, digest: str, document: JsonObject, keys: Any) -> np.ndarray:  # noqa: ANN401
+    names = document.get("key")
+    columns = [str(name) for name in names] if isinstance(names, list) else []
+    if not columns:
+        raise QueryError("impact: the source was fixed without a key; choose rows= or where=")
+    wanted = keys if isinstance(keys, list) else [keys]
+    records = [_key_record(key, columns) for key in wanted]
+    table = tracer.columns(digest, columns)
+    mask = np.zeros(table.num_rows, bool)
+    for record in records:
+        hit = np.ones(table.num_rows, bool)
+        for name, value in record.items():
+            try:
+                scalar = pa.scalar(value).cast(table[name].type)
+            except (pa.ArrowException, TypeError) as error:
+                raise QueryError(f"impact: a value for key column {name!r} is not of type {table[name].type}") from error
+            hit &= pc.fill_null(pc.equal(table[name], scalar), fill_value=False).to_numpy()
+        mask |= hit
+    return mask
+
+
+def _key_record(key: Any, columns: list[str]) -> dict[str, Any]:  # noqa: ANN401
+    if isinstance(key, Mapping):
+        record = dict(key)
+    else:
+        values = key if isinstance(key, tuple) else (key,)
+        record = dict(zip(columns, values, strict=False)) if len(values) == len(columns) else {}
+    if set(record) != set(columns):
+        raise QueryError(f"impact: expected a value for each of {', '.join(columns)}")
+    return record
+
+
+def _by_predicate(tracer: Tracer, digest: str, where: str) -> np.ndarray:
+    import duckdb  # noqa: PLC0415  a second to load, and only this question needs it
+
+    table = tracer.columns(digest, sorted(tracer.column_names(digest)))
+    with duckdb.connect(":memory:", config={"enable_external_access": "false"}) as connection:
+        connection.register("source", table.append_column("__row", pa.array(np.arange(table.num_rows))))
+        try:
+            hits = connection.execute(f"SELECT __row FROM source WHERE ({where}\n)").fetchnumpy()["__row"]  # noqa: S608
+        except duckdb.Error as error:
+            raise QueryError(f"impact: {str(error).splitlines()[0]}") from error
+    mask = np.zeros(table.num_rows, bool)
+    mask[hits] = True
+    return mask

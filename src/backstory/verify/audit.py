@@ -1,0 +1,57 @@
+"""One verification under way: what it checks, how it hashes, what it has found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from backstory.storage.layout import Layout
+from backstory.verify.finding import Finding, Severity
+from backstory.verify.pool import run_tasks
+from backstory.verify.worker import Answer, Task
+
+GROUPS_PER_TASK = 4
+"""Row groups one task hashes: 32,768 rows, a few hundred milliseconds."""
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being checked, how much is done, and how much there is."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Audit:
+    """One verification under way.
+
+    Attributes:
+        layout: The archive.
+        workers: Processes that hash; None for one a core.
+        progress: Is told how far the verification is.
+        heads: Next sequence number of every stream as the lock store says; None where that could not be read.
+        findings: What was found so far.
+        counts: What was checked so far.
+        blobs_named: Blobs that some entry or document refers to.
+    """
+
+    layout: Layout
+    workers: int | None
+    progress: Progress
+    heads: Mapping[str, int] | None = None
+    findings: list[Finding] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+    blobs_named: set[str] = field(default_factory=set)
+
+    def add(self, severity: Severity, place: str, what: object) -> None:
+        """Keep a finding."""
+        self.findings.append(Finding(severity=severity, place=place, what=str(what)))
+
+    def add_all(self, severity: Severity, place: str, problems: list[str]) -> None:
+        """Keep a finding for each of the problems, each once."""
+        for problem in dict.fromkeys(problems):
+            self.add(severity, place, problem)
+
+    def answers(self, what: str, tasks: list[Task], total: int) -> Iterator[Answer]:
+        """Run tasks and yield their answers in order, telling how far it is."""
+        done = 0
+        for answer in run_tasks(tasks, self.workers):
+            done += answer.rows
+            self.progress(what, done, total)
+            yield answer
