@@ -231,7 +231,7 @@ class Recorder:
             return stream
 
     def leave_parent(self) -> None:
-        """In a forked child: the streams are the parent's, its thread is not here, and its locks may be held for ever."""
+        """In a forked child: the streams are the parent's, its thread is not here, its locks may be held for ever."""
         self._abandon()
         self._lock = threading.Lock()
         self._wake = threading.Event()

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from backstory.frames.table import Frame, column_names, column_values, kind_of, row_count
+from backstory.frames.table import Frame, column_names, column_values, kind_of, row_count, to_arrow
 
 
 def find_difference(left: Frame, right: Frame) -> str | None:
@@ -32,12 +32,10 @@ def find_difference(left: Frame, right: Frame) -> str | None:
         return f"columns differ: {names} and {column_names(right)}"
     if row_count(left) != row_count(right):
         return f"row counts differ: {row_count(left)} and {row_count(right)}"
+    if kind_of(left) in ("record", "records"):
+        left, right = to_arrow(left), to_arrow(right)
     for name in names:
-        if kind_of(left) == "arrow-batch":
-            found, other = left.schema.field(name).type, right.schema.field(name).type
-        else:
-            found, other = left[name], right[name]
-            found, other = (found.type, other.type) if kind_of(left) == "arrow" else (found.dtype, other.dtype)
+        found, other = _type_of(left, name), _type_of(right, name)
         if found != other:
             return f"types differ in column {name!r}: {found} and {other}"
         if not same_values(column_values(left, name), column_values(right, name)):
@@ -45,6 +43,13 @@ def find_difference(left: Frame, right: Frame) -> str | None:
     if kind_of(left) == "pandas" and not left.index.equals(right.index):
         return "the index differs"
     return None
+
+
+def _type_of(frame: Frame, name: str) -> object:
+    kind = kind_of(frame)
+    if kind in ("arrow", "arrow-batch"):
+        return frame.schema.field(name).type
+    return frame.dtype if kind == "numpy" else frame[name].dtype
 
 
 def same_values(left: Any, right: Any) -> bool:

@@ -12,6 +12,7 @@ Rules kept here:
 
 from __future__ import annotations
 
+import copy
 import sys
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeAlias, TypeVar
 
@@ -183,7 +184,7 @@ def column_values(frame: Frame, name: str) -> Any:
     """Return one column as a NumPy array where that loses nothing, else as a pyarrow array.
 
     Args:
-        frame: A pandas, polars or pyarrow frame; a lazy one is run for this column.
+        frame: Any table `kind_of` knows; a lazy one is run for this column.
         name: A column of it.
 
     Returns:
@@ -205,14 +206,16 @@ def column_values(frame: Frame, name: str) -> Any:
         return series.to_numpy() if series.dtype.is_numeric() and not series.null_count() else series.to_arrow()
     if kind in ("arrow", "arrow-batch"):
         return frame.column(name)
+    if kind == "numpy":
+        return frame[:, int(name)]
     return to_arrow(frame).column(name)
 
 
 def hold(frame: FrameT) -> FrameT:
     """Return the frame so held that what the caller does to theirs later does not reach it.
 
-    Copies share memory where the library copies on write. A buffer lent to two libraries at once (a NumPy array wrapped
-    without copying, then written to) is not protected. A lazy frame is run.
+    Copies share memory where the library copies on write; an array and dicts are copied whole. A buffer lent to two
+    libraries at once (a NumPy array wrapped without copying, then written to) is not protected. A lazy frame is run.
     """
     native: Frame = frame
     kind = kind_of(native)
@@ -223,7 +226,9 @@ def hold(frame: FrameT) -> FrameT:
         return native.collect()  # type: ignore[no-any-return]
     if kind == "polars":
         return native.clone()  # type: ignore[no-any-return]
-    return frame
+    if kind == "numpy":
+        return native.copy("K")  # type: ignore[no-any-return]
+    return copy.deepcopy(frame) if kind in ("record", "records") else frame
 
 
 def to_arrow(frame: Frame, names: Sequence[str] | None = None) -> pa.Table:

@@ -1,7 +1,8 @@
 """Verified reads of records: by id, by sequence number, whole columns.
 
 A record that is found comes with the proof it was read under: its row leads to the manifest's root, and the manifest is
-in the log under the published checkpoint. Records still in the spool are found too, and say that no proof covers them yet.
+in the log under the published checkpoint. Records still in the spool are found too, and say that no proof covers them
+yet.
 """
 
 from __future__ import annotations

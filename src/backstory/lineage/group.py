@@ -12,16 +12,26 @@ Specification: docs/format.md section 11.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 
 from backstory.errors import ColumnError, InputError, TokenError
 from backstory.frames.aggregate import AGGREGATIONS, aggregate
 from backstory.frames.key import first_rows
-from backstory.frames.table import Frame, column_names, column_values, require_columns, with_column
+from backstory.frames.table import (
+    Frame,
+    column_names,
+    column_values,
+    hold,
+    require_columns,
+    select_columns,
+    to_arrow,
+    with_column,
+)
 from backstory.frames.token import ROW_PREFIX, id_columns, mint_tokens
 from backstory.lineage.resolve import Resolved, resolve
 from backstory.lineage.source import Origin, Sources, require_name
@@ -47,6 +57,8 @@ class GroupNode:
         order: For each row of the grouped frame, the number of its group.
         refs: For each reference name of the input, one position for each row that took part.
         origins: What those positions point into: parts of sources, or other groups.
+        load_inputs: Gives the key and aggregated columns of the rows that took part, as they were.
+        load_outputs: Gives the grouped frame without ids, in its own order.
     """
 
     name: str
@@ -60,6 +72,8 @@ class GroupNode:
     order: NDArray[np.uint32]
     refs: Mapping[str, NDArray[np.int64]]
     origins: Mapping[str, Origin]
+    load_inputs: Callable[[], pa.Table]
+    load_outputs: Callable[[], pa.Table]
 
 
 def group(
@@ -114,9 +128,22 @@ def group(
         order=order,
         refs={column.reference: column.positions[part] for column in resolved},
         origins={column.reference: column.origin for column in resolved},
+        load_inputs=_later(result.input, [*keys, *(column for column, _ in aggs.values())], result.taking_part),
+        load_outputs=_later(result.frame, [*keys, *aggs], None),
     )
     sources.add(name, node)
     return with_column(result.frame, ROW_PREFIX + name, mint_tokens(order.astype(np.int64), salt)), node
+
+
+def _later(frame: Frame, names: list[str], rows: NDArray[np.bool_] | None) -> Callable[[], pa.Table]:
+    """Return a way to have some columns of a frame as they are now; nothing is converted before it is asked for."""
+    held = hold(select_columns(frame, list(dict.fromkeys(names))))
+
+    def load() -> pa.Table:
+        table = to_arrow(held)
+        return table if rows is None else table.filter(pa.array(rows))
+
+    return load
 
 
 def _require_plan(names: list[str], by: tuple[str, ...], name: str, aggs: Mapping[str, tuple[str, str]]) -> None:

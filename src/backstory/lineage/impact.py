@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from backstory.columns.id_text import id_texts
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.read import manifests, merge_columns, segment_path, spool_tables
 from backstory.lineage.reference import Reference, parse_references
@@ -22,7 +23,6 @@ from backstory.records import canonical
 from backstory.records.access import Gate
 from backstory.records.canonical import JsonObject
 from backstory.records.envelope import PREDICTION
-from backstory.records.identity import id_text
 from backstory.storage.segment import ParquetReader
 
 _COLUMNS = ("id", "time", "context", "seq", "stream")
@@ -202,7 +202,7 @@ def _prediction_rows(
     count = len(hit)
     return pa.table(
         {
-            "id": pa.array([id_text(value) for value in taken["id"].to_pylist()], pa.string()),
+            "id": id_texts(taken["id"]),
             "time": taken["time"].combine_chunks(),
             "model": pa.repeat(pa.scalar(version.name if version else None, pa.string()), count),
             "version": pa.repeat(pa.scalar(version.version if version else None, pa.int64()), count),

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from backstory.columns.id_text import id_texts
 from backstory.columns.seal import pick_columns
 from backstory.errors import QueryError
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.read import manifests, schema_of, segment_path, spool_tables
 from backstory.records import canonical
 from backstory.records.envelope import PREDICTION
-from backstory.records.identity import id_text
 
 if TYPE_CHECKING:
     import duckdb
@@ -99,7 +99,7 @@ def _fetch(connection: duckdb.DuckDBPyConnection, query: str, values: Sequence[A
     import duckdb  # noqa: PLC0415
 
     try:
-        return connection.execute(query, list(values)).to_arrow_table()
+        return connection.sql(query, params=list(values)).to_arrow_table()
     except duckdb.Error as error:
         raise QueryError(f"search: {str(error).splitlines()[0]}", schema=schema) from error
 
@@ -126,8 +126,7 @@ def _contexts(ledger: Ledger) -> pa.Table:
 
 def _flat(table: pa.Table) -> pa.Table:
     """Return a frame a person can read: ids as text, structs as columns, no internals."""
-    ids = pa.array([id_text(value) for value in table["id"].to_pylist()], pa.string())
     shown = table.drop_columns([name for name in ("id", *_HIDDEN) if name in table.column_names])
     first = ["time", "model", "version", "status"]
     rest = [name for name in shown.column_names if name not in first]
-    return shown.select(first + rest).add_column(0, "id", ids).flatten()
+    return shown.select(first + rest).add_column(0, "id", id_texts(table["id"])).flatten()

@@ -20,12 +20,13 @@ from backstory.columns.encode import BLOCK_ROWS, encode_columns
 from backstory.columns.tree import leaf_hashes, root_of_subtrees, subtree_roots
 from backstory.ledger.ledger import Ledger
 from backstory.lineage.group import GroupNode
-from backstory.lineage.reference import Part, Reference
+from backstory.lineage.passthrough import mixed_references
+from backstory.lineage.reference import Part, Reference, parse_references
 from backstory.lineage.refs import RowRefs
 from backstory.lineage.resolve import BROKEN
 from backstory.lineage.source import Origin, Snapshot, Sources
 from backstory.records import canonical
-from backstory.records.canonical import JsonObject
+from backstory.records.canonical import JsonObject, JsonValue
 from backstory.records.schema import dataset_schema
 from backstory.storage.segment import SUBTREES_KEY, ParquetReader, segment_metadata, write_parquet
 
@@ -57,12 +58,16 @@ class LineageStore:
     def reference(self, origin: Origin, grade: str) -> Reference:
         """Persist one origin and return a reference to it."""
         if isinstance(origin, GroupNode):
-            return Reference(name=origin.name, grade=grade, personal=is_personal(origin), group=self._group(origin))
+            group = self._group(origin)
+            refs = parse_references(self._ledger.document(group).get("refs"))
+            personal = any(reference.personal for reference in refs.values())
+            return Reference(name=origin.name, grade=grade, personal=personal, group=group)
         parts = [
             Part(dataset=self._dataset(snapshot), first=snapshot.first_position, rows=snapshot.rows)
             for snapshot in origin
         ]
-        return Reference(name=origin[0].name, grade=grade, personal=is_personal(origin), parts=tuple(parts))
+        personal = any(snapshot.subject is not None for snapshot in origin)
+        return Reference(name=origin[0].name, grade=grade, personal=personal, parts=tuple(parts))
 
     def restore(self, sources: Sources, name: str) -> bool:
         """Register sources and groups of an earlier session whose tokens a frame may carry.
@@ -140,8 +145,8 @@ class LineageStore:
         blob = self._ledger.blobs.put_with(
             lambda path: write_parquet(table, path, lambda: {SUBTREES_KEY: segment_metadata(b"", roots)[SUBTREES_KEY]})
         )
-        columns = dict(column_digests(table))
-        whole: JsonObject = {**document, "columns": {**columns}, "root": root_of_subtrees(roots).hex()}
+        columns: list[JsonValue] = [{"digest": digest, "name": name} for name, digest in column_digests(table)]
+        whole: JsonObject = {**document, "columns": columns, "root": root_of_subtrees(roots).hex()}
         return self._ledger.put_document(whole), blob
 
     def _keep_personal(self, table: pa.Table, document: JsonObject) -> str:
@@ -165,8 +170,10 @@ class LineageStore:
         known = self._groups.get(node.salt)
         if known is not None:
             return known
-        refs = {name: self.reference(origin, "exact") for name, origin in node.origins.items()}
-        edges = positions_table(node.refs).add_column(0, "group", pa.array(node.codes, pa.uint32()))
+        mixed = mixed_references(node)
+        refs = {name: self.reference(node.origins[name], "exact") for name in mixed}
+        personal = any(reference.personal for reference in refs.values())
+        edges = positions_table({name: node.refs[name] for name in mixed}).add_column(0, "group", pa.array(node.codes, pa.uint32()))
         document: JsonObject = {
             "aggs": {output: [column, function] for output, (column, function) in node.aggs.items()},
             "by": list(node.by),
@@ -175,7 +182,7 @@ class LineageStore:
             "name": node.name,
             "refs": {name: reference.document() for name, reference in refs.items()},
             "v": 1,
-            **self.keep_positions(edges, personal=is_personal(node)),
+            **self.keep_positions(edges, personal=personal),
         }
         digest = self._ledger.put_document(document)
         entry: JsonObject = {
@@ -203,13 +210,6 @@ class LineageStore:
         self._ledger.keys.put(name, keys)
         self._ledger.vault.write_table(name, table, keys["shard_key"])
         return {"root": root, "sealed_edges": name}
-
-
-def is_personal(origin: Origin) -> bool:
-    """Say whether an origin leads to rows about people, directly or through groups."""
-    if isinstance(origin, GroupNode):
-        return any(is_personal(source) for source in origin.origins.values())
-    return any(snapshot.subject is not None for snapshot in origin)
 
 
 def positions_table(positions: Mapping[str, np.ndarray]) -> pa.Table:

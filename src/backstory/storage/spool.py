@@ -132,7 +132,7 @@ class Spool:
             table = pa.ipc.open_stream(pa.BufferReader(data)).read_all()
         except (pa.ArrowException, OSError) as error:
             raise FormatError(f"spool: batch is not Arrow IPC ({where})") from error
-        if table.num_rows != frame.count or not {"seq", "stream"} <= set(table.column_names):
+        if table.num_rows != frame.count or not {"context", "seq", "stream"} <= set(table.column_names):
             raise FormatError(f"spool: expected {frame.count} records, got {table.num_rows} rows ({where})")
         if frame.count and (table["seq"][0].as_py(), table["stream"][0].as_py().hex()) != (
             frame.first_seq,

@@ -13,7 +13,7 @@ from backstory.records.canonical import JsonObject
 from backstory.storage.disk import TEMPORARY_PREFIX, read_file
 from backstory.tlog.checkpoint import Checkpoint
 from backstory.tlog.hashing import hash_leaf, root_hash
-from backstory.tlog.tile import TILE_WIDTH, TilePath, decode_bundle, parse_tile_path, tiles_at
+from backstory.tlog.tile import TILE_WIDTH, TilePath, decode_bundle, parse_tile_path, tile_at, tiles_at
 from backstory.verify.finding import Finding, Severity
 
 _NOT_TILES = frozenset({"checkpoint", "writer"})
@@ -31,6 +31,8 @@ def check_log(folder: Path, checkpoint: Checkpoint) -> tuple[list[JsonObject | N
     """
     findings: list[Finding] = []
     entries, leaves = _read_entries(folder, checkpoint.size, findings)
+    if not all(leaves) or root_hash(leaves) != checkpoint.root:
+        leaves = _blame_entries(folder, checkpoint, leaves, findings)
     expected = _hash_tiles(leaves)
     for tile in tiles_at(checkpoint.size):
         if tile.level is not None:
@@ -62,6 +64,25 @@ def _read_entries(folder: Path, size: int, findings: list[Finding]) -> tuple[lis
                 entries += [None] * tile.width
                 leaves += [b""] * tile.width
     return entries, leaves
+
+
+def _blame_entries(folder: Path, checkpoint: Checkpoint, leaves: list[bytes], findings: list[Finding]) -> list[bytes]:
+    """Name the entries that are wrong if the tiles are right; return the leaf hashes to go on with."""
+    stored: list[bytes] = []
+    for tile in tiles_at(checkpoint.size):
+        if tile.level == 0:
+            try:
+                stored += split_hashes(read_file(folder / tile.path))
+            except StorageError:
+                return leaves
+    if len(stored) != len(leaves) or root_hash(stored) != checkpoint.root:
+        return leaves
+    wrong = [index for index, (a, b) in enumerate(zip(leaves, stored, strict=True)) if a and a != b]
+    for index in wrong:
+        bundle = tile_at(checkpoint.size, None, index // TILE_WIDTH).path
+        what = f"entry {index} is not the one the log commits to: it was changed"
+        findings.append(Finding(severity="failed", place=_place(folder, bundle), what=what))
+    return stored
 
 
 def _severity(error: BackstoryError) -> Severity:

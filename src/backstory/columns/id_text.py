@@ -1,0 +1,25 @@
+"""The text of many ids at once."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from backstory.records.identity import ID_SIZE
+
+_DASHES = (8, 13, 18, 23)
+_TEXT_SIZE = 36
+
+
+def id_texts(ids: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """Return the text of ids, 36 characters each.
+
+    Args:
+        ids: Binary values of 16 bytes without nulls.
+    """
+    data = b"".join(ids.to_pylist())
+    digits = np.frombuffer(data.hex().encode(), np.uint8).reshape(-1, 2 * ID_SIZE)
+    text = np.full((len(digits), _TEXT_SIZE), ord("-"), np.uint8)
+    text[:, [at for at in range(_TEXT_SIZE) if at not in _DASHES]] = digits
+    offsets = np.arange(len(digits) + 1, dtype=np.int32) * _TEXT_SIZE
+    return pa.StringArray.from_buffers(len(digits), pa.py_buffer(offsets), pa.py_buffer(text))

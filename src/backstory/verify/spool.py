@@ -1,0 +1,59 @@
+"""Checking the spool: records that no proof covers yet.
+
+Nobody can tell whether the end of a spool was cut off: what is checked is that what is there is whole and in order.
+"""
+
+from __future__ import annotations
+
+import pyarrow.compute as pc
+
+from backstory.errors import BackstoryError
+from backstory.records.schema import parse_schema
+from backstory.storage.blobs import BlobStore
+from backstory.storage.disk import Disk
+from backstory.storage.keys import KeyStore
+from backstory.storage.spool import Spool, StreamInfo
+from backstory.verify.audit import Audit
+
+
+def check_spool(audit: Audit) -> None:
+    """Say what is recorded and not yet sealed, and what cannot be read of it."""
+    layout = audit.layout
+    spool = Spool(layout.spool, KeyStore(layout.keys, Disk()), Disk())
+    try:
+        streams = spool.streams()
+    except BackstoryError as error:
+        audit.add("failed", "spool", error)
+        return
+    waiting = sum(_check_stream(audit, spool, info) for info in streams)
+    if waiting:
+        audit.add("note", "spool", f"{waiting} records are recorded and not yet sealed: no proof covers them yet")
+    known = {info.stream for info in streams}
+    for path in sorted(layout.spool.glob("*")):
+        if path.name not in known and any(path.glob("frames-*")):
+            audit.add("failed", f"spool/{path.name}", "holds records and no stream.json, without which none is read")
+
+
+def _check_stream(audit: Audit, spool: Spool, info: StreamInfo) -> int:
+    """Check one stream; return how many of its records are not sealed yet."""
+    place = f"spool/{info.stream}"
+    at = head = (audit.heads or {}).get(info.stream, 0)
+    audit.blobs_named.add(info.schema)
+    try:
+        parse_schema(BlobStore(audit.layout.blobs, Disk()).get(info.schema))
+        for frame in spool.frames(info, head):
+            if frame.first_seq > at:
+                audit.add("failed", place, f"records {at} to {frame.first_seq - 1} are missing")
+            table = spool.table(info, frame)
+            audit.blobs_named |= {digest.hex() for digest in pc.unique(table["context"]).to_pylist()}
+            at = frame.first_seq + frame.count
+        torn = spool.torn_size(info)
+    except BackstoryError as error:
+        audit.add("failed", place, error)
+        return at - head
+    if not spool.is_open(info.stream):
+        if torn:
+            audit.add("note", place, f"unknown after seq {at - 1}: {torn} bytes of a write that a crash cut short")
+        if not any((audit.layout.spool / info.stream).glob("frames-*")):
+            audit.add("unknown", place, f"has no frames file: whether there were records after seq {at - 1} is unknown")
+    return at - head
