@@ -53,13 +53,12 @@ def read_blocks(page: Path) -> list[Block]:
     ]
 
 
-def run_page(page: Path, folder: Path, environment: dict[str, str]) -> ModuleType:
+def run_page(page: Path, folder: Path) -> ModuleType:
     """Run a page's blocks in the current directory and return the module they filled.
 
     Args:
         page: The page.
         folder: Where its Python goes as a module, with the page's line numbers.
-        environment: What commands find in their environment.
 
     Raises:
         AssertionError: Something gave another result than the page says.
@@ -73,7 +72,7 @@ def run_page(page: Path, folder: Path, environment: dict[str, str]) -> ModuleTyp
         if block.language == "python":
             _run_python(block, module)
         elif block.language == "console":
-            _run_console(block, page, environment)
+            _run_console(block, page)
     return module
 
 
@@ -112,13 +111,12 @@ def _wanted(block: Block, tree: ast.Module) -> dict[ast.stmt, str]:
     return wanted
 
 
-def _run_console(block: Block, page: Path, environment: dict[str, str]) -> None:
+def _run_console(block: Block, page: Path) -> None:
     for part in re.split(rf"^{re.escape(COMMAND)}", block.text, flags=re.MULTILINE)[1:]:
         command, _, wanted = part.partition("\n")
         done = subprocess.run(
             ["bash", "-c", command],
             check=False,
-            env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -22,24 +22,26 @@ def name_of(page: Path) -> str:
 
 
 @pytest.fixture
-def environment(tmp_path):
-    """What commands of a page find: this interpreter's `backstory`, this checkout, no colours."""
+def environment(tmp_path, monkeypatch):
+    """What commands and programs of a page find: this interpreter's `backstory`, this checkout, no colours."""
     command = tmp_path / "bin" / "backstory"
     command.parent.mkdir()
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -c "from backstory.cli.main import run; run()" "$@"\n')
     command.chmod(0o755)
     path = os.pathsep.join([str(command.parent), os.environ["PATH"]])
     sources = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")]))
-    return os.environ | {"NO_COLOR": "1", "PATH": path, "PYTHONPATH": sources}
+    for name, value in (("NO_COLOR", "1"), ("PATH", path), ("PYTHONPATH", sources)):
+        monkeypatch.setenv(name, value)
 
 
 @pytest.mark.parametrize("page", RUN, ids=name_of)
-def test_page_runs_as_printed(page, tmp_path, monkeypatch, environment):
+@pytest.mark.usefixtures("environment")
+def test_page_runs_as_printed(page, tmp_path, monkeypatch):
     """Every block runs, in order, in an empty directory, and gives what the page says."""
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)
-    run_page(page, tmp_path, environment)
+    run_page(page, tmp_path)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -70,7 +72,7 @@ def test_wrong_page_is_noticed(text, tmp_path):
     page = tmp_path / "page.md"
     page.write_text(text)
     with pytest.raises(AssertionError):
-        run_page(page, tmp_path, dict(os.environ))
+        run_page(page, tmp_path)
 
 
 def test_comparison_is_loose():
@@ -83,4 +85,4 @@ def test_later_blocks_see_earlier_ones(tmp_path):
     page = tmp_path / "some-page.md"
     source = "inspect.getsource(f)\n# -> def f():\n# ->     return 1"
     page.write_text(f"```python\nimport inspect\ndef f():\n    return 1\n```\ntext\n```python\n{source}\n```\n")
-    assert run_page(page, tmp_path, {}).f() == 1
+    assert run_page(page, tmp_path).f() == 1

@@ -21,6 +21,7 @@ from backstory.errors import BackstoryError, ForbiddenError, ModelError, NotFoun
 from backstory.frames.container import rebuild
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.read import Found, read_sequence
+from backstory.lineage.plain import plain, shown
 from backstory.lineage.why import opened_record
 from backstory.models import output_names
 from backstory.models.environment import environment
@@ -62,15 +63,15 @@ class Replay:
     environment: dict[str, tuple[str, str]]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the replay as plain values."""
+        """Return the replay as values JSON has."""
         return {
             "batch_rows": self.batch_rows,
-            "difference": self.difference,
+            "difference": plain(self.difference),
             "environment": {name: list(pair) for name, pair in self.environment.items()},
             "id": self.id,
             "reason": self.reason,
-            "recorded": self.recorded,
-            "replayed": self.replayed,
+            "recorded": plain(self.recorded),
+            "replayed": plain(self.replayed),
             "verdict": self.verdict,
         }
 
@@ -79,7 +80,7 @@ class Replay:
         lines = [
             f"replay of {self.id}: {self.verdict}",
             f"  {self.reason}",
-            f"  recorded {self.recorded!r}, replayed {self.replayed!r} (batch of {self.batch_rows:,})",
+            f"  recorded {shown(self.recorded)}, replayed {shown(self.replayed)} (batch of {self.batch_rows:,})",
         ]
         if self.verdict == "not-replayable":
             lines = lines[:2]

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from backstory.frames.table import Frame, column_names, column_values, kind_of, row_count, to_arrow
+from backstory.frames.table import Frame, column_names, column_values, kind_of, row_count
 
 
 def find_difference(left: Frame, right: Frame) -> str | None:
@@ -20,9 +20,11 @@ def find_difference(left: Frame, right: Frame) -> str | None:
     Container, column names and order, row count, types, values and (pandas) index are compared. No value is quoted.
 
     Args:
-        left: A frame.
-        right: Another frame.
+        left: A frame or an array.
+        right: Another.
     """
+    if left is right:
+        return None
     if kind_of(left) != kind_of(right):
         return f"containers differ: {kind_of(left)} and {kind_of(right)}"
     if kind_of(left) == "polars-lazy":
@@ -32,8 +34,6 @@ def find_difference(left: Frame, right: Frame) -> str | None:
         return f"columns differ: {names} and {column_names(right)}"
     if row_count(left) != row_count(right):
         return f"row counts differ: {row_count(left)} and {row_count(right)}"
-    if kind_of(left) in ("record", "records"):
-        left, right = to_arrow(left), to_arrow(right)
     for name in names:
         found, other = _type_of(left, name), _type_of(right, name)
         if found != other:

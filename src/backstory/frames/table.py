@@ -12,7 +12,6 @@ Rules kept here:
 
 from __future__ import annotations
 
-import copy
 import sys
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeAlias, TypeVar
 
@@ -214,7 +213,7 @@ def column_values(frame: Frame, name: str) -> Any:
 def hold(frame: FrameT) -> FrameT:
     """Return the frame so held that what the caller does to theirs later does not reach it.
 
-    Copies share memory where the library copies on write; an array and dicts are copied whole. A buffer lent to two
+    Copies share memory where the library copies on write; an array is copied. Dicts are not, and a buffer lent to two
     libraries at once (a NumPy array wrapped without copying, then written to) is not protected. A lazy frame is run.
     """
     native: Frame = frame
@@ -228,7 +227,7 @@ def hold(frame: FrameT) -> FrameT:
         return native.clone()  # type: ignore[no-any-return]
     if kind == "numpy":
         return native.copy("K")  # type: ignore[no-any-return]
-    return copy.deepcopy(frame) if kind in ("record", "records") else frame
+    return frame
 
 
 def to_arrow(frame: Frame, names: Sequence[str] | None = None) -> pa.Table:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from backstory.catalog.catalog import Catalog
@@ -15,11 +16,14 @@ from backstory.records import canonical
 from backstory.records.canonical import JsonObject
 from backstory.records.commitment import commit
 from backstory.records.identity import time_text
+from backstory.records.manifest import Manifest
 from backstory.records.row import encode_row
+from backstory.records.schema import Schema, parse_schema
 from backstory.storage.blobs import BlobStore
 from backstory.storage.keys import DIRECTORY_MODE, KeyStore
 from backstory.storage.layout import FORMAT, ArchiveConfig, Layout, read_layout
 from backstory.storage.lock import LockStore
+from backstory.storage.segment import ParquetReader
 from backstory.storage.spool import Spool
 from backstory.storage.vault import Vault
 from backstory.storage.world import World
@@ -27,6 +31,10 @@ from backstory.tlog.checkpoint import Checkpoint
 from backstory.tlog.hashing import EMPTY_ROOT
 from backstory.tlog.note import Ed25519Signer, sign_note
 
+_DOCUMENTS_KEPT = 512
+_READERS_KEPT = 16
+_GROUPS_KEPT = 4
+"""Row groups a segment's reader keeps decoded: a few megabytes each."""
 SIGNING_KEY = "log-{incarnation}"
 
 
@@ -59,6 +67,11 @@ class Ledger:
         self.writable = writable
         self.lock = LockStore(layout.lock, writable=writable)
         self._sequencer: Sequencer | None = None
+        self._documents = lru_cache(_DOCUMENTS_KEPT)(
+            lambda digest: canonical.parse_object(self.blobs.get(digest), f"blob {digest}")
+        )
+        self._schemas = lru_cache(_DOCUMENTS_KEPT)(lambda digest: parse_schema(self.blobs.get(digest)))
+        self._readers = lru_cache(_READERS_KEPT)(lambda path: ParquetReader(path, _GROUPS_KEPT))
         if writable:
             self._writer().recover()
         can_index = os.access(layout.root, os.W_OK) and (writable or not layout.catalog.exists())
@@ -138,8 +151,16 @@ class Ledger:
         return [entry for entry in found if entry["type"] == type_ and (name is None or entry.get("name") == name)]
 
     def document(self, digest: str) -> JsonObject:
-        """Return a blob that is canonical JSON."""
-        return canonical.parse_object(self.blobs.get(digest), f"blob {digest}")
+        """Return a blob that is canonical JSON; not to be changed, as it is kept."""
+        return self._documents(digest)
+
+    def schema(self, digest: str) -> Schema:
+        """Return a schema by its digest."""
+        return self._schemas(digest)
+
+    def segment(self, manifest: Manifest) -> ParquetReader:
+        """Return a reader of a segment; it may hold row groups read before."""
+        return self._readers(self.layout.segments / manifest.file.name)
 
     def put_document(self, document: JsonObject) -> str:
         """Store canonical JSON as a blob and return its digest."""

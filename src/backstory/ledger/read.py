@@ -7,9 +7,9 @@ yet.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,10 +21,8 @@ from backstory.ledger.ledger import Ledger
 from backstory.records.identity import ID_SIZE, id_text
 from backstory.records.limits import ROW_GROUP_ROWS, SUBTREE_ROWS
 from backstory.records.manifest import Manifest, parse_manifest
-from backstory.records.schema import Schema, parse_schema
-from backstory.storage.segment import ParquetReader
+from backstory.records.schema import Schema
 from backstory.storage.spool import StreamInfo
-from backstory.tlog.proof import inclusion_proof
 
 _HEX_DIGITS = 2 * ID_SIZE
 _NAMED_MAX = 3
@@ -62,27 +60,17 @@ class Found:
     place: Place | None
 
 
-def schema_of(ledger: Ledger, digest: str) -> Schema:
-    """Return a schema by its digest."""
-    return parse_schema(ledger.blobs.get(digest))
-
-
 def manifests(ledger: Ledger, kind: str) -> Iterator[tuple[int, Manifest]]:
     """Iterate over the manifests of a kind of record, oldest first, each proven under the checkpoint."""
     for position in ledger.catalog.segments(kind):
         yield position, parse_manifest(ledger.log.entry(position))
 
 
-def segment_path(ledger: Ledger, manifest: Manifest) -> Path:
-    """Return where a segment file is."""
-    return ledger.layout.segments / manifest.file.name
-
-
 def spool_tables(ledger: Ledger, kind: str) -> Iterator[tuple[Schema, pa.Table]]:
     """Iterate over the records of a kind that are not sealed yet."""
     heads = ledger.lock.heads()
     for info in ledger.spool.streams():
-        schema = schema_of(ledger, info.schema)
+        schema = ledger.schema(info.schema)
         if schema.kind == kind:
             yield from ((schema, table) for table in _spool_tables(ledger, info, heads.get(info.stream, 0)))
 
@@ -146,21 +134,20 @@ def _search(ledger: Ledger, kind: str, first: str, last: str) -> dict[str, Place
 
 def _rows_with_id(ledger: Ledger, manifest: Manifest, first: bytes, last: bytes) -> Iterator[tuple[int, str]]:
     """Yield rows of a segment whose id is in a range; at most a few are asked for."""
-    reader = ParquetReader(segment_path(ledger, manifest))
+    reader = ledger.segment(manifest)
     for group in range(reader.group_count):
         bounds = reader.bounds(group, "id")
         if bounds is None or (bounds[0] <= last and bounds[1] >= first):
-            ids = reader.read_groups([group], ["id"])["id"]
+            ids = reader.read_group(group)["id"]
             for row, name in _matches(ids, first, last):
                 yield group * ROW_GROUP_ROWS + row, name
 
 
 def _matches(ids: pa.ChunkedArray, first: bytes, last: bytes) -> list[tuple[int, str]]:
     """Return up to three rows whose id is in a range; ids rise, so two searches find the ends."""
-    values = ids.to_numpy()
-    low = int(values.searchsorted(first, "left")) if len(values) else 0
-    high = int(values.searchsorted(last, "right")) if len(values) else 0
-    return [(row, id_text(values[row])) for row in range(low, min(high, low + _NAMED_MAX))]
+    low = bisect_left(range(len(ids)), first, key=lambda row: ids[row].as_py())
+    rows = range(low, min(len(ids), low + _NAMED_MAX))
+    return [(row, id_text(ids[row].as_py())) for row in rows if ids[row].as_py() <= last]
 
 
 def read_place(ledger: Ledger, place: Place) -> Found:
@@ -169,29 +156,29 @@ def read_place(ledger: Ledger, place: Place) -> Found:
     Raises:
         VerificationError: It does not.
     """
-    run, _ = proven_run(ledger, place)
+    run, _, _ = read_run(ledger, place)
     table = run.slice(place.row % SUBTREE_ROWS, 1)
     name = id_text(table["id"][0].as_py())
-    return Found(id=name, schema=schema_of(ledger, place.manifest.schema), table=table, place=place)
+    return Found(id=name, schema=ledger.schema(place.manifest.schema), table=table, place=place)
 
 
-def proven_run(ledger: Ledger, place: Place) -> tuple[pa.Table, list[bytes]]:
-    """Return the run of 256 records around a record, and the record's inclusion proof in the segment's tree.
+def read_run(ledger: Ledger, place: Place) -> tuple[pa.Table, bytes, list[bytes]]:
+    """Return the run of 256 records around a record, their leaf hashes, and the roots of all runs of the segment.
 
     Raises:
         VerificationError: The run does not lead to the manifest's root.
     """
-    reader = ParquetReader(segment_path(ledger, place.manifest))
+    reader = ledger.segment(place.manifest)
     first = place.row // SUBTREE_ROWS * SUBTREE_ROWS
     run = reader.read_rows(first, min(SUBTREE_ROWS, place.manifest.count - first))
-    leaves, roots = leaf_hashes(run), split_hashes(reader.subtrees())
-    if subtree_roots(leaves) != b"".join(roots[first // SUBTREE_ROWS :][:1]) or (
-        root_of_subtrees(b"".join(roots)).hex() != place.manifest.root
+    leaves, subtrees = leaf_hashes(run), reader.subtrees()
+    roots = split_hashes(subtrees)
+    if [subtree_roots(leaves)] != roots[first // SUBTREE_ROWS :][:1] or (
+        root_of_subtrees(subtrees).hex() != place.manifest.root
     ):
         rows = f"rows {first} to {first + run.num_rows - 1} of {place.manifest.file.name}"
         raise VerificationError(f"record does not verify: {rows} do not lead to the root in entry {place.position}")
-    inner = inclusion_proof(split_hashes(leaves), place.row - first)
-    return run, inner + inclusion_proof(roots, first // SUBTREE_ROWS)
+    return run, leaves, roots
 
 
 def read_sequence(ledger: Ledger, stream: str, schema: Schema, first: int, count: int, *, opened: bool) -> pa.Table:
@@ -214,7 +201,7 @@ def read_sequence(ledger: Ledger, stream: str, schema: Schema, first: int, count
     for position in ledger.catalog.segments_with_seq(stream, first, end):
         manifest = parse_manifest(ledger.log.entry(position))
         low, high = max(first, manifest.first_seq), min(end, manifest.end_seq)
-        table = ParquetReader(segment_path(ledger, manifest)).read_rows(low - manifest.first_seq, high - low)
+        table = ledger.segment(manifest).read_rows(low - manifest.first_seq, high - low)
         if opened and manifest.shard is not None:
             shard = ledger.vault.read_table(manifest.shard.name).slice(low - manifest.first_seq, high - low)
             table = merge_columns(table, shard.drop_columns(["index"]))

@@ -10,13 +10,15 @@ from backstory.columns.arrow_type import flatten
 from backstory.columns.commit import salts
 from backstory.columns.encode import encode_columns
 from backstory.columns.seal import pick_columns
+from backstory.columns.tree import split_hashes
 from backstory.errors import ConflictError
 from backstory.ledger.ledger import Ledger
-from backstory.ledger.read import Found, proven_run
+from backstory.ledger.read import Found, read_run
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject
 from backstory.records.limits import SUBTREE_ROWS
 from backstory.storage.disk import Disk
+from backstory.tlog.proof import inclusion_proof
 from backstory.tlog.proof_file import ProofFile, encode_proof_file
 
 
@@ -55,8 +57,10 @@ def make_receipt(ledger: Ledger, found: Found, groups: tuple[str, ...]) -> Recei
     place = found.place
     if place is None:
         raise ConflictError(f"receipt: record {found.id} is not sealed yet; call flush() first")
-    run, path = proven_run(ledger, place)
-    row = next(encode_columns(flatten(run.slice(place.row % SUBTREE_ROWS, 1))).rows())
+    run, leaves, roots = read_run(ledger, place)
+    number, within = divmod(place.row, SUBTREE_ROWS)
+    path = inclusion_proof(split_hashes(leaves), within) + inclusion_proof(roots, number)
+    row = next(encode_columns(flatten(run.slice(within, 1))).rows())
     checkpoint = ledger.log.checkpoint()
     context = ledger.blobs.get(found.table["context"][0].as_py().hex())
     extra: JsonObject = {

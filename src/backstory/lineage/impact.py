@@ -7,7 +7,8 @@ is read from the reference columns of the segments; they are checked against the
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +16,9 @@ import pyarrow.compute as pc
 
 from backstory.columns.id_text import id_texts
 from backstory.ledger.ledger import Ledger
-from backstory.ledger.read import manifests, merge_columns, segment_path, spool_tables
+from backstory.ledger.read import manifests, merge_columns, spool_tables
+from backstory.lineage.page import page_text
+from backstory.lineage.plain import plain
 from backstory.lineage.reference import Reference, parse_references
 from backstory.lineage.registry import Registered, all_versions
 from backstory.lineage.trace import Tracer
@@ -23,7 +26,10 @@ from backstory.records import canonical
 from backstory.records.access import Gate
 from backstory.records.canonical import JsonObject
 from backstory.records.envelope import PREDICTION
-from backstory.storage.segment import ParquetReader
+from backstory.records.identity import time_text
+
+if TYPE_CHECKING:
+    from rich.panel import Panel
 
 _COLUMNS = ("id", "time", "context", "seq", "stream")
 
@@ -60,6 +66,40 @@ class Impact:
     features: dict[str, tuple[str, ...]]
     counts: dict[str, int]
     sealed: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the whole answer as values JSON has."""
+        times = [{"time": time_text(moment.value)} for moment in self.predictions["time"]]
+        rest = self.predictions.drop_columns(["time"]).to_pylist()
+        return {
+            "counts": self.counts,
+            "features": plain(self.features),
+            "models": [asdict(model) for model in self.models],
+            "predictions": [row | moment for row, moment in zip(rest, times, strict=True)],
+            "rows": self.rows,
+            "sealed": self.sealed,
+            "source": self.source,
+        }
+
+    def __str__(self) -> str:
+        """Return the answer as text: counts, then models, features and the first predictions."""
+        from backstory.lineage.impact_page import impact_page
+
+        return page_text(impact_page(self))
+
+    def __rich__(self) -> Panel:
+        """Return the answer for a terminal."""
+        from backstory.lineage.impact_page import impact_page
+        from backstory.lineage.page_rich import page_rich
+
+        return page_rich(impact_page(self))
+
+    def _repr_html_(self) -> str:
+        """Return the answer for a notebook."""
+        from backstory.lineage.impact_page import impact_page
+        from backstory.lineage.page_html import page_html
+
+        return page_html(impact_page(self))
 
 
 @dataclass(slots=True)
@@ -149,7 +189,7 @@ def find_impact(
 def _reference_tables(ledger: Ledger, gate: Gate) -> Iterator[pa.Table | None]:
     """Yield id, time, context and `row` of every prediction; None for a run whose references are sealed."""
     for _, manifest in manifests(ledger, PREDICTION):
-        reader = ParquetReader(segment_path(ledger, manifest))
+        reader = ledger.segment(manifest)
         wanted = [name for name in (*_COLUMNS, "row") if name in reader.arrow_schema.names]
         table = reader.read_groups(range(reader.group_count), wanted)
         if manifest.shard is not None:

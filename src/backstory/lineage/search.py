@@ -14,7 +14,7 @@ from backstory.columns.id_text import id_texts
 from backstory.columns.seal import pick_columns
 from backstory.errors import QueryError
 from backstory.ledger.ledger import Ledger
-from backstory.ledger.read import manifests, schema_of, segment_path, spool_tables
+from backstory.ledger.read import manifests, spool_tables
 from backstory.records import canonical
 from backstory.records.envelope import PREDICTION
 
@@ -45,14 +45,14 @@ def search_predictions(ledger: Ledger, predicate: str, values: Sequence[Any], li
     files: dict[str, list[str]] = {}
     waiting: dict[str, list[pa.Table]] = {}
     for _, manifest in manifests(ledger, PREDICTION):
-        files.setdefault(manifest.schema, []).append(str(segment_path(ledger, manifest)))
+        files.setdefault(manifest.schema, []).append(str(ledger.layout.segments / manifest.file.name))
     for schema, table in spool_tables(ledger, PREDICTION):
         opened = pick_columns(table, [column.name for column in schema.open_columns])
         waiting.setdefault(schema.digest, []).append(opened)
     for digest in sorted(set(files) | set(waiting)):
         try:
             paths, tables = files.get(digest, []), waiting.get(digest, [])
-            found.append(_query(ledger, schema_of(ledger, digest).digest, paths, tables, predicate, values, limit))
+            found.append(_query(ledger, ledger.schema(digest).digest, paths, tables, predicate, values, limit))
         except QueryError as error:
             problem = error
     if not found and problem is not None:

@@ -1,11 +1,16 @@
-"""The backstory of one prediction, as values."""
+"""The backstory of one prediction, as values; how it is laid out for a reader is `story_page`'s business."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
 
+from backstory.lineage.page import page_text
+from backstory.lineage.plain import plain
 from backstory.records.canonical import JsonObject
+
+if TYPE_CHECKING:
+    from rich.panel import Panel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +43,10 @@ class RowStory:
     sample: dict[str, list[int]] = field(default_factory=dict)
     features: tuple[str, ...] = ()
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as values JSON has."""
+        return {item.name: plain(getattr(self, item.name)) for item in fields(self)}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Story:
@@ -59,6 +68,8 @@ class Story:
         context: The whole context.
         outcomes: What turned out later.
         proof: How it is proven: tree size, root, entry, segment, `sealed` or `unsealed`, authenticated or not.
+        classes: Sensitivity class of each sealed group, where it is known.
+        environment: What the prediction ran on, where it is known.
     """
 
     id: str
@@ -76,3 +87,35 @@ class Story:
     context: JsonObject
     outcomes: tuple[dict[str, Any], ...]
     proof: JsonObject
+    classes: dict[str, str] = field(default_factory=dict)
+    environment: JsonObject = field(default_factory=dict)
+
+    @property
+    def broken(self) -> tuple[str, ...]:
+        """Names of the references whose row is not known."""
+        return tuple(row.reference for row in self.rows if row.state == "broken")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the story as values JSON has: bytes in hex, moments in ISO 8601, floats as floats."""
+        own = {item.name: plain(getattr(self, item.name)) for item in fields(self) if item.name != "rows"}
+        return own | {"rows": [row.to_dict() for row in self.rows]}
+
+    def __str__(self) -> str:
+        """Return the story as text: the answer, then rows, model, outcomes, proof."""
+        from backstory.lineage.story_page import story_page
+
+        return page_text(story_page(self))
+
+    def __rich__(self) -> Panel:
+        """Return the story for a terminal."""
+        from backstory.lineage.page_rich import page_rich
+        from backstory.lineage.story_page import story_page
+
+        return page_rich(story_page(self))
+
+    def _repr_html_(self) -> str:
+        """Return the story for a notebook."""
+        from backstory.lineage.page_html import page_html
+        from backstory.lineage.story_page import story_page
+
+        return page_html(story_page(self))

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from backstory.columns.seal import pick_columns
 from backstory.ledger.ledger import Ledger
-from backstory.ledger.read import Found, manifests, segment_path, spool_tables
+from backstory.ledger.read import Found, manifests, spool_tables
 from backstory.lineage.reference import Reference, parse_references
 from backstory.lineage.story import RowStory, Story
 from backstory.lineage.trace import Tracer
@@ -18,7 +18,6 @@ from backstory.records.access import Gate
 from backstory.records.canonical import JsonObject
 from backstory.records.envelope import NO_ROW, OUTCOME
 from backstory.records.identity import time_text
-from backstory.storage.segment import ParquetReader
 
 SAMPLE_ROWS = 5
 """Rows of a group that a story names; how many there are it always says."""
@@ -158,7 +157,7 @@ def _outcomes(ledger: Ledger, gate: Gate, found: Found) -> list[dict[str, Any]]:
     for _, manifest in manifests(ledger, OUTCOME):
         if manifest.last_id < found.table["id"][0].as_py().hex():
             continue
-        reader = ParquetReader(segment_path(ledger, manifest))
+        reader = ledger.segment(manifest)
         table = reader.read_groups(range(reader.group_count))
         mask = pc.equal(table["of"].cast(pa.large_binary()), wanted)
         rows = pc.indices_nonzero(mask).to_pylist()

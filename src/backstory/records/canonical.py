@@ -44,18 +44,23 @@ def encode(value: JsonValue) -> bytes:
         raise FormatError("canonical JSON: expected Unicode text, got a lone surrogate") from error
 
 
-def parse(data: bytes) -> JsonValue:
+def parse(data: bytes, what: str = "canonical JSON") -> JsonValue:
     """Read a value and insist that its bytes are canonical.
+
+    Args:
+        data: The bytes.
+        what: What the document is, for the error message.
 
     Raises:
         FormatError: Not JSON, or not the canonical form of what it says.
     """
     try:
         value: JsonValue = json.loads(data.decode())
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"canonical JSON: cannot be parsed ({len(data)} bytes)") from error
-    if encode(value) != data:
-        raise FormatError(f"canonical JSON: bytes are not in canonical form ({len(data)} bytes)")
+        canonical = encode(value)
+    except (ValueError, RecursionError, FormatError) as error:
+        raise FormatError(f"{what}: is not canonical JSON ({len(data)} bytes)") from error
+    if canonical != data:
+        raise FormatError(f"{what}: is JSON in another than its canonical form ({len(data)} bytes)")
     return value
 
 
@@ -69,7 +74,7 @@ def parse_object(data: bytes, what: str) -> JsonObject:
     Raises:
         FormatError: Not canonical JSON, or not an object.
     """
-    value = parse(data)
+    value = parse(data, what)
     if not isinstance(value, dict):
         raise FormatError(f"{what}: expected a JSON object, got {type(value).__name__}")
     return value

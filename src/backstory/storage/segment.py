@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -79,20 +80,26 @@ class ParquetReader:
     The bytes are not checked here: callers check rows against roots, or the file against its digest.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, kept_groups: int = 0) -> None:
         """Open a file.
+
+        Args:
+            path: The file.
+            kept_groups: How many decoded row groups `read_rows` keeps, for readers that are asked again and again.
 
         Raises:
             StorageError: It cannot be read.
             FormatError: It is not Parquet.
         """
         try:
-            self._file = pq.ParquetFile(path, memory_map=True, pre_buffer=False)
+            self._file = pq.ParquetFile(path, memory_map=False, pre_buffer=False)
         except FileNotFoundError as error:
             raise StorageError(f"reading {path.name}: no such file (in {path.parent})") from error
         except (pa.ArrowException, OSError) as error:
             raise FormatError(f"reading {path.name}: not a Parquet file (in {path.parent})") from error
         self._name = path.name
+        self._kept_groups = kept_groups
+        self._kept: OrderedDict[int, pa.Table] = OrderedDict()
 
     @property
     def row_count(self) -> int:
@@ -138,10 +145,22 @@ class ParquetReader:
         except (pa.ArrowException, OSError, ValueError) as error:
             raise FormatError(f"reading {self._name}: row groups {groups[0]} to {groups[-1]} do not decode") from error
 
-    def read_rows(self, first: int, count: int, columns: list[str] | None = None) -> pa.Table:
+    def read_rows(self, first: int, count: int) -> pa.Table:
         """Read a run of rows, which may cross row groups."""
         groups = range(first // ROW_GROUP_ROWS, (first + count - 1) // ROW_GROUP_ROWS + 1)
-        return self.read_groups(groups, columns).slice(first - groups[0] * ROW_GROUP_ROWS, count)
+        table = self.read_groups(groups) if len(groups) > 1 else self.read_group(groups[0])
+        return table.slice(first - groups[0] * ROW_GROUP_ROWS, count)
+
+    def read_group(self, group: int) -> pa.Table:
+        """Read a whole row group, or give the one that was kept."""
+        table = self._kept.get(group)
+        if table is None:
+            table = self.read_groups([group])
+            if self._kept_groups:
+                self._kept[group] = table
+                if len(self._kept) > self._kept_groups:
+                    self._kept.popitem(last=False)
+        return table
 
     def bounds(self, group: int, column: str) -> tuple[Any, Any] | None:
         """Return the least and greatest value of a column in a row group, if the file says so."""

@@ -1,0 +1,61 @@
+"""What rows reached, laid out: the counts, then models, features and the first predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from backstory.lineage.page import Page, Row, Section
+from backstory.lineage.plain import count_text, label
+from backstory.lineage.story_page import OPEN_HINT
+from backstory.records.identity import time_text
+
+if TYPE_CHECKING:
+    from backstory.lineage.impact import Impact
+
+PREDICTIONS_SHOWN = 10
+"""So many predictions are named for a reader; `.predictions` and `to_dict()` have them all."""
+
+
+def impact_page(impact: Impact) -> Page:
+    """Return an impact for a reader, the counts first."""
+    whose = f"{count_text(impact.rows, 'row')} of {impact.source}"
+    reached = [count_text(impact.counts[f"{noun}s"], noun) for noun in ("prediction", "model", "feature")]
+    return Page(
+        headline=f"{whose} reached {reached[0]}, {reached[1]}, {reached[2]}",
+        alarms=tuple(_alarms(impact)),
+        sections=tuple(section for section in _sections(impact) if section.rows),
+    )
+
+
+def _alarms(impact: Impact) -> Iterator[str]:
+    if impact.sealed:
+        left_out = count_text(impact.sealed, "sealed segment")
+        yield f"PARTIAL: {left_out} not searched: {OPEN_HINT}"
+
+
+def _sections(impact: Impact) -> Iterator[Section]:
+    models = (
+        (f"{model.name}:{model.version}", f"{model.direct:,}", f"{model.through_groups:,}", model.digest)
+        for model in impact.models
+    )
+    columns = ("model", "training rows", "through groups", "digest")
+    yield Section(title="Models trained on them", columns=columns, rows=_rows(models))
+    features = ((label(name), ", ".join(via)) for name, via in impact.features.items())
+    yield Section(title="Features they can have changed", columns=("feature", "through"), rows=_rows(features))
+    first = impact.predictions.slice(0, PREDICTIONS_SHOWN)
+    more = impact.predictions.num_rows - first.num_rows
+    title = f"Predictions (the first {first.num_rows} of {impact.predictions.num_rows:,})" if more else "Predictions"
+    yield Section(title=title, columns=("id", "recorded", "model", "via"), rows=_rows(_predictions(impact)))
+
+
+def _predictions(impact: Impact) -> Iterator[tuple[str, ...]]:
+    first = impact.predictions.slice(0, PREDICTIONS_SHOWN)
+    times = (time_text(moment.value) for moment in first["time"])
+    for row, moment in zip(first.drop_columns(["time"]).to_pylist(), times, strict=True):
+        model = "" if row["model"] is None else f"{row['model']}:{row['version']}"
+        yield row["id"], moment, model, f"{row['via']} {row['position']}"
+
+
+def _rows(cells: Iterator[tuple[str, ...]]) -> tuple[Row, ...]:
+    return tuple(Row(cells=row) for row in cells)

@@ -1,0 +1,224 @@
+"""The story of a prediction, laid out: what was predicted, from which rows, by which model, and how that is proven."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from backstory.lineage.page import Page, Row, Section, facts_section
+from backstory.lineage.plain import count_text, label, named, shown
+from backstory.records.canonical import JsonObject, JsonValue
+from backstory.records.envelope import OK
+
+if TYPE_CHECKING:
+    from backstory.lineage.story import RowStory, Story
+
+OPEN_HINT = "open the archive with actor= and purpose="
+NOT_AUTHENTICATED = "self-consistent, not authenticated"
+
+_REFERENCE_GROUP = "subject"
+"""The sealed group that holds references to rows about people."""
+
+
+def story_page(story: Story) -> Page:
+    """Return a story for a reader, the answer first."""
+    sections = [_rows_section(story), _computed_section(story), facts_section("Model", list(_model_facts(story)))]
+    sections += [facts_section("Code and environment", list(_code_facts(story))), _outcome_section(story)]
+    sections.append(facts_section("Proof", list(_proof_facts(story.proof))))
+    return Page(
+        headline=_headline(story),
+        alarms=tuple(_alarms(story)),
+        facts=tuple(_facts(story)),
+        sections=tuple(section for section in sections if section is not None),
+    )
+
+
+def _headline(story: Story) -> str:
+    who = _model_name(story) or f"{story.method}()"
+    if story.status != OK:
+        return f"{who} failed with {story.error}"
+    if "output" in story.sealed:
+        return f"{who} predicted a sealed value"
+    return f"{who} predicted {shown(story.output)}"
+
+
+def _model_name(story: Story) -> str | None:
+    return None if story.model is None else f"{story.model.get('name')}:{story.model.get('version')}"
+
+
+def _alarms(story: Story) -> Iterator[str]:
+    if story.broken:
+        names = ", ".join(story.broken)
+        yield f"BROKEN: the row of {names} behind this prediction is not known; the story is incomplete there"
+    for group in story.sealed:
+        yield f"{group}: {_sealed(story, group)}"
+
+
+def _sealed(story: Story, group: str) -> str:
+    class_ = story.classes.get(group)
+    return f"sealed{'' if class_ is None else f' (class {class_})'}: {OPEN_HINT}"
+
+
+def _facts(story: Story) -> Iterator[tuple[str, str]]:
+    yield "prediction", story.id
+    yield "recorded", story.time
+    if story.request_id is not None:
+        yield "request", shown(story.request_id)
+    rule = story.context.get("decision")
+    if story.decision is not None:
+        by = f", by the rule {_rule(rule)}" if isinstance(rule, dict) else ""
+        yield "decision", f"{shown(story.decision)}{by}"
+    yield "made from", _made_from(story)
+    yield "proof", _proof_line(story.proof)
+
+
+def _rule(rule: JsonObject) -> str:
+    column = rule.get("column")
+    return f"{'output' if column is None else label(column)} at or above {rule.get('value')}"
+
+
+def _made_from(story: Story) -> str:
+    if not story.rows:
+        return "features whose rows were not recorded"
+    sources = sum(row.kind == "source" for row in story.rows)
+    groups = len(story.rows) - sources
+    parts = [count_text(sources, "source row")] if sources else []
+    parts += [f"{count_text(groups, 'group')} of rows"] if groups else []
+    return " and ".join(parts)
+
+
+# --- rows and features ------------------------------------------------------------------------------------------------
+
+
+def _rows_section(story: Story) -> Section | None:
+    if not story.rows:
+        return None
+    rows = tuple(_row(story, row) for row in story.rows)
+    return Section(title="Rows", columns=("from", "row", "edge", "what became features"), rows=rows)
+
+
+def _row(story: Story, row: RowStory) -> Row:
+    if row.state == "broken":
+        return Row(cells=(row.reference, "not known", "BROKEN", "its token was lost or damaged before recording"), loud=True)
+    if row.state == "sealed":
+        return Row(cells=(row.reference, "sealed", row.grade, _sealed(story, _REFERENCE_GROUP)))
+    if row.state == "no row":
+        return Row(cells=(row.reference, "none matched", row.grade, ""))
+    place = f"{'group' if row.kind == 'group' else 'row'} {row.position}"
+    key = [f"{label(name)} {shown(value)}" for name, value in row.key.items()]
+    return Row(cells=(row.reference, "\n".join([place, *key]), row.grade, _became(story, row)), loud=row.grade == "broken")
+
+
+def _became(story: Story, row: RowStory) -> str:
+    """Say which values became features, and of a group how many rows went into it."""
+    lines = [", ".join(_carried(story, row))]
+    if row.members:
+        lines.append("mixed from " + ", ".join(f"{count_text(n, 'row')} of {name}" for name, n in row.members.items()))
+    lines += [f"such as {name} {', '.join(map(str, rows))}" for name, rows in row.sample.items() if rows]
+    return "\n".join(line for line in lines if line)
+
+
+def _carried(story: Story, row: RowStory) -> Iterator[str]:
+    """Yield features with their values; where the row has another value than the model was given, both."""
+    for name in row.features:
+        given = story.features.get(name)
+        if name in row.values and row.values[name] != given:
+            yield f"{label(name)} {shown(given)} (the row has {shown(row.values[name])})"
+        else:
+            yield f"{label(name)} {shown(given)}"
+
+
+def _computed_section(story: Story) -> Section | None:
+    """Return the features no row has as a column: made on the way, or not traced."""
+    carried = {name for row in story.rows for name in row.features}
+    left = [(label(name), shown(value)) for name, value in story.features.items() if name not in carried]
+    if not left:
+        return None
+    return facts_section("Features made on the way" if story.rows else "Features", left)
+
+
+# --- model, code, outcomes, proof -------------------------------------------------------------------------------------
+
+
+def _model_facts(story: Story) -> Iterator[tuple[str, str]]:
+    yield "called", f"{story.method}()"
+    if story.model is None:
+        yield "model", "none registered: a function was called"
+        function, source = (_member(story.context, "code").get(name) for name in ("function", "source"))
+        if function is not None:
+            yield "function", f"{function}, source {source}"
+        return
+    model, training = _member(story.model, "model"), story.model.get("training")
+    yield "model", f"{_model_name(story)}, {model.get('class')}"
+    yield "digest", str(story.model.get("digest"))
+    yield "trained on", _training(training)
+    if story.model.get("target") is not None:
+        yield "target", str(story.model["target"])
+    yield "replayable", "yes" if model.get("replayable") is True else f"no: {model.get('reason')}"
+
+
+def _training(training: JsonValue) -> str:
+    if not isinstance(training, dict):
+        return "rows that were not recorded"
+    names = ", ".join(_member(training, "refs"))
+    return f"{count_text(int(str(training.get('rows'))), 'row')} of {names}"
+
+
+def _code_facts(story: Story) -> Iterator[tuple[str, str]]:
+    yield "code", _code(_member(story.context, "code"))
+    if story.model is not None:
+        yield "model's code", _code(_member(story.model, "code"))
+    yield "environment", _environment(story)
+
+
+def _code(code: JsonObject) -> str:
+    """Return a version of code: its commit, and loudly whether the files were another's."""
+    if code.get("commit") is None:
+        return f"unknown commit: {code.get('reason')}"
+    state = f"DIRTY: the files differed from it, diff {code.get('diff')}" if code.get("dirty") is True else "clean"
+    return f"commit {code['commit']}, {state}"
+
+
+def _environment(story: Story) -> str:
+    """Return the environment in a line: what is known of Python and system, the model's libraries, the digest."""
+    python, platform = _member(story.environment, "python"), _member(story.environment, "platform")
+    parts = [f"Python {python['version']}"] if "version" in python else []
+    parts += [" ".join(str(platform[name]) for name in ("os", "machine") if name in platform)] if platform else []
+    versions = _member(_member(story.model or {}, "model"), "versions")
+    parts += [f"{name} {version}" for name, version in versions.items()]
+    parts.append(f"digest {story.context.get('environment')}")
+    return ", ".join(part for part in parts if part)
+
+
+def _outcome_section(story: Story) -> Section | None:
+    if not story.outcomes:
+        return None
+    hidden = f"sealed: {OPEN_HINT}"
+    rows = [
+        Row(cells=(str(o["time"]), hidden if o["value"] is None and story.sealed else shown(o["value"]), str(o["proof"])))
+        for o in story.outcomes
+    ]
+    return Section(title="Outcomes", columns=("recorded", "value", "proof"), rows=tuple(rows))
+
+
+def _proof_line(proof: Mapping[str, JsonValue]) -> str:
+    if proof.get("state") != "sealed":
+        return "unsealed: no proof covers it yet"
+    return f"sealed, {proof.get('key')}"
+
+
+def _proof_facts(proof: Mapping[str, JsonValue]) -> Iterator[tuple[str, str]]:
+    sealed = proof.get("state") == "sealed"
+    yield "state", "sealed" if sealed else "unsealed: no proof covers it yet; flush() seals it"
+    pin = ": open with the public key that was pinned (vkey=)" if proof.get("key") == NOT_AUTHENTICATED else ""
+    yield "key", f"{proof.get('key')}{pin}"
+    if sealed:
+        yield "log", f"entry {proof['entry']} of {proof['origin']}, tree size {proof['tree_size']}"
+        yield "root", str(proof["root"])
+        yield "record", f"seq {proof['seq']} of stream {proof['stream']}"
+        yield "segment", str(proof["segment"])
+
+
+def _member(document: Mapping[str, JsonValue], name: str) -> JsonObject:
+    value = document.get(name)
+    return value if isinstance(value, dict) else {}
