@@ -18,7 +18,7 @@ from backstory.capture.prediction import Begun, Call, Capture, Predictions, Rows
 from backstory.capture.recorder import Durability, Recorder
 from backstory.capture.traced import traced
 from backstory.debug.replay import Replay, replay_prediction
-from backstory.errors import ForbiddenError, FormatError, InputError, StorageError, TokenError, VerificationError
+from backstory.errors import ForbiddenError, FormatError, InputError, ModelError, StorageError, TokenError, VerificationError
 from backstory.frames.table import column_names, kind_of
 from backstory.frames.token import ROW_PREFIX, id_columns
 from backstory.governance.access import PurposeGate
@@ -355,13 +355,16 @@ class Archive:
         Raises:
             AlignmentError: Features and rows are not of the same rows in the same order.
             TokenError: Tokens of the frame do not check.
+            ModelError: The model has no such method, or its output has no encoding.
             InputMutatedError: The model changed its input; the predictions are recorded.
             OutputLengthError: The model returned another number of rows; recorded as a failed call.
             StorageError: The record could not be written; no prediction is given out.
         """
         version = self.model(model) if isinstance(model, str) else model
         estimator = version.estimator
-        function = estimator if method == "__call__" else getattr(estimator, method)
+        function = estimator if method == "__call__" else getattr(estimator, method, None)
+        if not callable(function):
+            raise ModelError(f"predict: model {version.name} has no method {method!r} ({type(estimator).__name__})")
         features, rows = self._input(version, features, rows)
         call = Call(
             model={"digest": version.digest, "name": version.name, "version": str(version.version)},

@@ -26,7 +26,7 @@ def environment(tmp_path, monkeypatch):
     """What commands and programs of a page find: this interpreter's `backstory`, this checkout, no colours."""
     command = tmp_path / "bin" / "backstory"
     command.parent.mkdir()
-    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -c "from backstory.cli.main import run; run()" "$@"\n')
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m backstory.cli.main "$@"\n')
     command.chmod(0o755)
     path = os.pathsep.join([str(command.parent), os.environ["PATH"]])
     sources = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from backstory.errors import StorageError
@@ -16,6 +18,7 @@ from tests.support.ledgers import OPEN, SEALED, make_batch, new_ledger, new_reco
 
 OPERATIONS = ("write_with", "remove", "make_directory", "commit")
 STEPS_MAX = 60
+RECORDS = 3
 
 
 class Fault:
@@ -41,6 +44,9 @@ class FaultyDisk(Disk):
     """A disk whose operations fail as planned."""
 
     fault: Fault | None = None
+
+    def sync(self, path):
+        """Flush nothing: these tests stop programs, not machines."""
 
     def write_with(self, path, fill, *, mode=0o644):
         """Write, or fail."""
@@ -95,17 +101,27 @@ def insist_whole(root, ids):
     assert not [path for path in ledger.layout.keys.iterdir() if path.name.startswith("spool-")]
 
 
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    """An archive with records about persons in its spool whose writer is gone, and their ids."""
+    root = tmp_path_factory.mktemp("recorded") / "archive"
+    ledger = new_ledger(root)
+    recorder = new_recorder(ledger)
+    ids = recorder.record(make_batch(ledger, SEALED, 0, RECORDS)).ids
+    recorder.close()
+    return root, ids
+
+
 @pytest.mark.parametrize("persisted", [False, True], ids=["not persisted", "persisted"])
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("again", ["reopened", "tried again"])
-def test_sealing_survives_every_fault(tmp_path, operation, persisted, again):
+def test_sealing_survives_every_fault(tmp_path, recorded, operation, persisted, again):
     """Whichever step of sealing fails, the next attempt completes it."""
+    original, ids = recorded
     for at in range(STEPS_MAX):
         root = tmp_path / str(at)
-        ledger = new_ledger(root, disk=FaultyDisk())
-        recorder = new_recorder(ledger)
-        ids = [i for schema in (OPEN, SEALED) for i in recorder.record(make_batch(ledger, schema, 0, 3)).ids]
-        recorder.close()
+        shutil.copytree(original, root)
+        ledger = reopen(root, disk=FaultyDisk())
         fault = Fault(operation, at, persisted=persisted)
         with_faults(ledger, fault)
         try:
@@ -129,9 +145,9 @@ def test_recording_survives_every_fault(tmp_path, operation, persisted):
         ledger.world.disk.fault = fault = Fault(operation, at, persisted=persisted)
         recorder = new_recorder(ledger)
         ids = []
-        for schema in (OPEN, SEALED, OPEN):
+        for schema in (SEALED, OPEN, SEALED):
             try:
-                ids += recorder.record(make_batch(ledger, schema, len(ids), 3)).ids
+                ids += recorder.record(make_batch(ledger, schema, len(ids), RECORDS)).ids
             except StorageError:
                 continue
         recorder.close()
@@ -187,15 +203,14 @@ class FullDisk(Disk):
         super().write_with(path, fill_to_the_brim, mode=mode)
 
 
-def test_a_full_disk_while_sealing_loses_nothing(tmp_path):
+def test_a_full_disk_while_sealing_loses_nothing(tmp_path, recorded):
     """With any amount of space left, sealing succeeds or says that there is no space, and works once there is."""
+    original, ids = recorded
     for step in range(STEPS_MAX):
         root = tmp_path / str(step)
+        shutil.copytree(original, root)
         disk = FullDisk()
-        ledger = new_ledger(root, disk=disk)
-        recorder = new_recorder(ledger)
-        ids = [i for schema in (OPEN, SEALED) for i in recorder.record(make_batch(ledger, schema, 0, 3)).ids]
-        recorder.close()
+        ledger = reopen(root, disk=disk)
         disk.room = room = step * 1500
         try:
             seal_all(ledger)

@@ -100,6 +100,11 @@ class Ledger:
         self.catch_up()
         return indexes
 
+    def recover(self) -> None:
+        """Complete the latest commit if it was cut short, and bring the catalog to it; see `Sequencer.recover`."""
+        self._writer().recover()
+        self.catch_up()
+
     def commit_text(self, group: str, text: str) -> str:
         """Commit to a text and keep the opening in the vault, so that the log never holds it.
 

@@ -97,8 +97,8 @@ def _finish(ledger: Ledger, info: StreamInfo, head: int) -> None:
 
 
 def _is_closed(ledger: Ledger, info: StreamInfo) -> bool:
-    """Say whether the log has the end of the stream already, because a crash cut short what follows it."""
-    ledger.catch_up()
+    """Say whether the log has the end of the stream already, because what follows it was cut short."""
+    ledger.recover()
     return bool(ledger.catalog.entries(CLOSED_TYPE, info.stream))
 
 

@@ -80,13 +80,13 @@ def label(name: object) -> str:
     return text if text.isprintable() and text and text.strip() == text else repr(text)
 
 
-def count_text(count: int, noun: str) -> str:
-    """Return a count with its noun.
+def count_text(count: int, noun: str, plural: str | None = None) -> str:
+    """Return a count with its noun; the plural is the noun with an s where none is given.
 
     >>> count_text(1, "row"), count_text(1429, "prediction")
     ('1 row', '1,429 predictions')
     """
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
 def _moment(value: datetime | date | time) -> str:

@@ -6,6 +6,7 @@ is complete, or it is the tail that a crash left, where the reader stops; anythi
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import io
@@ -69,16 +70,26 @@ class Spool:
         self._disk = disk
 
     def create(self, info: StreamInfo) -> SpoolWriter:
-        """Open a new stream for writing."""
+        """Open a new stream for writing.
+
+        Raises:
+            StorageError: It could not be created; nothing of it is left, or a folder without records.
+        """
         folder = self._root / info.stream
-        self._disk.make_directory(folder)
-        key = self._keys.create(_key_name(info.stream), "key")["key"] if info.encrypted else None
-        lock = _hold(folder / "writer")
         document: canonical.JsonObject = {
             "encrypted": info.encrypted, "schema": info.schema, "stream": info.stream, "v": 1,
         }  # fmt: skip
-        self._disk.write(folder / _INFO_NAME, canonical.encode(document))
-        return SpoolWriter(folder, info, key, lock, self._disk)
+        self._disk.make_directory(folder)
+        lock = _hold(folder / "writer")
+        try:
+            key = self._keys.create(_key_name(info.stream), "key")["key"] if info.encrypted else None
+            self._disk.write(folder / _INFO_NAME, canonical.encode(document))
+            return SpoolWriter(folder, info, key, lock, self._disk)
+        except BaseException:
+            lock.close()
+            with contextlib.suppress(StorageError):
+                self._remove(info)
+            raise
 
     def streams(self) -> list[StreamInfo]:
         """Return the streams in the spool, in order of their ids; one whose creation was cut short is left out."""

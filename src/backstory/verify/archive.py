@@ -26,6 +26,7 @@ from backstory.verify.audit import Audit, Progress
 from backstory.verify.blobs import check_blobs, check_snapshots
 from backstory.verify.finding import Finding, VerificationReport
 from backstory.verify.log import check_log
+from backstory.verify.pool import WorkerPool
 from backstory.verify.segments import check_segments
 from backstory.verify.spool import check_spool
 
@@ -62,18 +63,19 @@ def verify_archive(
             origin="?", tree_size=0, root="", authenticated=False, counts={}, findings=(layout,),
             seconds=time.perf_counter() - began,
         )  # fmt: skip
-    audit = Audit(layout=layout, workers=workers, progress=progress)
-    checkpoint = _check_checkpoint(audit)
-    if checkpoint is not None:
-        entries, findings = check_log(layout.log, checkpoint)
-        audit.findings += findings
-        audit.counts["entries"] = checkpoint.size
-        _check_genesis(audit, entries)
-        check_segments(audit, _check_manifests(audit, entries))
-        check_snapshots(audit, entries)
-        check_spool(audit)
-        check_blobs(audit, entries)
-        _check_signing_key(audit)
+    with WorkerPool(workers) as pool:
+        audit = Audit(layout=layout, pool=pool, progress=progress)
+        checkpoint = _check_checkpoint(audit)
+        if checkpoint is not None:
+            entries, findings = check_log(layout.log, checkpoint)
+            audit.findings += findings
+            audit.counts["entries"] = checkpoint.size
+            _check_genesis(audit, entries)
+            check_segments(audit, _check_manifests(audit, entries))
+            check_snapshots(audit, entries)
+            check_spool(audit)
+            check_blobs(audit, entries)
+            _check_signing_key(audit)
     return VerificationReport(
         origin=layout.config.origin,
         tree_size=checkpoint.size if checkpoint else 0,

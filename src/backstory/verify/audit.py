@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from backstory.storage.layout import Layout
 from backstory.verify.finding import Finding, Severity
-from backstory.verify.pool import run_tasks
+from backstory.verify.pool import WorkerPool
 from backstory.verify.worker import Answer, Task
 
 GROUPS_PER_TASK = 4
@@ -23,7 +23,7 @@ class Audit:
 
     Attributes:
         layout: The archive.
-        workers: Processes that hash; None for one a core.
+        pool: Processes that hash.
         progress: Is told how far the verification is.
         heads: Next sequence number of every stream as the lock store says; None where that could not be read.
         findings: What was found so far.
@@ -32,7 +32,7 @@ class Audit:
     """
 
     layout: Layout
-    workers: int | None
+    pool: WorkerPool
     progress: Progress
     heads: Mapping[str, int] | None = None
     findings: list[Finding] = field(default_factory=list)
@@ -51,7 +51,7 @@ class Audit:
     def answers(self, what: str, tasks: list[Task], total: int) -> Iterator[Answer]:
         """Run tasks and yield their answers in order, telling how far it is."""
         done = 0
-        for answer in run_tasks(tasks, self.workers):
+        for answer in self.pool.run(tasks):
             done += answer.rows
             self.progress(what, done, total)
             yield answer

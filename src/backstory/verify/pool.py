@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from typing import Self
 
 import msgspec
 
@@ -18,52 +19,79 @@ INLINE_TASKS = 2
 """So few tasks are done sooner here than a process starts."""
 
 
-def run_tasks(tasks: Sequence[Task], workers: int | None) -> Iterator[Answer]:
-    """Run tasks and yield their answers in the order of the tasks.
-
-    Args:
-        tasks: What to hash.
-        workers: Processes to use; None for one a core.
-    """
-    count = min(workers or os.cpu_count() or 1, len(tasks))
-    if count <= 1 or len(tasks) <= INLINE_TASKS or not sys.executable:
-        yield from map(work, tasks)
-        return
-    waiting: queue.SimpleQueue[tuple[Task, Future[Answer]]] = queue.SimpleQueue()
-    futures: list[Future[Answer]] = []
-    for task in tasks:
-        future: Future[Answer] = Future()
-        futures.append(future)
-        waiting.put((task, future))
-    threads = [threading.Thread(target=_drive, args=(waiting,), daemon=True) for _ in range(count)]
-    for thread in threads:
-        thread.start()
-    for future in futures:
-        yield future.result()
-    for thread in threads:
-        thread.join()
+DEATHS_MAX = 3
+"""After so many processes died over tasks, no more are started: something is wrong with all of them."""
 
 
-def _drive(waiting: queue.SimpleQueue[tuple[Task, Future[Answer]]]) -> None:
-    """Feed one worker process, starting another when it dies over a task."""
-    process = None
-    while True:
+class WorkerPool:
+    """Processes that answer tasks; started when first needed, kept until the pool is closed."""
+
+    def __init__(self, workers: int | None) -> None:
+        """Use up to so many processes; None for one a core."""
+        self._workers = workers or os.cpu_count() or 1
+        self._deaths = 0
+        self._idle: queue.SimpleQueue[subprocess.Popen[bytes]] = queue.SimpleQueue()
+
+    def __enter__(self) -> Self:
+        """Return the pool."""
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """End the processes."""
+        while not self._idle.empty():
+            self._idle.get().communicate()
+
+    def run(self, tasks: Sequence[Task]) -> Iterator[Answer]:
+        """Run tasks and yield their answers in the order of the tasks."""
+        count = min(self._workers, len(tasks))
+        if count <= 1 or len(tasks) <= INLINE_TASKS or not sys.executable:
+            yield from map(work, tasks)
+            return
+        waiting: queue.SimpleQueue[tuple[Task, Future[Answer]]] = queue.SimpleQueue()
+        futures: list[Future[Answer]] = []
+        for task in tasks:
+            future: Future[Answer] = Future()
+            futures.append(future)
+            waiting.put((task, future))
+        threads = [threading.Thread(target=self._drive, args=(waiting,), daemon=True) for _ in range(count)]
+        for thread in threads:
+            thread.start()
+        for future in futures:
+            yield future.result()
+        for thread in threads:
+            thread.join()
+
+    def _drive(self, waiting: queue.SimpleQueue[tuple[Task, Future[Answer]]]) -> None:
+        """Feed one worker process, taking another when it dies over a task."""
+        process = None
+        while True:
+            try:
+                task, future = waiting.get_nowait()
+            except queue.Empty:
+                break
+            try:
+                if self._deaths > DEATHS_MAX:
+                    future.set_result(Answer(unknown=["was not checked: worker processes keep dying"]))
+                    continue
+                process = process or self._take()
+                answer = _ask(process, task)
+                if answer is None:
+                    process.communicate()
+                    process = None
+                    self._deaths += 1
+                    answer = Answer(unknown=["could not be decoded: the process that tried died"])
+                future.set_result(answer)
+            except Exception as error:  # noqa: BLE001  whoever waits for the answer is told
+                future.set_exception(error)
+        if process is not None:
+            self._idle.put(process)
+
+    def _take(self) -> subprocess.Popen[bytes]:
         try:
-            task, future = waiting.get_nowait()
+            return self._idle.get_nowait()
         except queue.Empty:
-            break
-        try:
-            process = process or _start()
-            answer = _ask(process, task)
-            if answer is None:
-                process.communicate()
-                process = None
-                answer = Answer(unknown=["could not be decoded: the process that tried died"])
-            future.set_result(answer)
-        except Exception as error:  # noqa: BLE001  whoever waits for the answer is told
-            future.set_exception(error)
-    if process is not None:
-        process.communicate()
+            command = [sys.executable, "-m", "backstory.verify.worker_process"]
+            return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603  our own module
 
 
 def _ask(process: subprocess.Popen[bytes], task: Task) -> Answer | None:
@@ -76,8 +104,3 @@ def _ask(process: subprocess.Popen[bytes], task: Task) -> Answer | None:
     except BrokenPipeError:
         return None
     return None if data is None else msgspec.msgpack.decode(data, type=Answer)
-
-
-def _start() -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "backstory.verify.worker"]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603  our own module

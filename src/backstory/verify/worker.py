@@ -1,6 +1,6 @@
 """The hashing part of a verification, for one run of row groups; runs in processes of its own.
 
-Started as `python -m backstory.verify.worker`: reads length-prefixed MessagePack tasks from standard input and answers
+Started by `backstory.verify.pool`: reads length-prefixed MessagePack tasks from standard input and answers
 each on standard output. A file that makes a library crash takes only this process with it.
 """
 
@@ -191,6 +191,3 @@ def main() -> None:
     while (data := receive(sys.stdin.buffer)) is not None:
         send(sys.stdout.buffer, work(msgspec.msgpack.decode(data, type=Task)))
 
-
-if __name__ == "__main__":
-    main()

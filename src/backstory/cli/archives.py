@@ -1,0 +1,43 @@
+"""Opening archives for commands: to read, unless somebody said who asks for sealed values and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING
+
+from backstory.cli.options import SEALED_STAY_SEALED, Asking, Opening
+from backstory.errors import InputError
+
+if TYPE_CHECKING:
+    from backstory.archive import Archive
+    from backstory.ledger.ledger import Ledger
+
+
+@contextmanager
+def open_archive(asking: Asking, opening: Opening = SEALED_STAY_SEALED) -> Iterator[Archive]:
+    """Open an archive for a question.
+
+    It is opened for writing only to open sealed values, as the log then records that they were read.
+
+    Raises:
+        InputError: An actor without a purpose, or a purpose without an actor.
+    """
+    import backstory
+
+    if (opening.actor is None) != (opening.purpose is None):
+        raise InputError("sealed values: expected both --actor and --purpose, got one of them")
+    mode = "r" if opening.actor is None else "rw"
+    options = {"actor": opening.actor, "purpose": opening.purpose, "vkey": asking.vkey}
+    with backstory.open(asking.archive, mode=mode, **options) as archive:  # type: ignore[arg-type]
+        yield archive
+
+
+@contextmanager
+def open_ledger(asking: Asking, *, writable: bool = False) -> Iterator[Ledger]:
+    """Open the stores of an archive, for commands about the log itself."""
+    from backstory.ledger.ledger import Ledger
+    from backstory.storage.world import World
+
+    with closing(Ledger(asking.archive, World(), writable=writable, vkey=asking.vkey, actor=None)) as ledger:
+        yield ledger

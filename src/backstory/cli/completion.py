@@ -1,0 +1,26 @@
+"""`backstory completion`: scripts that let a shell complete commands and options."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from backstory.cli.answer import print_json, print_text
+from backstory.cli.options import Json
+
+Shell = Literal["bash", "zsh", "fish"]
+
+
+def completion(shell: Shell, *, json: Json = False) -> None:
+    """Print a script that lets a shell complete commands and options.
+
+    Args:
+        shell: Which shell.
+        json: Print one JSON document with the script in it.
+    """
+    from backstory.cli.main import PROGRAM, build_app
+
+    script = build_app().generate_completion(prog_name=PROGRAM, shell=shell)
+    if json:
+        print_json({"script": script, "shell": shell})
+    else:
+        print_text(script)

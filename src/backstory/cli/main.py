@@ -1,0 +1,137 @@
+"""Entry point: find the command, run it, turn errors into a sentence and an exit code.
+
+`backstory --help` must be quick, so it is printed from a table here and loads nothing; a command loads what it needs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from backstory.cli.exit_codes import INPUT, INTERRUPTED, MEANINGS, OK, UNLISTED, exit_code
+from backstory.errors import BackstoryError
+from backstory.version import VERSION
+
+if TYPE_CHECKING:
+    from cyclopts import App
+
+PROGRAM = "backstory"
+
+COMMANDS = {
+    "init": ("backstory.cli.init:init", "create an archive and print the public key to pin"),
+    "demo": ("backstory.cli.demo:demo", "the whole story on real data, in about a minute"),
+    "info": ("backstory.cli.overview:info", "what is in the archive: origin, key, models, sources, counts"),
+    "why": ("backstory.cli.why:why", "why a model said this: rows, features, model, code, proof"),
+    "impact": ("backstory.cli.impact:impact", "which predictions, features and models some rows reached"),
+    "replay": ("backstory.cli.replay:replay", "whether the model still says that"),
+    "search": ("backstory.cli.search:search", "predictions an SQL predicate holds for"),
+    "models": ("backstory.cli.models:models", "model versions with their aliases"),
+    "log": ("backstory.cli.log:log", "entries of the log"),
+    "verify": ("backstory.cli.verify:verify", "check the whole archive from its bytes"),
+    "receipt": ("backstory.cli.receipt:receipt", "the file that proves one prediction to a stranger"),
+    "verify-receipt": ("backstory.cli.verify_receipt:verify_receipt", "check a receipt without any archive"),
+    "seal": ("backstory.cli.seal:seal", "put everything recorded so far into the log"),
+    "reindex": ("backstory.cli.reindex:reindex", "rebuild the catalog from the log"),
+    "completion": ("backstory.cli.completion:completion", "a script for completion in bash, zsh or fish"),
+}
+"""Where each command is, and what it does."""
+
+_HELP_FLAGS = frozenset({"-h", "--help"})
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: What stands after the program's name; None for this process's own.
+
+    Returns:
+        The exit code; see `backstory.cli.exit_codes`.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    as_json = "--json" in given
+    try:
+        code = _dispatch(given, as_json=as_json)
+        sys.stdout.flush()
+    except BackstoryError as error:
+        from backstory.cli.answer import print_error
+
+        print_error(error, as_json=as_json)
+        return exit_code(type(error))
+    except KeyboardInterrupt:
+        return _failed("interrupted", "interrupted", INTERRUPTED, as_json=as_json)
+    except BrokenPipeError:
+        # The reader of our output is gone (`backstory log | head`); Python would complain once more while exiting.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return UNLISTED
+    except Exception as error:  # noqa: BLE001  the edge: whatever is left over is a bug, told without values
+        return _failed("unexpected", _unexpected(error), UNLISTED, as_json=as_json)
+    return code
+
+
+def build_app() -> App:
+    """Return the command line with every command; a command's module is loaded when it is used."""
+    from cyclopts import App
+
+    app = App(
+        name=PROGRAM,
+        version=VERSION,
+        help_format="plaintext",
+        help_formatter="plain",
+        result_action="return_value",
+        exit_on_error=False,
+        print_error=False,
+        suppress_keyboard_interrupt=False,
+    )
+    for name, (place, help_) in COMMANDS.items():
+        app.command(place, name=name, help=help_)
+    return app
+
+
+def help_text() -> str:
+    """Return what `backstory --help` prints: commands, then exit codes."""
+    lines = [f"Usage: {PROGRAM} COMMAND [OPTIONS]", "", "Every prediction has a backstory: record it, ask for it, prove it."]
+    lines += ["", "Commands:", *(f"  {name:<16}{help_}" for name, (_, help_) in COMMANDS.items())]
+    lines += ["", "Options:", "  -h, --help      print this, or with a command what it takes", "  --version       print the version"]
+    lines += ["", "Exit codes:", *(f"  {code:<5}{meaning}" for code, meaning in MEANINGS.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _dispatch(given: list[str], *, as_json: bool) -> int:
+    if not given or given[0] in _HELP_FLAGS:
+        sys.stdout.write(help_text())
+        return OK if given else INPUT
+    if given == ["--version"]:
+        sys.stdout.write(f"{VERSION}\n")
+        return OK
+    if given[0] not in COMMANDS:
+        return _failed("usage", f"no command {given[0]!r}; `{PROGRAM} --help` lists them", INPUT, as_json=as_json)
+    from cyclopts import CycloptsError
+
+    try:
+        code = build_app()(given)
+    except CycloptsError as error:
+        return _failed("usage", f"{given[0]}: {error}; see `{PROGRAM} {given[0]} --help`", INPUT, as_json=as_json)
+    return code if isinstance(code, int) else OK
+
+
+def _failed(code: str, message: str, exit_code_: int, *, as_json: bool) -> int:
+    from backstory.cli.answer import print_failure
+
+    print_failure(code, message, {}, as_json=as_json)
+    return exit_code_
+
+
+def _unexpected(error: Exception) -> str:
+    """Say where a bug is. The error's own message is left out, as it may hold a recorded value."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    where = "?" if frame is None else f"{frame.tb_frame.f_globals.get('__name__')}, line {frame.tb_lineno}"
+    return f"unexpected {type(error).__name__} in {where}: this is a bug"
+
+
+if __name__ == "__main__":
+    sys.exit(run())

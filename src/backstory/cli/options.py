@@ -1,0 +1,56 @@
+"""Options that several commands share. Settings come from here and from nowhere else: an option, then the environment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+ARCHIVE_VARIABLE = "BACKSTORY_ARCHIVE"
+
+Json = Annotated[bool, Parameter(negative=(), help="Print one JSON document, errors too.")]
+PublicKey = Annotated[str | None, Parameter(help="Public key as `init` printed it, kept outside the archive.")]
+ArchivePath = Annotated[
+    Path, Parameter(name=("--archive", "-a"), env_var=ARCHIVE_VARIABLE, help="Directory of the archive.")
+]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """What every question takes.
+
+    Attributes:
+        archive: Directory of the archive.
+        vkey: Public key pinned from outside.
+        json: Print one JSON document.
+    """
+
+    archive: ArchivePath = Path()
+    vkey: PublicKey = None
+    json: Json = False
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """What opens sealed values.
+
+    Attributes:
+        actor: Who is asking.
+        purpose: What for.
+    """
+
+    actor: Annotated[
+        str | None, Parameter(help="Who is asking. With --purpose, sealed values are opened and the log says so.")
+    ] = None
+    purpose: Annotated[str | None, Parameter(help="What the sealed values are read for.")] = None
+
+
+ASKING = Asking()
+"""All defaults."""
+
+SEALED_STAY_SEALED = Opening()
+"""Nobody said who asks: sealed values stay sealed."""

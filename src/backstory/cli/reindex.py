@@ -1,0 +1,28 @@
+"""`backstory reindex`: rebuild the catalog."""
+
+from __future__ import annotations
+
+import os
+
+from backstory.cli.answer import print_json, print_text
+from backstory.cli.archives import open_ledger
+from backstory.cli.options import ASKING, Asking
+from backstory.cli.progress import progress
+from backstory.errors import ForbiddenError
+from backstory.lineage.plain import count_text
+
+
+def reindex(*, asking: Asking = ASKING) -> None:
+    """Rebuild the catalog from the log.
+
+    Args:
+        asking: Which archive.
+    """
+    with open_ledger(asking) as ledger, progress("indexing"):
+        if not os.access(ledger.layout.catalog, os.W_OK):  # then it is rebuilt in memory at each opening
+            raise ForbiddenError("reindex: the archive's directory cannot be written")
+        count = ledger.reindex()
+    if asking.json:
+        print_json({"entries": count})
+    else:
+        print_text(f"catalog rebuilt from {count_text(count, 'entry', 'entries')} of the log")

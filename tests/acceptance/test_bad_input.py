@@ -1,0 +1,370 @@
+"""Bad input is refused with an error that names the thing and quotes no value, and nothing recorded before is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+import backstory
+from backstory.archive import Archive
+from backstory.errors import (
+    AlignmentError,
+    AmbiguousError,
+    BackstoryError,
+    ColumnError,
+    InputError,
+    InputMutatedError,
+    KeyNotUniqueError,
+    ModelError,
+    NotFoundError,
+    OutputLengthError,
+    QueryError,
+    TokenError,
+)
+from tests.support.archives import ORIGIN, fitted, loans
+
+SECRET = "SECRET-4711"
+"""A value in the data of these tests; no message may hold it."""
+
+
+@pytest.fixture
+def recorded(archive: Archive) -> tuple[Archive, Any, list[str]]:
+    """An archive with a model and five predictions, which must still be there after whatever goes wrong."""
+    model = archive.register(fitted(loans()), name="credit")
+    ids = list(archive.predict(model, loans()[["amount", "years"]].head()).ids)
+    return archive, model, ids
+
+
+def _refused(
+    recorded: tuple[Archive, Any, list[str]], error: type[BackstoryError], naming: str, call: Callable[[], object]
+) -> BackstoryError:
+    """Insist that a call is refused with this class, naming something, quoting nothing, and losing nothing."""
+    archive, _, ids = recorded
+    with pytest.raises(error) as caught:
+        call()
+    assert type(caught.value) is error
+    assert naming in str(caught.value)
+    assert SECRET not in str(caught.value)
+    assert SECRET not in str(caught.value.details)
+    archive.flush()
+    assert set(ids) <= set(archive.search("true")["id"])
+    assert not archive.verify(workers=1).failed
+    return caught.value
+
+
+# --- names and ids --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("question", ["why", "replay", "receipt"])
+def test_an_unknown_id_is_not_found(question: str, recorded: tuple[Archive, Any, list[str]]):
+    """Questions about an id nobody gave out say so."""
+    _refused(recorded, NotFoundError, "ffffffff", lambda: getattr(recorded[0], question)("ffffffff"))
+
+
+def test_an_outcome_of_an_unknown_prediction_is_refused(recorded: tuple[Archive, Any, list[str]]):
+    """There is nothing to attach it to."""
+    _refused(recorded, NotFoundError, "ffffffff", lambda: recorded[0].outcome("ffffffff", 1.0))
+
+
+def test_an_ambiguous_prefix_names_some_it_fits(recorded: tuple[Archive, Any, list[str]]):
+    """As git does: the prefix fits more than one, and here are two of them."""
+    archive, _, ids = recorded
+    error = _refused(recorded, AmbiguousError, ids[0], lambda: archive.why(ids[0][:20]))
+    assert ids[1] in str(error)
+
+
+@pytest.mark.parametrize("prefix", ["", "xyz", "0" * 33])
+def test_what_is_no_id_is_refused(prefix: str, recorded: tuple[Archive, Any, list[str]]):
+    """Not hex digits, none at all, or too many."""
+    _refused(recorded, QueryError, "hex digits", lambda: recorded[0].why(prefix))
+
+
+@pytest.mark.parametrize("spec", ["credits", "credit@nobody", "credit:9", "abcdef123456"])
+def test_an_unknown_model_is_not_found(spec: str, recorded: tuple[Archive, Any, list[str]]):
+    """By name, alias, version and digest."""
+    _refused(recorded, NotFoundError, spec.split("@")[0].split(":")[0], lambda: recorded[0].model(spec))
+
+
+def test_an_unknown_source_is_not_found(recorded: tuple[Archive, Any, list[str]]):
+    """Impact of rows of a source nobody used."""
+    _refused(recorded, NotFoundError, "'nothing'", lambda: recorded[0].impact("nothing", rows=[0]))
+
+
+def test_a_malformed_predicate_is_refused(recorded: tuple[Archive, Any, list[str]]):
+    """Search says it is the question that is wrong."""
+    _refused(recorded, QueryError, "", lambda: recorded[0].search("no_such_column > 1"))
+
+
+# --- sources --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_missing_key_column_is_named(recorded: tuple[Archive, Any, list[str]]):
+    """The key names a column the frame does not have."""
+    frame = pd.DataFrame({"name": [SECRET]})
+    _refused(recorded, ColumnError, "'number'", lambda: recorded[0].source(frame, "people", key="number"))
+
+
+def test_a_key_that_does_not_identify_is_refused(recorded: tuple[Archive, Any, list[str]]):
+    """Two rows with one key: the rows are named, the key's value is not."""
+    frame = pd.DataFrame({"name": ["a", SECRET, SECRET]})
+    error = _refused(recorded, KeyNotUniqueError, "name", lambda: recorded[0].source(frame, "people", key="name"))
+    assert "1 and 2" in str(error)
+
+
+def test_a_key_with_nulls_is_refused(recorded: tuple[Archive, Any, list[str]]):
+    """A key that is missing identifies nothing."""
+    frame = pd.DataFrame({"name": [SECRET, None]})
+    _refused(recorded, ColumnError, "name", lambda: recorded[0].source(frame, "people", key="name"))
+
+
+def test_a_source_without_rows_is_refused(recorded: tuple[Archive, Any, list[str]]):
+    """There is nothing to fix."""
+    frame = pd.DataFrame({"name": []})
+    _refused(recorded, InputError, "people", lambda: recorded[0].source(frame, "people"))
+
+
+@pytest.mark.parametrize("container", ["pandas", "arrow"])
+def test_a_column_name_that_stands_twice_is_named(container: str, recorded: tuple[Archive, Any, list[str]]):
+    """A doubled column could not be told from its twin."""
+    frame: Any = pd.DataFrame([[SECRET, 1]], columns=["twice", "twice"])
+    if container == "arrow":
+        frame = pa.Table.from_arrays([pa.array([SECRET]), pa.array([1])], names=["twice", "twice"])
+    _refused(recorded, ColumnError, "'twice'", lambda: recorded[0].source(frame, "people"))
+
+
+def test_features_with_a_doubled_column_are_refused(recorded: tuple[Archive, Any, list[str]]):
+    """Before the model is called."""
+    archive, model, _ = recorded
+    frame = pd.DataFrame([[1.0, 2.0, 3.0]], columns=["amount", "years", "years"])
+    _refused(recorded, ColumnError, "'years'", lambda: archive.predict(model, frame))
+
+
+def test_a_reserved_column_name_is_named(recorded: tuple[Archive, Any, list[str]]):
+    """A frame that has a column of the id column's name already."""
+    frame = pd.DataFrame({"_row_people": [1], "name": [SECRET]})
+    _refused(recorded, ColumnError, "'_row_people'", lambda: recorded[0].source(frame, "people"))
+
+
+def test_a_callers_own_column_with_the_reserved_prefix_is_not_taken_for_ids(
+    recorded: tuple[Archive, Any, list[str]],
+):
+    """Features with a column `_row_x` of no source of ours are refused, never quietly dropped."""
+    archive, model, _ = recorded
+    frame = loans()[["amount", "years"]].assign(_row_x=1)
+    _refused(recorded, TokenError, "_row_x", lambda: archive.predict(model, frame))
+
+
+@pytest.mark.parametrize("name", ["Flights", "1st", "a b", "", "x" * 64, "ü"])
+def test_an_unusable_source_name_is_refused(name: str, recorded: tuple[Archive, Any, list[str]]):
+    """Names go into columns and files."""
+    _refused(recorded, InputError, repr(name), lambda: recorded[0].source(loans(), name))
+
+
+def test_an_array_cannot_be_a_source(recorded: tuple[Archive, Any, list[str]]):
+    """It has nowhere to carry ids."""
+    _refused(recorded, InputError, "numpy", lambda: recorded[0].source(np.ones((3, 2)), "array"))
+
+
+# --- tokens ---------------------------------------------------------------------------------------------------------------
+
+
+def test_missing_tokens_are_refused(recorded: tuple[Archive, Any, list[str]]):
+    """A frame whose ids were dropped on the way."""
+    archive = recorded[0]
+    frame = archive.source(loans(), "loans")[["amount", "years"]]
+    _refused(recorded, TokenError, "no row ids", lambda: archive.split(frame))
+
+
+CORRUPTIONS = [
+    pytest.param(lambda ids: ids + 1, id="added to"),
+    pytest.param(lambda ids: ids ^ np.uint64(1 << 20), id="a bit flipped"),
+    pytest.param(lambda ids: ids.astype("float32"), id="cast to a narrower type"),
+    pytest.param(lambda ids: ids.rolling(2, min_periods=1).mean(), id="rolling mean"),
+    pytest.param(lambda ids: ids.astype("str"), id="made text"),
+    pytest.param(lambda ids: ids.where(ids.index != 3, ids[0] + np.uint64(9)), id="one of them"),
+    pytest.param(lambda ids: -ids.astype("int64"), id="negated"),
+]
+
+
+@pytest.mark.parametrize("corrupt", CORRUPTIONS)
+def test_corrupted_tokens_are_refused(corrupt: Callable[..., Any], recorded: tuple[Archive, Any, list[str]]):
+    """Whatever happened to them, a token that does not check is not believed."""
+    archive = recorded[0]
+    frame = archive.source(loans(), "loans")
+    frame["_row_loans"] = corrupt(frame["_row_loans"])
+    _refused(recorded, TokenError, "'_row_loans'", lambda: archive.split(frame, ["amount"]))
+
+
+def test_tokens_of_another_source_are_refused(recorded: tuple[Archive, Any, list[str]]):
+    """An id column renamed to another source's."""
+    archive = recorded[0]
+    frame = archive.source(loans(), "loans").drop(columns="_row_loans")
+    other = archive.source(loans(), "others")
+    _refused(
+        recorded, TokenError, "'_row_loans'",
+        lambda: archive.split(frame.assign(_row_loans=other["_row_others"]), ["amount"]),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_tokens_of_another_archive_are_refused(
+    known: bool, recorded: tuple[Archive, Any, list[str]], tmp_path: Any
+):
+    """Even where this archive has a source of the same name with the same rows."""
+    archive = recorded[0]
+    with backstory.init(tmp_path / "other", origin=ORIGIN) as other:
+        frame = other.source(loans(), "loans")
+    if known:
+        archive.source(loans(), "loans")
+    _refused(recorded, TokenError, "_row_loans", lambda: archive.split(frame, ["amount"]))
+
+
+def test_row_references_of_another_length_are_refused(recorded: tuple[Archive, Any, list[str]]):
+    """Both lengths are in the message."""
+    archive, model, _ = recorded
+    features, rows = archive.split(archive.source(loans(), "loans"), ["amount", "years"])
+    _refused(recorded, AlignmentError, "expected 7 rows, got 40", lambda: archive.predict(model, features, rows=rows[:7]))
+
+
+def test_a_target_of_another_length_is_refused(recorded: tuple[Archive, Any, list[str]]):
+    """Training rows and target belong together."""
+    archive = recorded[0]
+    _, rows = archive.split(archive.source(loans(), "loans"), ["amount", "years"])
+    _refused(
+        recorded, AlignmentError, "39",
+        lambda: archive.register(fitted(loans()), name="other", rows=rows, target=loans()["paid"].head(39)),
+    )  # fmt: skip
+
+
+# --- predictions ----------------------------------------------------------------------------------------------------------
+
+
+class _Thing:
+    """A type no table can hold."""
+
+    def __repr__(self) -> str:
+        return SECRET
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pytest.param([_Thing()], id="objects"),
+        pytest.param([1 + 2j], id="complex numbers"),
+        pytest.param(pd.interval_range(0, 1, periods=1), id="intervals"),
+    ],
+)
+def test_an_unsupported_column_type_is_named(column: Any, recorded: tuple[Archive, Any, list[str]]):
+    """The column is named, its values are not; the model is not called."""
+    archive, model, _ = recorded
+    frame = loans()[["amount", "years"]].head(1).assign(odd=column)
+    _refused(recorded, ColumnError, "odd", lambda: archive.predict(model, frame))
+
+
+def test_a_column_of_several_types_is_named(recorded: tuple[Archive, Any, list[str]]):
+    """Numbers and text in one column have no one encoding."""
+    archive, model, _ = recorded
+    frame = pd.DataFrame({"mixed": [1, SECRET]}, dtype=object)
+    _refused(recorded, ColumnError, "'mixed'", lambda: archive.predict(model, frame))
+
+
+def test_a_polars_object_column_is_named(recorded: tuple[Archive, Any, list[str]]):
+    """Polars can hold any object; the encoding cannot."""
+    archive, model, _ = recorded
+    frame = pl.DataFrame({"odd": pl.Series([_Thing()], dtype=pl.Object)})
+    _refused(recorded, ColumnError, "'odd'", lambda: archive.predict(model, frame))
+
+
+@pytest.mark.parametrize(
+    "empty", [loans()[["amount", "years"]].head(0), np.empty((0, 2)), pl.DataFrame({"amount": [], "years": []})]
+)
+def test_zero_rows_are_refused(empty: Any, recorded: tuple[Archive, Any, list[str]]):
+    """There is nothing to predict and nothing to record."""
+    archive, model, _ = recorded
+    _refused(recorded, InputError, "at least one row", lambda: archive.predict(model, empty))
+
+
+def _changes_frame(frame: pd.DataFrame) -> np.ndarray:
+    output = frame["amount"].to_numpy(copy=True)
+    frame["amount"] = -1.0
+    return output
+
+
+def _adds_column(frame: pd.DataFrame) -> np.ndarray:
+    frame["more"] = 1.0
+    return frame["amount"].to_numpy()
+
+
+def _changes_array(array: np.ndarray) -> np.ndarray:
+    output = array[:, 0].copy()
+    array *= -1.0
+    return output
+
+
+MUTATIONS = [
+    pytest.param(_changes_frame, lambda: loans()[["amount", "years"]], id="pandas values"),
+    pytest.param(_adds_column, lambda: loans()[["amount", "years"]], id="pandas columns"),
+    pytest.param(_changes_array, lambda: np.array(loans()[["amount", "years"]]), id="numpy"),
+    pytest.param(_changes_array, lambda: np.array(loans()[["amount", "years"]], order="F"), id="numpy by column"),
+    pytest.param(_changes_array, lambda: np.array(loans()[["amount"]]), id="numpy of one column"),
+]
+
+
+@pytest.mark.parametrize(("model", "features"), MUTATIONS)
+def test_a_model_that_changes_its_input_is_caught(
+    model: Any, features: Callable[[], Any], recorded: tuple[Archive, Any, list[str]]
+):
+    """The caller is told, and the record holds the input as it was before."""
+    archive = recorded[0]
+    version = archive.register(model, name="mutating")
+    error = _refused(
+        recorded, InputMutatedError, "changed its input",
+        lambda: archive.predict(version, features(), method="__call__"),
+    )  # fmt: skip
+    first = archive.why(error.details["ids"][0])
+    before = np.asarray(features())[0]
+    assert list(first.features.values()) == before.tolist()
+    assert first.output == before[0]
+
+
+def test_an_output_of_another_length_is_refused(recorded: tuple[Archive, Any, list[str]]):
+    """And recorded as a failed call."""
+    archive = recorded[0]
+    version = archive.register(lambda frame: frame["amount"].to_numpy()[:-1], name="short")
+    _refused(
+        recorded, OutputLengthError, "expected 40 rows",
+        lambda: archive.predict(version, loans()[["amount"]], method="__call__"),
+    )  # fmt: skip
+    failed = archive.search("status = 'error'")
+    assert len(failed) == 40
+    assert set(failed["error"]) == {"OutputLengthError"}
+
+
+def test_an_output_without_encoding_is_refused(recorded: tuple[Archive, Any, list[str]]):
+    """And recorded as a failed call; the output's values are not in the message."""
+    archive = recorded[0]
+    version = archive.register(lambda frame: [_Thing()] * len(frame), name="odd")
+    _refused(
+        recorded, ModelError, "no encoding", lambda: archive.predict(version, loans()[["amount"]], method="__call__")
+    )
+    assert set(archive.search("status = 'error'")["error"]) == {"ModelError"}
+
+
+def test_an_unknown_method_is_refused(recorded: tuple[Archive, Any, list[str]]):
+    """The model has no such method."""
+    archive, model, _ = recorded
+    _refused(recorded, ModelError, "'predict_future'", lambda: archive.predict(model, loans(), method="predict_future"))
+
+
+def test_ids_of_predictions_are_refused_beside_a_token_frame(recorded: tuple[Archive, Any, list[str]]):
+    """Two sources of row references could contradict each other."""
+    archive, model, _ = recorded
+    frame = archive.source(loans(), "loans")
+    _, rows = archive.split(frame, ["amount", "years"])
+    _refused(recorded, TokenError, "_row_loans", lambda: archive.predict(model, frame, rows=rows))

@@ -1,0 +1,237 @@
+"""Whatever is changed in an archive, verification names it, or nothing that can be read has changed."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from backstory.errors import BackstoryError
+from backstory.ledger.read import manifests, spool_tables
+from backstory.ledger.seal import seal_all
+from backstory.storage.lock import LockStore
+from backstory.storage.segment import ParquetReader
+from backstory.verify.archive import verify_archive
+from tests.support.ledgers import OPEN, SEALED, make_batch, new_ledger, new_recorder, reopen
+
+POSITIONS = 40
+"""Places in a file that are flipped, the first and the last byte among them."""
+
+LOG = "log/1/"
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    """An archive with two open and two sealed segments and records still in the spool."""
+    root = tmp_path_factory.mktemp("original") / "archive"
+    ledger = new_ledger(root)
+    for first in (0, 10):
+        recorder = new_recorder(ledger)
+        for schema in (OPEN, SEALED):
+            recorder.record(make_batch(ledger, schema, first, 5, model=f"model {first}"))
+        recorder.close()
+        seal_all(ledger)
+    recorder = new_recorder(ledger)
+    for schema in (OPEN, SEALED):
+        for first in (20, 25):
+            recorder.record(make_batch(ledger, schema, first, 5))
+    recorder.close()
+    return root
+
+
+@pytest.fixture
+def copy(original, tmp_path):
+    """A copy of the archive to tamper with."""
+    root = tmp_path / "archive"
+    shutil.copytree(original, root)
+    for path in root.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    return root
+
+
+def files(root: Path, kind: str) -> list[Path]:
+    """Return the files of one kind."""
+    return sorted(path for path in root.glob(KINDS[kind]) if path.is_file())
+
+
+KINDS = {
+    "checkpoint": LOG + "checkpoint",
+    "tile": LOG + "tile/0/000.p/9",
+    "entry bundle": LOG + "tile/entries/000.p/9",
+    "earlier tile": LOG + "tile/0/000.p/5",
+    "earlier bundle": LOG + "tile/entries/000.p/5",
+    "segment": "segments/*",
+    "blob": "blobs/sha256/*/*",
+    "shard": "vault/*.shard",
+    "shard's key": "keys/*.shard.json",
+    "signing key": "keys/log-1.json",
+    "settings": "backstory.toml",
+    "lock store": "lock.sqlite",
+}
+MAY_GO = {"earlier tile", "earlier bundle", "shard's key", "signing key", "shard"}
+"""What may be away without anything being wrong: it is dropped, kept elsewhere, or erased."""
+
+
+def name_of(path: Path, root: Path) -> str:
+    """Return how a report may name a file: by its path, for a key by what it opens, for an entry by its number."""
+    return path.relative_to(root).as_posix().removeprefix("keys/").removesuffix(".json")
+
+
+def insist_named(root: Path, path: Path, name: str) -> None:
+    """Insist that verification fails and names a file."""
+    try:
+        report = verify_archive(root, workers=1)
+    except BackstoryError as error:
+        assert path.name in str(error), error
+        return
+    failed = [str(finding) for finding in report.findings if finding.severity == "failed"]
+    assert any(name in finding for finding in failed), (name, failed)
+
+
+def what_the_lock_says(root: Path):
+    """Return what the lock store holds, or None if it cannot be read."""
+    with contextlib.suppress(BackstoryError):
+        lock = LockStore(root / "lock.sqlite", writable=False)
+        return lock.checkpoint(), lock.heads()
+    return None
+
+
+def positions(size: int) -> list[int]:
+    """Return places spread over a file, both ends included."""
+    return sorted({round(i * (size - 1) / (POSITIONS - 1)) for i in range(POSITIONS)})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_flipped_bit_is_named(copy, kind):
+    """Any one bit flipped in a file of the archive makes verification fail and name the file."""
+    chosen, before = files(copy, kind), what_the_lock_says(copy)
+    for number, path in enumerate(chosen):
+        data = path.read_bytes()
+        for at in positions(len(data))[number :: len(chosen)]:
+            path.write_bytes(data[:at] + bytes([data[at] ^ 1 << at % 8]) + data[at + 1 :])
+            try:
+                insist_named(copy, path, name_of(path, copy))
+            except AssertionError:  # most of a database file is empty
+                assert kind == "lock store"
+                assert what_the_lock_says(copy) == before
+        path.write_bytes(data)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_missing_file_is_named(copy, kind):
+    """A file that is gone is named, as failed, or where it may be elsewhere as unknown or not at all."""
+    for path in files(copy, kind):
+        moved = path.rename(copy.parent / "moved")
+        if kind in MAY_GO:
+            assert not verify_archive(copy, workers=1).failed
+        else:
+            insist_named(copy, path, name_of(path, copy))
+        moved.rename(path)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_cut_file_is_named(copy, kind):
+    """A file cut short anywhere is named."""
+    for path in files(copy, kind)[:3]:
+        data = path.read_bytes()
+        for size in (0, 1, len(data) // 2, len(data) - 1):
+            path.write_bytes(data[:size])
+            insist_named(copy, path, name_of(path, copy))
+        path.write_bytes(data)
+
+
+@pytest.mark.parametrize("kind", ["segment", "blob", "shard", "shard's key"])
+def test_swapped_files_are_named(copy, kind):
+    """Two files of a kind that changed places are both named."""
+    first, second = files(copy, kind)[:2]
+    one, two = first.read_bytes(), second.read_bytes()
+    first.write_bytes(two)
+    second.write_bytes(one)
+    for path in (first, second):
+        insist_named(copy, path, name_of(path, copy))
+
+
+def test_swapped_log_files_are_named(copy):
+    """Tiles, bundles and checkpoints of two sizes that changed places are named."""
+    for kind, other in (("tile", "earlier tile"), ("entry bundle", "earlier bundle"), ("tile", "entry bundle")):
+        (first,), (second,) = files(copy, kind), files(copy, other)
+        one, two = first.read_bytes(), second.read_bytes()
+        first.write_bytes(two)
+        second.write_bytes(one)
+        insist_named(copy, first, name_of(first, copy))
+        first.write_bytes(one)
+        second.write_bytes(two)
+
+
+def recorded(root: Path) -> list[int]:
+    """Return the numbers of all records that can be read, sealed ones first."""
+    ledger = reopen(root)
+    found = []
+    for _, manifest in manifests(ledger, "prediction"):
+        found += ParquetReader(ledger.layout.segments / manifest.file.name).read_rows(0, manifest.count)["seq"].to_pylist()
+    for _, table in spool_tables(ledger, "prediction"):
+        found += table["row"].to_pylist()
+    return found
+
+
+@pytest.mark.parametrize("change", ["flip", "delete", "cut"])
+def test_a_changed_spool_is_named_or_ends_earlier(copy, original, change):
+    """Records that no proof covers yet are never changed unseen: they are named as damaged, or end earlier."""
+    whole = recorded(original)
+    for path in sorted(p for p in (copy / "spool").rglob("*") if p.is_file() and p.name != "writer"):
+        data = path.read_bytes()
+        for at in positions(len(data)) if change != "delete" else [0]:
+            if change == "flip":
+                path.write_bytes(data[:at] + bytes([data[at] ^ 1 << at % 8]) + data[at + 1 :])
+            elif change == "cut":
+                path.write_bytes(data[:at])
+            else:
+                path.unlink()
+            report = verify_archive(copy, workers=1)
+            if not report.failed and not any("unknown after seq" in str(finding) for finding in report.findings):
+                found = recorded(copy)
+                assert [x for x in whole if x in found] == found
+        path.write_bytes(data)
+
+
+def test_a_changed_value_with_a_matching_digest_is_found(copy):
+    """A segment rewritten with other values is found by its rows, and the place is named to 256 records."""
+    path = files(copy, "segment")[0]
+    table = pq.read_table(path)
+    at = table.column_names.index("status")
+    pq.write_table(table.set_column(at, "status", pa.array(["error"] * table.num_rows)), path)
+    report = verify_archive(copy, workers=1)
+    assert any("do not lead to the manifest's root" in str(f) and path.name in f.place for f in report.findings)
+    assert any("seq 0 to 4" in f.what for f in report.findings)
+
+
+def test_an_old_copy_of_the_log_is_found(copy, original):
+    """A log put back from before the last commit does not agree with the lock store."""
+    ledger = reopen(copy)
+    seal_all(ledger)
+    shutil.rmtree(copy / "log")
+    shutil.copytree(original / "log", copy / "log")
+    assert any(f.place == "lock.sqlite" for f in verify_archive(copy, workers=1).findings if f.severity == "failed")
+
+
+def test_another_archives_key_does_not_verify(copy, tmp_path):
+    """A pinned key that is not the archive's fails; the archive's own authenticates."""
+    other = new_ledger(tmp_path / "other", seed=9).layout.config.vkey
+    assert verify_archive(copy, workers=1, vkey=other).failed
+    report = verify_archive(copy, workers=1, vkey=reopen(copy).layout.config.vkey)
+    assert (report.failed, report.incomplete, report.authenticated) == (False, False, True)
+
+
+def test_worker_processes_find_the_same(copy):
+    """Two worker processes answer what one process answers, damage included."""
+    path = files(copy, "segment")[-1]
+    data = path.read_bytes()
+    path.write_bytes(data[:100] + bytes([data[100] ^ 1]) + data[101:])
+    reports = [verify_archive(copy, workers=workers) for workers in (1, 2)]
+    assert reports[0].findings == reports[1].findings
+    assert reports[0].counts == reports[1].counts
+    assert reports[0].failed
