@@ -1,7 +1,7 @@
 """`make bench`: the speed table of the demo's pipeline and archive.
 
-Floors are what the same machine needs for the bare work: hashing a record, writing the same columns as plain Parquet, one
-fsync. Times are medians; run it on an idle machine.
+Floors are what the same machine needs for the bare work: hashing a record, writing the same columns as plain Parquet,
+one fsync. Times are medians; run it on an idle machine.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from backstory.cli.demo_data import DAMAGED_KEY, Prepared, Tables, fit, prepare,
 from backstory.columns.encode import iter_blocks
 from backstory.columns.tree import leaf_hashes, subtree_roots
 from backstory.verify.archive import verify_archive
-from benchmarks.measure import Row, median_seconds, fastest_of_each, seconds
+from benchmarks.measure import Row, fastest_of_each, median_seconds, seconds
 
 RUNS = 9
 CALLS = 50
@@ -60,9 +60,7 @@ def _preparation(archive: Archive, tables: Tables) -> Row:
 
 def _recording(archive: Archive, prepared: Prepared) -> tuple[list[Row], Predictions]:
     model = fit(prepared)
-    register = seconds(
-        lambda: archive.register(model, name="delay", rows=prepared.train_rows, target=prepared.target)
-    )
+    register = seconds(lambda: archive.register(model, name="delay", rows=prepared.train_rows, target=prepared.target))
     version = archive.model("delay")
     kept: list[Predictions] = []
 
@@ -168,7 +166,9 @@ def _floors(table: pa.Table, folder: Path) -> list[Row]:
 
 
 def _print(floors: list[Row], rows: list[Row]) -> None:
-    machine = f"{platform.python_implementation()} {sys.version.split()[0]}, {os.cpu_count()} cores, {platform.machine()}"
+    machine = (
+        f"{platform.python_implementation()} {sys.version.split()[0]}, {os.cpu_count()} cores, {platform.machine()}"
+    )
     print(f"Backstory {backstory.__version__}, pyarrow {pa.__version__}, {machine}\n")
     for title, part in (("floors of this machine", floors), ("measured", rows)):
         print(title)

@@ -41,7 +41,7 @@ def median_seconds(function: Callable[[], object], runs: int) -> float:
 def fastest_of_each(first: Callable[[], object], second: Callable[[], object], runs: int) -> tuple[float, float]:
     """Time two functions in turn and return the fastest run of each, in seconds.
 
-    The fastest run is the one other work on the machine disturbed least; medians of a disturbed machine compare its noise.
+    The fastest run is the one that other work on the machine disturbed least.
     """
     first()
     second()

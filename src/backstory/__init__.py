@@ -11,7 +11,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 from backstory.errors import BackstoryError, VerificationError
-from backstory.version import VERSION as __version__
+from backstory.version import VERSION as __version__  # noqa: N811  the name the language gives it
 
 if TYPE_CHECKING:
     from backstory.archive import Archive, init

@@ -18,14 +18,22 @@ from backstory.capture.prediction import Begun, Call, Capture, Predictions, Rows
 from backstory.capture.recorder import Durability, Recorder
 from backstory.capture.traced import traced
 from backstory.debug.replay import Replay, replay_prediction
-from backstory.errors import ForbiddenError, FormatError, InputError, ModelError, StorageError, TokenError, VerificationError
+from backstory.errors import (
+    ForbiddenError,
+    FormatError,
+    InputError,
+    ModelError,
+    StorageError,
+    TokenError,
+    VerificationError,
+)
 from backstory.frames.table import column_names, kind_of
 from backstory.frames.token import ROW_PREFIX, id_columns
 from backstory.governance.access import PurposeGate
 from backstory.ledger.ledger import Ledger, create_archive
 from backstory.ledger.read import find_record
 from backstory.ledger.receipt import ReceiptFile, make_receipt
-from backstory.ledger.seal import seal_all, seal_stream
+from backstory.ledger.seal import seal_stream
 from backstory.lineage import group as grouping
 from backstory.lineage import prepare as preparing
 from backstory.lineage import registry
@@ -46,7 +54,8 @@ from backstory.records import canonical
 from backstory.records.canonical import JsonObject
 from backstory.records.envelope import PREDICTION
 from backstory.storage.world import World
-from backstory.verify.archive import Progress, verify_archive
+from backstory.verify.archive import verify_archive
+from backstory.verify.audit import Progress
 from backstory.verify.finding import Finding, VerificationReport
 
 if TYPE_CHECKING:
@@ -63,8 +72,8 @@ _log = logging.getLogger("backstory")
 def init(path: str | Path, *, origin: str, world: World | None = None) -> Archive:
     """Create an archive and open it for writing.
 
-    Prints the public key: keep it somewhere else than the archive, and give it to `open(..., vkey=)`, `verify_receipt` and
-    whoever audits. A key read from the archive itself authenticates nothing.
+    Prints the public key: keep it somewhere else than the archive, and give it to `open(..., vkey=)`, `verify_receipt`
+    and whoever audits. A key read from the archive itself authenticates nothing.
 
     Args:
         path: Directory that does not exist yet or is empty.
@@ -110,9 +119,7 @@ def open_archive(
         VerificationError: Its key is not the pinned one, or its log is damaged.
         StorageError: Its files cannot be read or, for `rw`, written.
     """
-    return Archive(
-        path, mode=mode, actor=actor, purpose=purpose, vkey=vkey, durability=durability, world=world
-    )
+    return Archive(path, mode=mode, actor=actor, purpose=purpose, vkey=vkey, durability=durability, world=world)
 
 
 class Archive:
@@ -184,7 +191,7 @@ class Archive:
             frame: A pandas, polars (eager or lazy) or pyarrow frame with at least one row.
             name: The source's name, `[a-z][a-z0-9_]{0,62}`.
             key: Column or columns that identify a row.
-            subject: Column that says which person a row is about. The snapshot and everything made from it is then sealed.
+            subject: Column that says which person a row is about. The snapshot and all that is made from it is sealed.
             part: Name of this part of the source; parts have disjoint positions and can be used together.
             origin: Where the data came from, such as a URL.
 
@@ -194,9 +201,7 @@ class Archive:
             InputError: The frame is empty, or the name cannot be used.
         """
         salt = self._store.draw_salt()
-        traced_frame, _ = self._sources.fix(
-            frame, name, salt=salt, key=key, subject=subject, part=part, origin=origin
-        )
+        traced_frame, _ = self._sources.fix(frame, name, salt=salt, key=key, subject=subject, part=part, origin=origin)
         return traced_frame
 
     def prepare(self, function: Callable[..., FrameT], *frames: Any) -> FrameT:  # noqa: ANN401  any frames
@@ -281,8 +286,8 @@ class Archive:
         """Register a model version; registering the same thing twice gives the same version.
 
         Args:
-            model: A scikit-learn estimator or pipeline, an XGBoost or LightGBM model, or any callable (which is recorded
-                by the digest of its source and cannot be replayed).
+            model: A scikit-learn estimator or pipeline, an XGBoost or LightGBM model, or any callable (which is
+                recorded by the digest of its source and cannot be replayed).
             name: The model's name.
             rows: The training rows in order, from `split`, or the token frame itself.
             target: The training target.
@@ -295,6 +300,7 @@ class Archive:
             AlignmentError: Rows and target differ in length.
             InputError: The name cannot be used.
         """
+        self._require_writable()
         if rows is not None and not isinstance(rows, RowRefs):
             _, rows = self.split(rows)
         with self._lock:
@@ -539,7 +545,7 @@ class Archive:
         return self._ledger.reindex()
 
     def close(self) -> None:
-        """Seal what was recorded here and give up the streams. What cannot be sealed now is sealed by the next opener."""
+        """Seal what was recorded here and give up the streams; what cannot be sealed now, the next opener seals."""
         try:
             self.flush()
         finally:
@@ -585,7 +591,10 @@ class Archive:
         return self._sources
 
     def _input(
-        self, version: ModelVersion, features: Any, rows: RowRefs | None  # noqa: ANN401
+        self,
+        version: ModelVersion,
+        features: Any,  # noqa: ANN401
+        rows: RowRefs | None,
     ) -> tuple[Any, RowRefs | None]:
         """Return what the model gets and its row references."""
         kind = kind_of(features)
@@ -607,7 +616,11 @@ class Archive:
         training = version.document.get("training")
         if isinstance(training, dict):
             schema = self._ledger.document(canonical.text_of(training, "schema")).get("columns")
-            names = [str(column["name"]) for column in schema if isinstance(column, dict)] if isinstance(schema, list) else []
+            names = (
+                [str(column["name"]) for column in schema if isinstance(column, dict)]
+                if isinstance(schema, list)
+                else []
+            )
             if set(names) <= set(present):
                 return names
         names = [str(name) for name in getattr(version.estimator, "feature_names_in_", [])]
@@ -631,9 +644,7 @@ class Archive:
         self._require_writable()
         return {"code": code_version(), "environment": self._ledger.put_document(environment())}
 
-    def _trace(
-        self, function: Callable[P, T], model: ModelVersion | None, subject: str | None
-    ) -> Callable[P, T]:
+    def _trace(self, function: Callable[P, T], model: ModelVersion | None, subject: str | None) -> Callable[P, T]:
         source = capture_artifact(function)
         named: JsonObject | None = None
         if model is not None:
@@ -670,7 +681,9 @@ class Archive:
 
     def _stored_model(self, named: JsonObject) -> object:
         """Load a model a context names from its artifact, never from the session."""
-        return registry.load_model(self._ledger, registry.find_version(self._ledger, canonical.text_of(named, "digest")))
+        return registry.load_model(
+            self._ledger, registry.find_version(self._ledger, canonical.text_of(named, "digest"))
+        )
 
     def _require_writable(self) -> None:
         if not self._ledger.writable:
@@ -679,6 +692,6 @@ class Archive:
 
 def _as_frame(records: Any) -> Any:  # noqa: ANN401
     """Return one dict or a list of dicts as the frame a model takes."""
-    import pandas as pd  # noqa: PLC0415
+    import pandas as pd
 
     return pd.DataFrame([records] if isinstance(records, dict) else list(records))

@@ -2,8 +2,8 @@
 
 The languages of blocks:
 
-- `python`: run statement by statement. A comment `# -> text` after a statement says what it gives: its value as text, or
-  what it prints. `...` stands for anything; line breaks and runs of spaces are the same.
+- `python`: run statement by statement. A comment `# -> text` after a statement says what it gives: its value as text,
+  or what it prints. `...` stands for anything; line breaks and runs of spaces are the same.
 - `console`: lines after `$ ` are run by a shell, and must succeed; the lines below one are what it prints.
 - `sh`: sets up a machine (installing, `make`); not run here.
 - `text`: not code.

@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
+from tests.docs.page import read_blocks
 
 import backstory
-from tests.docs.page import read_blocks
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

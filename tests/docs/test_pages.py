@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from tests.docs.page import LANGUAGES, compare, read_blocks, run_page
 
 ROOT = Path(__file__).parents[2]

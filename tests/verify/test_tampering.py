@@ -14,7 +14,7 @@ from backstory.errors import BackstoryError
 from backstory.ledger.read import manifests, spool_tables
 from backstory.ledger.seal import seal_all
 from backstory.storage.lock import LockStore
-from backstory.storage.segment import ParquetReader
+from backstory.storage.segment import SCHEMA_KEY, SUBTREES_KEY, ParquetReader, write_parquet
 from backstory.verify.archive import verify_archive
 from tests.support.ledgers import OPEN, SEALED, make_batch, new_ledger, new_recorder, reopen
 
@@ -26,18 +26,17 @@ LOG = "log/1/"
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory):
-    """An archive with two open and two sealed segments and records still in the spool."""
+    """An archive with one open and two sealed segments and records still in the spool, of streams that have ended."""
     root = tmp_path_factory.mktemp("original") / "archive"
     ledger = new_ledger(root)
-    for first in (0, 10):
+    for schema, first in ((OPEN, 0), (SEALED, 10), (SEALED, 20)):
         recorder = new_recorder(ledger)
-        for schema in (OPEN, SEALED):
-            recorder.record(make_batch(ledger, schema, first, 5, model=f"model {first}"))
+        recorder.record(make_batch(ledger, schema, first, 5, model=f"model {first}"))
         recorder.close()
         seal_all(ledger)
     recorder = new_recorder(ledger)
     for schema in (OPEN, SEALED):
-        for first in (20, 25):
+        for first in (30, 35):
             recorder.record(make_batch(ledger, schema, first, 5))
     recorder.close()
     return root
@@ -60,8 +59,8 @@ def files(root: Path, kind: str) -> list[Path]:
 
 KINDS = {
     "checkpoint": LOG + "checkpoint",
-    "tile": LOG + "tile/0/000.p/9",
-    "entry bundle": LOG + "tile/entries/000.p/9",
+    "tile": LOG + "tile/0/000.p/7",
+    "entry bundle": LOG + "tile/entries/000.p/7",
     "earlier tile": LOG + "tile/0/000.p/5",
     "earlier bundle": LOG + "tile/entries/000.p/5",
     "segment": "segments/*",
@@ -136,11 +135,13 @@ def test_a_missing_file_is_named(copy, kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_cut_file_is_named(copy, kind):
     """A file cut short anywhere is named."""
+    before = what_the_lock_says(copy)
     for path in files(copy, kind)[:3]:
         data = path.read_bytes()
         for size in (0, 1, len(data) // 2, len(data) - 1):
             path.write_bytes(data[:size])
-            insist_named(copy, path, name_of(path, copy))
+            if kind != "lock store" or what_the_lock_says(copy) != before:  # the last byte of a database is empty
+                insist_named(copy, path, name_of(path, copy))
         path.write_bytes(data)
 
 
@@ -182,9 +183,10 @@ def recorded(root: Path) -> list[int]:
 def test_a_changed_spool_is_named_or_ends_earlier(copy, original, change):
     """Records that no proof covers yet are never changed unseen: they are named as damaged, or end earlier."""
     whole = recorded(original)
-    for path in sorted(p for p in (copy / "spool").rglob("*") if p.is_file() and p.name != "writer"):
+    chosen = sorted(p for p in (copy / "spool").rglob("*") if p.is_file() and p.name != "writer")
+    for number, path in enumerate(chosen):
         data = path.read_bytes()
-        for at in positions(len(data)) if change != "delete" else [0]:
+        for at in [0] if change == "delete" else positions(len(data))[number :: len(chosen)]:
             if change == "flip":
                 path.write_bytes(data[:at] + bytes([data[at] ^ 1 << at % 8]) + data[at + 1 :])
             elif change == "cut":
@@ -192,18 +194,20 @@ def test_a_changed_spool_is_named_or_ends_earlier(copy, original, change):
             else:
                 path.unlink()
             report = verify_archive(copy, workers=1)
-            if not report.failed and not any("unknown after seq" in str(finding) for finding in report.findings):
+            if not report.failed:
+                assert change != "flip" or any("unknown after seq" in finding.what for finding in report.findings)
                 found = recorded(copy)
-                assert [x for x in whole if x in found] == found
+                assert [record for record in whole if record in found] == found
         path.write_bytes(data)
 
 
 def test_a_changed_value_with_a_matching_digest_is_found(copy):
     """A segment rewritten with other values is found by its rows, and the place is named to 256 records."""
     path = files(copy, "segment")[0]
-    table = pq.read_table(path)
+    table, metadata = pq.read_table(path), pq.ParquetFile(path).metadata.metadata
     at = table.column_names.index("status")
-    pq.write_table(table.set_column(at, "status", pa.array(["error"] * table.num_rows)), path)
+    changed = table.set_column(at, "status", pa.array(["error"] * table.num_rows))
+    write_parquet(changed, path, lambda: {key: metadata[key] for key in (SCHEMA_KEY, SUBTREES_KEY)})
     report = verify_archive(copy, workers=1)
     assert any("do not lead to the manifest's root" in str(f) and path.name in f.place for f in report.findings)
     assert any("seq 0 to 4" in f.what for f in report.findings)

@@ -57,9 +57,7 @@ def _is_wide(output: Any) -> bool:  # noqa: ANN401
 def _several(output: Any, names: Sequence[str] | None, form: JsonObject) -> pa.Array:  # noqa: ANN401
     table = to_arrow(np.asarray(output), names) if isinstance(output, np.ndarray) else to_arrow(output)
     form["names"] = list(table.column_names)
-    return pa.StructArray.from_arrays(
-        [column.combine_chunks() for column in table.columns], names=table.column_names
-    )
+    return pa.StructArray.from_arrays([column.combine_chunks() for column in table.columns], names=table.column_names)
 
 
 def _single(output: Any) -> pa.Array:  # noqa: ANN401

@@ -185,9 +185,7 @@ class Capture:
         )
         context = self._context(call, _shown(begun.container, personal=bool(schema.groups)), form)
         status = OK if error is None else FAILED
-        batch = Batch(
-            schema=schema, context=context, status=status, error=error, request_id=call.request_id, body=body
-        )
+        batch = Batch(schema=schema, context=context, status=status, error=error, request_id=call.request_id, body=body)
         return self._recorder.record(batch)
 
     def _context(self, call: Call, container: JsonObject, form: JsonObject | None) -> str:
@@ -214,10 +212,8 @@ class Capture:
     def _typed(self, call: Call, body: pa.Table) -> pa.Table:
         """Cast every column to its recorded type; one that is all null takes the type seen before under its name."""
         model = str(call.model and call.model.get("digest"))
-        fields = []
-        for field_ in body.schema:
-            fields.append(pa.field(field_.name, self._recorded_type(model, call.method, field_.name, field_.type)))
-        return body.cast(pa.schema(fields))
+        types = [self._recorded_type(model, call.method, column.name, column.type) for column in body.schema]
+        return body.cast(pa.schema(zip(body.column_names, types, strict=True)))
 
     def _recorded_type(self, model: str, method: str, name: str, type_: pa.DataType) -> pa.DataType:
         if pa.types.is_struct(type_):
@@ -271,9 +267,7 @@ class Begun:
         """
         call = self.call
         try:
-            column, form = output_column(
-                output if shown is None else shown, self.table.num_rows, call.output_names
-            )
+            column, form = output_column(output if shown is None else shown, self.table.num_rows, call.output_names)
             decision = call.decision.decide(column) if call.decision else None
         except InputError as error:
             self.fail(error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
+import datetime as dt
 import decimal
 import functools
 import inspect
@@ -17,7 +17,18 @@ from backstory.frames.table import kind_of
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_PLAIN = (bool, int, float, str, bytes, datetime.datetime, datetime.date, datetime.time, datetime.timedelta, decimal.Decimal)
+_PLAIN = (
+    bool,
+    int,
+    float,
+    str,
+    bytes,
+    dt.datetime,
+    dt.date,
+    dt.time,
+    dt.timedelta,
+    decimal.Decimal,
+)
 
 Begin = Callable[[Any, str | None], Begun]
 """Takes down a call: its features and its subject."""
@@ -35,7 +46,9 @@ def traced(function: Callable[P, T], begin: Begin, subject: str | None) -> Calla
         ModelError: A generator function, or no parameter of the subject's name.
     """
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise ModelError(f"traced: expected a function or coroutine function, got a generator ({function.__qualname__})")
+        raise ModelError(
+            f"traced: expected a function or coroutine function, got a generator ({function.__qualname__})"
+        )
     signature = inspect.signature(function)
     if subject is not None and subject not in signature.parameters:
         raise ModelError(f"traced: {function.__qualname__} has no parameter {subject!r} for the subject")
@@ -81,10 +94,10 @@ def features_of(arguments: dict[str, Any]) -> Any:  # noqa: ANN401
     if len(values) == 1:
         (only,) = values.values()
         try:
-            kind = kind_of(only)
+            is_table = kind_of(only) != "record"
         except InputError:
-            kind = "record" if isinstance(only, dict) else "value"
-        if kind not in {"record", "value"}:
+            is_table = False
+        if is_table:
             return only
         if isinstance(only, dict) and only:
             return {str(name): recordable(value) for name, value in only.items()}
@@ -95,7 +108,12 @@ def features_of(arguments: dict[str, Any]) -> Any:  # noqa: ANN401
 
 def recordable(value: Any) -> Any:  # noqa: ANN401
     """Return a value in a form the row encoding has; what has none becomes the name of its type."""
-    if value is None or isinstance(value, _PLAIN) or hasattr(value, "__array__") or hasattr(value, "__arrow_c_stream__"):
+    if (
+        value is None
+        or isinstance(value, _PLAIN)
+        or hasattr(value, "__array__")
+        or hasattr(value, "__arrow_c_stream__")
+    ):
         return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
     if isinstance(value, dict):
         return {str(name): recordable(item) for name, item in value.items()}

@@ -70,7 +70,7 @@ def run_demo(into: Path, *, replace: bool, console: Console) -> None:
         archive = backstory.init(into, origin="example.org/flight-delays")
         with archive:
             predictions = _record(archive, tables, steps)
-            _show(archive, tables, predictions, progress, console)
+            _show(archive, tables, predictions, progress)
     _close(into, predictions, time.perf_counter() - began, console)
 
 
@@ -105,9 +105,7 @@ def _record(archive: Archive, tables: Tables, steps: _Steps) -> Predictions:
     return predictions
 
 
-def _show(
-    archive: Archive, tables: Tables, predictions: Predictions, progress: Progress, console: Console
-) -> None:
+def _show(archive: Archive, tables: Tables, predictions: Predictions, progress: Progress) -> None:
     from rich.panel import Panel
     from rich.rule import Rule
 
@@ -117,9 +115,7 @@ def _show(
     progress.print(archive.why(chosen))
     origin, hour = DAMAGED_KEY
     flights = tables.flights
-    expected = int(
-        ((flights.origin == origin) & (flights.time_hour == hour) & flights.dep_time.notna()).sum()
-    )
+    expected = int(((flights.origin == origin) & (flights.time_hour == hour) & flights.dep_time.notna()).sum())
     progress.print(Rule("impact"))
     progress.print(
         f"One weather reading was damaged before training: {origin}, {hour}, wind speed {DAMAGED_WIND_SPEED} mph.\n"
@@ -134,9 +130,8 @@ def _show(
     progress.print(Panel(str(report)))
     progress.print(Rule("one byte changed in a copy"))
     progress.print(_tampered(archive, progress))
-    receipt = archive.receipt(chosen).save(archive.path / "example-receipt.tlog-proof")
+    receipt = archive.receipt(chosen).save(archive.path.with_name(f"{archive.path.name}-receipt.tlog-proof"))
     progress.print(f"receipt of that prediction: {receipt} ({receipt.stat().st_size:,} bytes)")
-    del console
 
 
 def _tampered(archive: Archive, progress: Progress) -> str:
@@ -166,9 +161,9 @@ def _close(into: Path, predictions: Predictions, seconds: float, console: Consol
         f"Recorded and proved {len(predictions):,} predictions in {seconds:.0f} s. The archive is {into}/ ; try:",
         "",
         f"  backstory why {some} -a {into}",
-        f"  backstory impact weather --where \"wind_speed > 1000\" -a {into}",
+        f'  backstory impact weather --where "wind_speed > 1000" -a {into}',
         f"  backstory replay {some} -a {into}",
-        f"  backstory search \"output > 300 and feature.wind_speed > 20\" -a {into}",
+        f'  backstory search "output > 300 and feature.wind_speed > 20" -a {into}',
         f"  backstory verify -a {into}",
     ]
     console.print(Panel("\n".join(lines), title="backstory", expand=False))

@@ -96,11 +96,11 @@ def prepare(tables: Tables, archive: Archive | None) -> Prepared:
     frame = frame.merge(weather, on=["origin", "time_hour"], how="left")
     frame = frame.merge(planes, on="tailnum", how="left")
     training = frame[(frame.month <= TRAINING_MONTHS) & frame[TARGET].notna()]
-    aggregates = {"route_mean": (TARGET, "mean"), "route_flights": (TARGET, "count")}
+    by, mean, count = ["origin", "dest"], (TARGET, "mean"), (TARGET, "count")
     if archive is not None:
-        routes = archive.group(training, ["origin", "dest"], name="route", **aggregates)
+        routes = archive.group(training, by, name="route", route_mean=mean, route_flights=count)
     else:
-        routes = training.groupby(["origin", "dest"], as_index=False).agg(**aggregates)
+        routes = training.groupby(by, as_index=False).agg(route_mean=mean, route_flights=count)
     frame = frame.merge(routes, on=["origin", "dest"], how="left")
     train = frame[(frame.month <= TRAINING_MONTHS) & frame[TARGET].notna()]
     later = frame[frame.month > TRAINING_MONTHS]
@@ -110,9 +110,7 @@ def prepare(tables: Tables, archive: Archive | None) -> Prepared:
         )
     features, rows = archive.split(train, FEATURES)
     later_features, later_rows = archive.split(later, FEATURES)
-    return Prepared(
-        train=features, target=train[TARGET], train_rows=rows, later=later_features, later_rows=later_rows
-    )
+    return Prepared(train=features, target=train[TARGET], train_rows=rows, later=later_features, later_rows=later_rows)
 
 
 def fit(prepared: Prepared) -> object:

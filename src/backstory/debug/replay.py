@@ -1,7 +1,7 @@
-"""Replay at level 1: the recorded features, through the recorded model, to an output that is compared with the recorded one.
+"""Replay at level 1: the recorded features, through the recorded model, compared with the recorded output.
 
-The whole batch of the original call is replayed and the row picked out, because many models give other bits for a row alone
-than in its batch (see docs/adr/0006). Today's environment is used, and the report says how it differs.
+The whole batch of the original call is replayed and the row picked out, because many models give other bits for a row
+alone than in its batch (see docs/adr/0006). Today's environment is used, and the report says how it differs.
 """
 
 from __future__ import annotations
@@ -88,9 +88,7 @@ class Replay:
         return "\n".join(lines)
 
 
-def replay_prediction(
-    ledger: Ledger, gate: Gate, found: Found, load: Callable[[JsonObject], object]
-) -> Replay:
+def replay_prediction(ledger: Ledger, gate: Gate, found: Found, load: Callable[[JsonObject], object]) -> Replay:
     """Replay one prediction from its recorded features.
 
     Args:
@@ -179,7 +177,9 @@ def _judge(
         if threshold.decide(one) == threshold.decide(other):
             score = float(threshold.scores(one)[0].as_py())
             if abs(score - threshold.value) > difference:
-                reason = f"differs by {difference:.3g}, the score is {abs(score - threshold.value):.3g} from the threshold"
+                reason = (
+                    f"differs by {difference:.3g}, the score is {abs(score - threshold.value):.3g} from the threshold"
+                )
                 return Replay(verdict="same-decision", reason=reason, **common)
     reason = "the output is another" if difference is None else f"differs by {difference:.3g}, more than {tolerance:g}"
     return Replay(verdict="diverged", reason=reason, **common)
@@ -205,7 +205,9 @@ def _bytes(values: pa.Array) -> bytes:
 
 def _difference(one: pa.Array, other: pa.Array) -> tuple[float | None, float]:
     """Return the largest absolute difference of numeric outputs, and the tolerance of their type."""
-    pairs = [(one, other)] if not pa.types.is_struct(one.type) else list(zip(one.flatten(), other.flatten(), strict=True))
+    pairs = (
+        [(one, other)] if not pa.types.is_struct(one.type) else list(zip(one.flatten(), other.flatten(), strict=True))
+    )
     if not all(pa.types.is_floating(a.type) and not a.null_count and not b.null_count for a, b in pairs):
         return None, 0.0
     tolerance = min(TOLERANCES[{"double": "float64", "float": "float32"}.get(str(a.type), "float16")] for a, _ in pairs)
@@ -224,7 +226,7 @@ def environment_changes(ledger: Ledger, context: JsonObject) -> dict[str, tuple[
 
 
 def _facts(document: JsonObject) -> dict[str, str]:
-    facts = {}
+    facts: dict[str, str] = {}
     for group in ("python", "platform"):
         part = document.get(group)
         facts |= {f"{group}.{k}": str(v) for k, v in part.items()} if isinstance(part, dict) else {}

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from backstory.catalog.catalog import Catalog
-from backstory.errors import ConflictError, ForbiddenError, InputError, StorageError
+from backstory.errors import ConflictError, ForbiddenError, FormatError, InputError, StorageError
 from backstory.ledger.log import LogReader
 from backstory.ledger.sequencer import Heads, Sequencer
 from backstory.records import canonical
@@ -185,14 +185,17 @@ def create_archive(root: Path, origin: str, world: World) -> str:
 
     Raises:
         ConflictError: There is something at `root`.
-        FormatError: The origin is not usable as a key name.
+        InputError: The origin is not usable as a key name.
     """
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise ConflictError(f"creating archive: expected nothing or an empty directory at {root}")
     if not origin or '"' in origin or "\\" in origin or not origin.isprintable():
         raise InputError("creating archive: expected an origin such as 'example.org/delays'")
     disk = world.disk
-    signer = Ed25519Signer.from_seed(origin, world.random_bytes(32))
+    try:
+        signer = Ed25519Signer.from_seed(origin, world.random_bytes(32))
+    except FormatError as error:
+        raise InputError(f"creating archive: the origin cannot be the name of a key: {error}") from error
     layout = Layout(root, ArchiveConfig(origin=origin, vkey=signer.vkey))
     for folder in (layout.log / "staged", layout.segments, layout.blobs, layout.spool):
         disk.make_directory(folder)

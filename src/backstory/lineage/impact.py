@@ -1,7 +1,7 @@
 """Which predictions, features and models did these rows reach? From source rows forward, exactly.
 
-Rows reach a prediction directly, by its reference to them, or through groups they were mixed into, however deep. The answer
-is read from the reference columns of the segments; they are checked against the log by `verify`, not at each question.
+Rows reach a prediction directly, by its reference to them, or through groups they were mixed into, however deep. The
+answer is read from the reference columns of the segments; `verify` checks those against the log, a question does not.
 """
 
 from __future__ import annotations
@@ -120,10 +120,10 @@ class _Reach:
             reached[inside] = mask[positions[inside]]
             return reached
         for part in reference.parts:
-            mask = self.datasets.get(part.dataset)
-            if mask is not None:
+            asked = self.datasets.get(part.dataset)
+            if asked is not None:
                 inside = (positions >= part.first) & (positions < part.first + part.rows)
-                reached[inside] |= mask[positions[inside] - part.first]
+                reached[inside] |= asked[positions[inside] - part.first]
         return reached
 
     def of_group(self, group: str) -> np.ndarray:
@@ -147,9 +147,7 @@ class _Reach:
         return any(part.dataset in self.datasets for part in reference.parts)
 
 
-def find_impact(
-    ledger: Ledger, tracer: Tracer, gate: Gate, source: str, datasets: dict[str, np.ndarray]
-) -> Impact:
+def find_impact(ledger: Ledger, tracer: Tracer, gate: Gate, source: str, datasets: dict[str, np.ndarray]) -> Impact:
     """Return what rows of a source reached.
 
     Args:

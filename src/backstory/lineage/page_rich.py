@@ -19,7 +19,11 @@ _LABEL = "dim"
 def page_rich(page: Page) -> Panel:
     """Return a page for a terminal: a panel with the headline as its title, alarms in red."""
     return Panel(
-        Group(*_parts(page, indent=0)), title=Text(page.headline, "bold"), title_align="left", expand=False, padding=(0, 1)
+        Group(*_parts(page, indent=0)),
+        title=Text(page.headline, "bold"),
+        title_align="left",
+        expand=False,
+        padding=(0, 1),
     )
 
 
@@ -52,7 +56,10 @@ def _table(section: Section) -> Table:
         table = _grid()
     for row in section.rows:
         style = _LOUD if row.loud else ""
-        cells = (Text(cell, style or (_LABEL if not section.columns and not number else "")) for number, cell in enumerate(row.cells))
+        cells = (
+            Text(cell, style or (_LABEL if not section.columns and not number else ""))
+            for number, cell in enumerate(row.cells)
+        )
         table.add_row(*cells)
     return table
 

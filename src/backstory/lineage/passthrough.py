@@ -1,9 +1,9 @@
 """Which sources a row-mixing step mixes: those whose columns it aggregates or groups by.
 
-A frame that reaches a group may carry the ids of sources the step never looks at: a weather row joined to a flight has no
-part in a mean of delays. A column belongs to a source if every one of its values is the source's own value at the position
-its row names. That is compared, value by value, not guessed from names. A column that belongs to none was computed from
-something, and then every source of the frame stays. See docs/adr/0005.
+A frame that reaches a group may carry the ids of sources the step never looks at: a weather row joined to a flight has
+no part in a mean of delays. A column belongs to a source if every one of its values is the source's own value at the
+position its row names. That is compared, value by value, not guessed from names. A column that belongs to none was
+computed from something, and then every source of the frame stays. See docs/adr/0005.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def mixed_references(node: GroupNode) -> list[str]:
     """Return the references of a group's input whose rows it mixes.
 
     Returns:
-        The smallest choice found, by taking the reference that carries most columns first; all references if a column is
-        carried by none. In the input's order.
+        The smallest choice found, by taking the reference that carries most columns first; all references if a column
+        is carried by none. In the input's order.
     """
     inputs = node.load_inputs()
     carried = {name: _carried_columns(inputs, node.refs[name], origin) for name, origin in node.origins.items()}
@@ -84,4 +84,3 @@ def _tables(origin: Origin) -> list[tuple[pa.Table, int, int]]:
 
 def _taken(table: pa.Table, name: str, indices: pa.Array) -> pa.Array:
     return decoded(unchunked(table[name])).take(indices)
-

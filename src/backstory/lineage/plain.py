@@ -14,7 +14,7 @@ ITEM_COUNT_MAX = 8
 """A longer list is cut for a reader; JSON has it whole."""
 
 
-def plain(value: Any) -> Any:  # noqa: ANN401  any recorded value
+def plain(value: Any) -> Any:
     """Return a value as JSON has it.
 
     Args:
@@ -45,7 +45,7 @@ def plain(value: Any) -> Any:  # noqa: ANN401  any recorded value
 _NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 
 
-def shown(value: Any) -> str:  # noqa: ANN401  any recorded value
+def shown(value: Any) -> str:
     r"""Return a value as a reader should see it, on one line and without control characters.
 
     >>> shown("a\x1b"), shown(0.1), shown(None), shown({"late": 0.25})
@@ -87,6 +87,15 @@ def count_text(count: int, noun: str, plural: str | None = None) -> str:
     ('1 row', '1,429 predictions')
     """
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
+def printable(text: str) -> str:
+    r"""Return text with every character a terminal would act on, or not show, escaped; line breaks stay.
+
+    >>> printable("a\x1b[1m")
+    'a\\x1b[1m'
+    """
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
 
 
 def _moment(value: datetime | date | time) -> str:

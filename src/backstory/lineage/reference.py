@@ -1,8 +1,8 @@
 """What a row reference points to, as it is written down: in contexts, groups and training sets.
 
-A reference document is canonical JSON. `{"kind": "source", "parts": [{"dataset": …, "first": …, "rows": …}]}` points to the
-rows of dataset versions by position; `{"kind": "group", "group": …}` to the nodes of a group by number. Both carry the grade
-of the edge and whether it leads to people.
+A reference document is canonical JSON. `{"kind": "source", "parts": [{"dataset": …, "first": …, "rows": …}]}` points to
+the rows of dataset versions by position; `{"kind": "group", "group": …}` to the nodes of a group by number. Both carry
+the grade of the edge and whether it leads to people.
 """
 
 from __future__ import annotations

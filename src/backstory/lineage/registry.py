@@ -46,7 +46,7 @@ def register_model(
     *,
     name: str,
     rows: RowRefs | None,
-    target: Any,  # noqa: ANN401  any column
+    target: Any,
     metrics: Mapping[str, float],
     trusted: tuple[str, ...],
 ) -> Registered:
@@ -121,7 +121,7 @@ def _training(ledger: Ledger, store: LineageStore, rows: RowRefs) -> JsonObject:
     }
 
 
-def _target_digest(ledger: Ledger, target: Any, *, personal: bool) -> str:  # noqa: ANN401
+def _target_digest(ledger: Ledger, target: Any, *, personal: bool) -> str:
     """Return the ordered root of the target column; keyed where it is about people."""
     values = target.to_arrow() if hasattr(target, "to_arrow") else pa.array(target, from_pandas=True)
     root = root_of_subtrees(subtree_roots(leaf_hashes(pa.table({"target": values}))))

@@ -27,7 +27,7 @@ def select_rows(
     source: str,
     *,
     rows: Sequence[int] | None,
-    keys: Any,  # noqa: ANN401  one key or several
+    keys: Any,
     where: str | None,
     version: str | None,
 ) -> dict[str, np.ndarray]:
@@ -94,7 +94,7 @@ def _by_position(versions: dict[str, JsonObject], rows: list[int], source: str) 
     return masks
 
 
-def _by_key(tracer: Tracer, digest: str, document: JsonObject, keys: Any) -> np.ndarray:  # noqa: ANN401
+def _by_key(tracer: Tracer, digest: str, document: JsonObject, keys: Any) -> np.ndarray:
     names = document.get("key")
     columns = [str(name) for name in names] if isinstance(names, list) else []
     if not columns:
@@ -109,13 +109,15 @@ def _by_key(tracer: Tracer, digest: str, document: JsonObject, keys: Any) -> np.
             try:
                 scalar = pa.scalar(value).cast(table[name].type)
             except (pa.ArrowException, TypeError) as error:
-                raise QueryError(f"impact: a value for key column {name!r} is not of type {table[name].type}") from error
+                raise QueryError(
+                    f"impact: a value for key column {name!r} is not of type {table[name].type}"
+                ) from error
             hit &= pc.fill_null(pc.equal(table[name], scalar), fill_value=False).to_numpy()
         mask |= hit
     return mask
 
 
-def _key_record(key: Any, columns: list[str]) -> dict[str, Any]:  # noqa: ANN401
+def _key_record(key: Any, columns: list[str]) -> dict[str, Any]:
     if isinstance(key, Mapping):
         record = dict(key)
     else:
@@ -127,7 +129,7 @@ def _key_record(key: Any, columns: list[str]) -> dict[str, Any]:  # noqa: ANN401
 
 
 def _by_predicate(tracer: Tracer, digest: str, where: str) -> np.ndarray:
-    import duckdb  # noqa: PLC0415  a second to load, and only this question needs it
+    import duckdb
 
     table = tracer.columns(digest, sorted(tracer.column_names(digest)))
     with duckdb.connect(":memory:", config={"enable_external_access": "false"}) as connection:

@@ -59,7 +59,9 @@ def search_predictions(ledger: Ledger, predicate: str, values: Sequence[Any], li
         raise problem
     if not found:
         return pa.table({"id": pa.array([], pa.string())})
-    result = pa.concat_tables(found, promote_options="permissive").sort_by([("time", "ascending"), ("seq", "ascending")])
+    result = pa.concat_tables(found, promote_options="permissive").sort_by(
+        [("time", "ascending"), ("seq", "ascending")]
+    )
     return result if limit is None else result.slice(0, limit)
 
 
@@ -72,13 +74,13 @@ def _query(
     values: Sequence[Any],
     limit: int | None,
 ) -> pa.Table:
-    import duckdb  # noqa: PLC0415  a second to load, and only questions need it
+    import duckdb
 
     with duckdb.connect(":memory:") as connection:
         parts = []
         if paths:
             quoted = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
-            connection.execute(f"CREATE VIEW sealed AS SELECT *, true AS is_sealed FROM read_parquet([{quoted}])")
+            connection.execute(f"CREATE VIEW sealed AS SELECT *, true AS is_sealed FROM read_parquet([{quoted}])")  # noqa: S608  own paths
             connection.execute(f"SET allowed_paths = [{quoted}]")
             parts.append("SELECT * FROM sealed")
         connection.execute("SET enable_external_access = false")
@@ -96,7 +98,7 @@ def _query(
 
 
 def _fetch(connection: duckdb.DuckDBPyConnection, query: str, values: Sequence[Any], schema: str) -> pa.Table:
-    import duckdb  # noqa: PLC0415
+    import duckdb
 
     try:
         return connection.sql(query, params=list(values)).to_arrow_table()

@@ -10,8 +10,8 @@ import hashlib
 import hmac
 import threading
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-import numpy as np
 import pyarrow as pa
 
 from backstory.columns.arrow_type import flat_fields, flatten
@@ -29,6 +29,9 @@ from backstory.records import canonical
 from backstory.records.canonical import JsonObject, JsonValue
 from backstory.records.schema import dataset_schema
 from backstory.storage.segment import SUBTREES_KEY, ParquetReader, segment_metadata, write_parquet
+
+if TYPE_CHECKING:
+    import numpy as np
 
 DATASET_KEY = "datasets"
 GROUPS_KEPT = 48
@@ -175,7 +178,9 @@ class LineageStore:
         mixed = mixed_references(node)
         refs = {name: self.reference(node.origins[name], "exact") for name in mixed}
         personal = any(reference.personal for reference in refs.values())
-        edges = positions_table({name: node.refs[name] for name in mixed}).add_column(0, "group", pa.array(node.codes, pa.uint32()))
+        edges = positions_table({name: node.refs[name] for name in mixed}).add_column(
+            0, "group", pa.array(node.codes, pa.uint32())
+        )
         document: JsonObject = {
             "aggs": {output: [column, function] for output, (column, function) in node.aggs.items()},
             "by": list(node.by),

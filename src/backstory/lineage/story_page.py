@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from backstory.lineage.page import Page, Row, Section, facts_section
-from backstory.lineage.plain import count_text, label, named, shown
+from backstory.lineage.plain import count_text, label, shown
 from backstory.records.canonical import JsonObject, JsonValue
 from backstory.records.envelope import OK
 
@@ -99,14 +99,18 @@ def _rows_section(story: Story) -> Section | None:
 
 def _row(story: Story, row: RowStory) -> Row:
     if row.state == "broken":
-        return Row(cells=(row.reference, "not known", "BROKEN", "its token was lost or damaged before recording"), loud=True)
+        return Row(
+            cells=(row.reference, "not known", "BROKEN", "its token was lost or damaged before recording"), loud=True
+        )
     if row.state == "sealed":
         return Row(cells=(row.reference, "sealed", row.grade, _sealed(story, _REFERENCE_GROUP)))
     if row.state == "no row":
         return Row(cells=(row.reference, "none matched", row.grade, ""))
     place = f"{'group' if row.kind == 'group' else 'row'} {row.position}"
     key = [f"{label(name)} {shown(value)}" for name, value in row.key.items()]
-    return Row(cells=(row.reference, "\n".join([place, *key]), row.grade, _became(story, row)), loud=row.grade == "broken")
+    return Row(
+        cells=(row.reference, "\n".join([place, *key]), row.grade, _became(story, row)), loud=row.grade == "broken"
+    )
 
 
 def _became(story: Story, row: RowStory) -> str:
@@ -195,7 +199,13 @@ def _outcome_section(story: Story) -> Section | None:
         return None
     hidden = f"sealed: {OPEN_HINT}"
     rows = [
-        Row(cells=(str(o["time"]), hidden if o["value"] is None and story.sealed else shown(o["value"]), str(o["proof"])))
+        Row(
+            cells=(
+                str(o["time"]),
+                hidden if o["value"] is None and story.sealed else shown(o["value"]),
+                str(o["proof"]),
+            )
+        )
         for o in story.outcomes
     ]
     return Section(title="Outcomes", columns=("recorded", "value", "proof"), rows=tuple(rows))

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
 
 from backstory.errors import NotFoundError
 from backstory.ledger.ledger import Ledger
@@ -18,6 +18,9 @@ from backstory.lineage.store import snapshot_reader
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject
 from backstory.storage.segment import ParquetReader
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _GROUPS_KEPT = 16
 
@@ -42,7 +45,8 @@ class Edges:
 
     def members(self, group: int, name: str) -> np.ndarray:
         """Return the positions that went into a group through a reference, in input order."""
-        return self.positions[name][self.order[self.starts[group] : self.starts[group + 1]]]
+        rows = self.order[self.starts[group] : self.starts[group + 1]]
+        return np.asarray(self.positions[name][rows])
 
 
 class Tracer:

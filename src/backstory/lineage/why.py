@@ -39,8 +39,7 @@ def tell_story(ledger: Ledger, tracer: Tracer, gate: Gate, found: Found) -> Stor
     positions = record.get("row") or {}
     model = _model_document(ledger, context)
     rows = [
-        _row_story(tracer, gate, name, reference, positions, tuple(features))
-        for name, reference in references.items()
+        _row_story(tracer, gate, name, reference, positions, tuple(features)) for name, reference in references.items()
     ]
     return Story(
         id=found.id,
@@ -61,9 +60,7 @@ def tell_story(ledger: Ledger, tracer: Tracer, gate: Gate, found: Found) -> Stor
     )
 
 
-def opened_record(
-    ledger: Ledger, gate: Gate, found: Found, question: str
-) -> tuple[dict[str, Any], tuple[str, ...]]:
+def opened_record(ledger: Ledger, gate: Gate, found: Found, question: str) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Return a record's values, with its sealed groups if the gate lets them through, and the groups left sealed."""
     table, schema = found.table, found.schema
     if not schema.groups:
@@ -193,7 +190,5 @@ def _proof(ledger: Ledger, found: Found) -> JsonObject:
     }
 
 
-def _plain_struct(value: Any) -> dict[str, Any]:  # noqa: ANN401
+def _plain_struct(value: Any) -> dict[str, Any]:
     return dict(value) if isinstance(value, dict) else {}
-
-

@@ -56,11 +56,12 @@ class KeyStore:
         path = self._path(name)
         if not path.is_file():
             raise NotFoundError(f"keys: none called {name!r} in the key store")
-        document = canonical.parse_object(read_file(path), "key file")
-        canonical.check_version(document, 1, "key file")
+        what = f"keys: file {name!r}"
+        document = canonical.parse_object(read_file(path), what)
+        canonical.check_version(document, 1, what)
         keys = {part: _KEY.fullmatch(str(text)) for part, text in document.items() if part != "v"}
         if not keys or None in keys.values():
-            raise FormatError(f"keys: file {name!r} is not a key file")
+            raise FormatError(f"{what} is not a key file")
         return {part: bytes.fromhex(match[0]) for part, match in keys.items() if match}
 
     def get_or_create(self, name: str, *parts: str) -> dict[str, bytes]:

@@ -130,7 +130,11 @@ def read_layout(root: Path) -> Layout:
             f"opening archive: expected format {FORMAT} or older, got {version} (at {root}); use a newer Backstory",
             format=version,
         )
-    if version is True or version != FORMAT or set(document) != {"format", "origin", "vkey", "incarnation", "vault", "keys"}:
+    if (
+        version is True
+        or version != FORMAT
+        or set(document) != {"format", "origin", "vkey", "incarnation", "vault", "keys"}
+    ):
         raise FormatError(f"opening archive: {CONFIG_NAME} is not of format {FORMAT} (at {root})")
     values = {key: value for key, value in document.items() if key != "format"}
     if not all(isinstance(value, str) for value in values.values()) or not _INCARNATION.fullmatch(

@@ -190,4 +190,3 @@ def main() -> None:
     pa.set_io_thread_count(1)
     while (data := receive(sys.stdin.buffer)) is not None:
         send(sys.stdout.buffer, work(msgspec.msgpack.decode(data, type=Task)))
-

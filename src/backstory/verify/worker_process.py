@@ -20,7 +20,7 @@ class _NoPandas:
 
 
 if __name__ == "__main__":
-    sys.meta_path.insert(0, _NoPandas())  # type: ignore[arg-type]
+    sys.meta_path.insert(0, _NoPandas())
     from backstory.verify.worker import main
 
     main()
