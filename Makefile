@@ -27,7 +27,7 @@ help:
 	@echo 'make clean   removes everything made here, .venv too'
 
 demo: $(VENV)/.demo
-	$(BIN)/backstory demo
+	$(BIN)/backstory demo --replace
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import logging
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, overload
+from typing import Any, Literal, ParamSpec, Self, TypeVar, overload
 
 from backstory.capture.decision import Threshold
 from backstory.capture.model_version import ModelVersion
@@ -57,9 +58,6 @@ from backstory.storage.world import World
 from backstory.verify.archive import verify_archive
 from backstory.verify.audit import Progress
 from backstory.verify.finding import Finding, VerificationReport
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Mode = Literal["r", "rw"]
 P = ParamSpec("P")
@@ -489,18 +487,22 @@ class Archive:
         found = find_record(self._ledger, prediction, PREDICTION)
         return replay_prediction(self._ledger, self._gate, found, self._stored_model)
 
-    def search(self, predicate: str, values: Sequence[Any] = (), *, limit: int | None = None) -> pd.DataFrame:
-        """Return the predictions for which an SQL predicate holds, as a pandas frame, oldest first.
+    def search(self, predicate: str, values: Sequence[Any] = (), *, limit: int | None = None) -> Any:  # noqa: ANN401
+        """Return the predictions for which an SQL predicate holds, oldest first.
 
         Args:
             predicate: Over `model`, `version`, `time`, `status`, `output`, `decision`, `feature.<name>`, `row.<name>` …
             values: Values for question marks in the predicate.
             limit: How many rows at most.
 
+        Returns:
+            A pandas frame; a pyarrow table where pandas is not installed.
+
         Raises:
             QueryError: The predicate is malformed.
         """
-        return search_predictions(self._ledger, predicate, values, limit).to_pandas()
+        table = search_predictions(self._ledger, predicate, values, limit)
+        return table.to_pandas() if importlib.util.find_spec("pandas") else table
 
     def verify(
         self, *, check: bool = True, workers: int | None = None, progress: Progress | None = None

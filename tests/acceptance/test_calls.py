@@ -13,7 +13,7 @@ import pytest
 
 import backstory
 from backstory.archive import Archive
-from backstory.errors import ModelError
+from backstory.errors import ColumnError, ModelError
 from backstory.ledger.log import LogReader
 from tests.support.archives import ORIGIN, fitted, loans
 
@@ -250,14 +250,23 @@ def test_outcomes_show_in_the_story(when: str, archive: Archive):
     assert len(archive.search("true")) == 40
 
 
-@pytest.mark.parametrize("value", [1, 2.5, "paid", True, None, [1, 2], {"days": 3, "paid": False}])
+@pytest.mark.parametrize("value", [1, 2.5, "paid", True, None, [1, 2], [{"days": 3}]])
 def test_an_outcome_may_be_any_value(value: Any, archive: Archive):
-    """Numbers, text, lists, dicts."""
+    """Numbers, text, lists."""
     version = archive.register(fitted(loans()), name="credit")
     name = archive.predict(version, loans()[["amount", "years"]].head(1)).ids[0]
     archive.outcome(name, value)
     archive.flush()
     assert [outcome["value"] for outcome in archive.why(name).outcomes] == [value]
+
+
+def test_an_outcome_of_several_named_values_is_refused(archive: Archive):
+    """An outcome has one value; nothing of the refused one is recorded."""
+    version = archive.register(fitted(loans()), name="credit")
+    name = archive.predict(version, loans()[["amount", "years"]].head(1)).ids[0]
+    with pytest.raises(ColumnError, match="dict"):
+        archive.outcome(name, {"days": 3, "paid": False})
+    assert archive.why(name).outcomes == ()
 
 
 def test_a_decision_is_recorded_with_its_rule(archive: Archive):
@@ -318,12 +327,11 @@ def _change(archive: Archive, rows: Any, what: str) -> Any:
     table = loans()
     features, target = table[["amount", "years"]], table["paid"]
     strength = 2.0 if what == "hyperparameter" else 1.0
-    tables = {"target": target.to_numpy()[::-1], "rows": target}
     return archive.register(
         LogisticRegression(C=strength).fit(features, target),
         name="credit",
         rows=rows[np.arange(40)[::-1]] if what == "order of rows" else rows[:39] if what == "rows" else rows,
-        target=tables.get(what, target)[: 39 if what == "rows" else 40],
+        target=(1 - target if what == "target" else target)[: 39 if what == "rows" else 40],
         metrics={"auc": 0.75 if what == "metrics" else 0.5},
     )
 

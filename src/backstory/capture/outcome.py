@@ -30,6 +30,8 @@ def outcome_batch(blobs: BlobStore, prediction: bytes, value: Any, *, sealed: bo
         values = pa.array([value])
     except (pa.ArrowException, TypeError) as error:
         raise ColumnError(f"outcome: a value of type {type(value).__name__} has no encoding") from error
+    if pa.types.is_struct(values.type):
+        raise ColumnError("outcome: expected a value or a list of values, got a dict; record one outcome for each")
     type_ = logical_type(values.type, "value")
     body = pa.table({"of": pa.array([prediction], pa.large_binary()), "value": values.cast(arrow_type(type_))})
     return Batch(

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from backstory.errors import BackstoryError, VerificationError
-from backstory.lineage.plain import plain
+from backstory.lineage.plain import plain, printable
 
 if TYPE_CHECKING:
     from backstory.lineage.page import Page
@@ -19,8 +19,8 @@ def print_json(document: Any) -> None:  # noqa: ANN401  any value of an answer
 
 
 def print_text(text: str) -> None:
-    """Print lines as they are."""
-    sys.stdout.write(text + "\n")
+    """Print lines; what they hold may come from outside, so control characters are escaped."""
+    sys.stdout.write(printable(text) + "\n")
 
 
 def print_page(page: Page) -> None:
@@ -44,11 +44,9 @@ def print_error(error: BackstoryError, *, as_json: bool) -> None:
 
 
 def print_failure(code: str, message: str, details: dict[str, object], *, as_json: bool) -> None:
-    """Print what went wrong on stderr; its parts may come from outside, so control characters are escaped."""
+    """Print what went wrong on stderr: a sentence, or an object."""
     if as_json:
         document = plain({"code": code, "details": details, "message": message})
-        sys.stderr.write(json.dumps(document, ensure_ascii=False) + "\n")
+        sys.stderr.write(json.dumps(document) + "\n")
         return
-    sentence = " ".join(message.split())
-    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in sentence)
-    sys.stderr.write(f"backstory: {shown}\n")
+    sys.stderr.write(f"backstory: {printable(' '.join(message.split()))}\n")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Literal
 
-from backstory.cli.answer import print_json, print_text
+from backstory.cli.answer import print_json
 from backstory.cli.options import Json
 
 Shell = Literal["bash", "zsh", "fish"]
 
 
-def completion(shell: Shell, *, json: Json = False) -> None:
+def completion(shell: Shell, /, *, json: Json = False) -> None:
     """Print a script that lets a shell complete commands and options.
 
     Args:
@@ -23,4 +24,4 @@ def completion(shell: Shell, *, json: Json = False) -> None:
     if json:
         print_json({"script": script, "shell": shell})
     else:
-        print_text(script)
+        sys.stdout.write(script)

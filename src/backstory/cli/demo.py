@@ -46,7 +46,7 @@ class _Steps:
 
 
 def run_demo(into: Path, *, replace: bool, console: Console) -> None:
-    """Record a half-year of predictions and ask about them.
+    """Record half a year of predictions on real data, ask about them, and leave the archive to explore.
 
     Args:
         into: Directory of the archive to make.

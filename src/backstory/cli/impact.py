@@ -17,6 +17,7 @@ from backstory.errors import QueryError
 
 def impact(
     source: str,
+    /,
     *,
     row: Annotated[list[int] | None, Parameter(negative=())] = None,
     key: Annotated[list[str] | None, Parameter(negative=())] = None,
@@ -38,8 +39,10 @@ def impact(
         asking: Which archive.
         opening: Who asks.
     """
+    if sum(choice is not None for choice in (row, key, where)) != 1:
+        raise QueryError("impact: expected exactly one of --row, --key and --where")
     keys = None if key is None else [parse_key(text) for text in key]
-    with open_archive(asking, opening) as archive, progress("tracing"):
+    with progress("tracing"), open_archive(asking, opening) as archive:
         answer = archive.impact(source, rows=row, keys=keys, where=where, version=version)
     if asking.json:
         print_json(answer.to_dict())

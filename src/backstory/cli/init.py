@@ -8,7 +8,7 @@ from backstory.cli.answer import print_json, print_text
 from backstory.cli.options import Json
 
 
-def init(path: Path, *, origin: str, json: Json = False) -> None:
+def init(path: Path, /, *, origin: str, json: Json = False) -> None:
     """Create an archive and print the public key to pin.
 
     Args:

@@ -44,7 +44,8 @@ def _page(entries: list[tuple[int, dict[str, Any]]], size: int) -> Page:
     from backstory.lineage.plain import count_text
 
     rows = tuple(
-        Row(cells=(str(index), str(entry.get("time", "")), str(entry["type"]), _about(entry))) for index, entry in entries
+        Row(cells=(str(index), str(entry.get("time", "")), str(entry["type"]), _about(entry)))
+        for index, entry in entries
     )
     section = Section(title="Entries", columns=("index", "time", "type", "about"), rows=rows)
     headline = f"{count_text(len(rows), 'entry', 'entries')} of tree size {size}"
@@ -52,4 +53,4 @@ def _page(entries: list[tuple[int, dict[str, Any]]], size: int) -> Page:
 
 
 def _about(entry: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {entry[name]}" for name in _ABOUT if name in entry)
+    return ", ".join(f"{name} {entry[name]}" for name in _ABOUT if entry.get(name) is not None)

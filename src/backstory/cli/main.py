@@ -21,7 +21,7 @@ PROGRAM = "backstory"
 
 COMMANDS = {
     "init": ("backstory.cli.init:init", "create an archive and print the public key to pin"),
-    "demo": ("backstory.cli.demo:demo", "the whole story on real data, in about a minute"),
+    "demo": ("backstory.cli.demo_command:demo", "the whole story on real data, in about a minute"),
     "info": ("backstory.cli.overview:info", "what is in the archive: origin, key, models, sources, counts"),
     "why": ("backstory.cli.why:why", "why a model said this: rows, features, model, code, proof"),
     "impact": ("backstory.cli.impact:impact", "which predictions, features and models some rows reached"),
@@ -92,9 +92,18 @@ def build_app() -> App:
 
 def help_text() -> str:
     """Return what `backstory --help` prints: commands, then exit codes."""
-    lines = [f"Usage: {PROGRAM} COMMAND [OPTIONS]", "", "Every prediction has a backstory: record it, ask for it, prove it."]
+    lines = [
+        f"Usage: {PROGRAM} COMMAND [OPTIONS]",
+        "",
+        "Every prediction has a backstory: record it, ask for it, prove it.",
+    ]
     lines += ["", "Commands:", *(f"  {name:<16}{help_}" for name, (_, help_) in COMMANDS.items())]
-    lines += ["", "Options:", "  -h, --help      print this, or with a command what it takes", "  --version       print the version"]
+    lines += [
+        "",
+        "Options:",
+        "  -h, --help      print this, or with a command what it takes",
+        "  --version       print the version",
+    ]
     lines += ["", "Exit codes:", *(f"  {code:<5}{meaning}" for code, meaning in MEANINGS.items())]
     return "\n".join(lines) + "\n"
 
@@ -113,7 +122,8 @@ def _dispatch(given: list[str], *, as_json: bool) -> int:
     try:
         code = build_app()(given)
     except CycloptsError as error:
-        return _failed("usage", f"{given[0]}: {error}; see `{PROGRAM} {given[0]} --help`", INPUT, as_json=as_json)
+        what = str(error).strip().removeprefix(f'Command "{given[0]}" ').rstrip(".")
+        return _failed("usage", f"{given[0]}: {what}; see `{PROGRAM} {given[0]} --help`", INPUT, as_json=as_json)
     return code if isinstance(code, int) else OK
 
 

@@ -56,6 +56,7 @@ def _model(document: dict[str, Any], entry: dict[str, Any], aliases: list[str]) 
 
 
 def _page(found: list[dict[str, Any]]) -> Page:
+    from backstory.lineage.impact_page import DIGITS_SHOWN
     from backstory.lineage.page import Page, Row, Section
     from backstory.lineage.plain import count_text
 
@@ -67,7 +68,7 @@ def _page(found: list[dict[str, Any]]) -> Page:
                 str(model["framework"] or "callable"),
                 "not recorded" if model["training_rows"] is None else f"{model['training_rows']:,}",
                 "replayable" if model["replayable"] else "not replayable",
-                model["digest"],
+                model["digest"][:DIGITS_SHOWN],
             )
         )
         for model in found

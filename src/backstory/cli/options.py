@@ -1,4 +1,4 @@
-"""Options that several commands share. Settings come from here and from nowhere else: an option, then the environment."""
+"""Options that several commands share. A setting comes from an option, then the environment, and nowhere else."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ def info(*, asking: Asking = ASKING) -> None:
     Args:
         asking: Which archive.
     """
-    with open_ledger(asking) as ledger, progress("counting"):
+    with progress("counting"), open_ledger(asking) as ledger:
         document = describe(ledger)
     if asking.json:
         print_json(document)

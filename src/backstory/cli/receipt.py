@@ -15,6 +15,7 @@ from backstory.errors import ConflictError
 
 def receipt(
     prediction: str,
+    /,
     *,
     output: Annotated[Path | None, Parameter(name=("--output", "-o"))] = None,
     asking: Asking = ASKING,
@@ -41,4 +42,6 @@ def receipt(
     if asking.json:
         print_json(facts)
     else:
-        print_text(f"{path}: receipt of prediction {checked.id} at tree size {checked.tree_size}, {len(made.data):,} bytes")
+        print_text(
+            f"{path}: receipt of prediction {checked.id} at tree size {checked.tree_size}, {len(made.data):,} bytes"
+        )

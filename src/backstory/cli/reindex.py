@@ -18,7 +18,7 @@ def reindex(*, asking: Asking = ASKING) -> None:
     Args:
         asking: Which archive.
     """
-    with open_ledger(asking) as ledger, progress("indexing"):
+    with progress("indexing"), open_ledger(asking) as ledger:
         if not os.access(ledger.layout.catalog, os.W_OK):  # then it is rebuilt in memory at each opening
             raise ForbiddenError("reindex: the archive's directory cannot be written")
         count = ledger.reindex()

@@ -12,7 +12,7 @@ _CODES = {"diverged": FAILED, "not-replayable": UNVERIFIED}
 """Exit codes of verdicts that do not confirm the recorded output."""
 
 
-def replay(prediction: str, *, asking: Asking = ASKING, opening: Opening = SEALED_STAY_SEALED) -> int:
+def replay(prediction: str, /, *, asking: Asking = ASKING, opening: Opening = SEALED_STAY_SEALED) -> int:
     """Run the recorded features through the recorded model again and compare.
 
     Args:
@@ -20,7 +20,7 @@ def replay(prediction: str, *, asking: Asking = ASKING, opening: Opening = SEALE
         asking: Which archive.
         opening: Who asks.
     """
-    with open_archive(asking, opening) as archive, progress("replaying"):
+    with progress("replaying"), open_archive(asking, opening) as archive:
         answer = archive.replay(prediction)
     if asking.json:
         print_json(answer.to_dict())

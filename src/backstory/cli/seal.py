@@ -17,7 +17,7 @@ def seal(*, asking: Asking = ASKING) -> None:
     """
     from backstory.ledger.seal import seal_all
 
-    with open_ledger(asking, writable=True) as ledger, progress("sealing"):
+    with progress("sealing"), open_ledger(asking, writable=True) as ledger:
         count = seal_all(ledger)
         size = ledger.log.checkpoint().size
     if asking.json:

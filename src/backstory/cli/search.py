@@ -19,7 +19,7 @@ LIMIT = 20
 """Predictions printed unless told otherwise."""
 
 
-def search(predicate: str, *values: str, limit: int = LIMIT, asking: Asking = ASKING) -> None:
+def search(predicate: str, /, *values: str, limit: int = LIMIT, asking: Asking = ASKING) -> None:
     """List the predictions for which an SQL predicate holds, oldest first.
 
     Args:
@@ -32,7 +32,7 @@ def search(predicate: str, *values: str, limit: int = LIMIT, asking: Asking = AS
 
     if limit < 1:
         raise QueryError(f"search: expected a --limit of at least 1, got {limit}")
-    with open_ledger(asking) as ledger, progress("searching"):
+    with progress("searching"), open_ledger(asking) as ledger:
         found = search_predictions(ledger, predicate, values, limit + 1)
     shown = found.slice(0, limit)
     if asking.json:
@@ -60,8 +60,14 @@ def _page(table: pa.Table, *, more: bool) -> Page:
     headline = count_text(len(rows), "prediction")
     return Page(
         headline=f"the first {headline}; --limit shows more" if more else headline,
-        sections=(Section(title="Found", columns=("id", "recorded", "model", "output", "decision"), rows=rows),) if rows else (),
+        sections=(Section(title="Found", columns=("id", "recorded", "model", "output", "decision"), rows=rows),)
+        if rows
+        else (),
     )
+
+
+def _to_second(moment: str) -> str:
+    return moment.partition(".")[0] + "Z"
 
 
 def _cells(row: dict[str, object]) -> tuple[str, ...]:
@@ -71,4 +77,4 @@ def _cells(row: dict[str, object]) -> tuple[str, ...]:
     output = named(outputs) if outputs else shown(row["output"]) if "output" in row else "sealed"
     model = "" if row["model"] is None else f"{row['model']}:{row['version']}"
     decision = row.get("decision")
-    return str(row["id"]), str(row["time"]), model, output, "" if decision is None else shown(decision)
+    return str(row["id"]), _to_second(str(row["time"])), model, output, "" if decision is None else shown(decision)

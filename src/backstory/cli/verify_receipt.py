@@ -8,7 +8,7 @@ from backstory.cli.answer import print_json, print_text
 from backstory.cli.options import Json
 
 
-def verify_receipt(path: Path, *, vkey: str, json: Json = False) -> None:
+def verify_receipt(path: Path, /, *, vkey: str, json: Json = False) -> None:
     """Check a receipt against a public key. Needs no archive.
 
     Args:

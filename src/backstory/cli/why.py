@@ -9,7 +9,7 @@ from backstory.cli.options import ASKING, SEALED_STAY_SEALED, Asking, Opening
 from backstory.cli.progress import progress
 
 
-def why(prediction: str, *, asking: Asking = ASKING, opening: Opening = SEALED_STAY_SEALED) -> int:
+def why(prediction: str, /, *, asking: Asking = ASKING, opening: Opening = SEALED_STAY_SEALED) -> int:
     """Say why a model said this: rows, features, model, code, proof.
 
     Args:
@@ -17,7 +17,7 @@ def why(prediction: str, *, asking: Asking = ASKING, opening: Opening = SEALED_S
         asking: Which archive.
         opening: Who asks.
     """
-    with open_archive(asking, opening) as archive, progress("looking"):
+    with progress("looking"), open_archive(asking, opening) as archive:
         story = archive.why(prediction)
     if asking.json:
         print_json(story.to_dict())

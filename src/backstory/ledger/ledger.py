@@ -87,7 +87,7 @@ class Ledger:
                 raise ForbiddenError(
                     f"archive: expected the signing key {name!r} in the key store; open with mode 'r' without it"
                 )
-            signer = Ed25519Signer.from_seed(self.layout.config.origin, self.keys.get(name)["seed"])
+            signer = Ed25519Signer.from_seed(self.layout.config.origin, self.keys.key(name, "seed"))
             self._sequencer = Sequencer(self.layout, self.lock, signer, self.world.disk)
         return self._sequencer
 

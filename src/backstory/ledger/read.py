@@ -80,6 +80,24 @@ def _spool_tables(ledger: Ledger, info: StreamInfo, head: int) -> Iterator[pa.Ta
         yield ledger.spool.table(info, frame).slice(max(head - frame.first_seq, 0))
 
 
+def records_now(ledger: Ledger, kind: str) -> tuple[list[tuple[int, Manifest]], list[tuple[Schema, pa.Table]]]:
+    """Return the manifests of a kind of record and the records not sealed yet: every record once.
+
+    The spool is read first, so that what another process seals meanwhile is seen; it is then left out of the spool's.
+    """
+    waiting = list(spool_tables(ledger, kind))
+    ledger.catch_up()
+    sealed = list(manifests(ledger, kind))
+    ends: dict[str, int] = {}
+    for _, manifest in sealed:
+        ends[manifest.stream] = max(manifest.end_seq, ends.get(manifest.stream, 0))
+    left = []
+    for schema, table in waiting:
+        end = ends.get(table["stream"][0].as_py().hex(), 0) if table.num_rows else 0
+        left.append((schema, table.filter(pc.greater_equal(table["seq"], pa.scalar(end, pa.uint64())))))
+    return sealed, [(schema, table) for schema, table in left if table.num_rows]
+
+
 def find_record(ledger: Ledger, prefix: str, kind: str) -> Found:
     """Find one record by its id or a unique prefix of it.
 

@@ -90,7 +90,7 @@ def _opening(ledger: Ledger, found: Found, group: str) -> JsonObject:
     shard = place.manifest.shard.name
     sealed = ledger.vault.read_table(shard).slice(place.row, 1)
     columns = pick_columns(sealed, [column.name for column in schema.group_columns(group)])
-    salt_key = ledger.keys.get(shard)["salt_key"]
+    salt_key = ledger.keys.key(shard, "salt_key")
     salt = salts(salt_key, place.row, 1, len(schema.groups))[0, schema.groups.index(group)]
     return {"row": _text(next(encode_columns(flatten(columns)).rows())), "salt": salt.tobytes().hex()}
 

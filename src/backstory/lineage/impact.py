@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from backstory.columns.id_text import id_texts
 from backstory.ledger.ledger import Ledger
-from backstory.ledger.read import manifests, merge_columns, spool_tables
+from backstory.ledger.read import merge_columns, records_now
 from backstory.lineage.page import page_text
 from backstory.lineage.plain import plain
 from backstory.lineage.reference import Reference, parse_references
@@ -186,7 +186,8 @@ def find_impact(ledger: Ledger, tracer: Tracer, gate: Gate, source: str, dataset
 
 def _reference_tables(ledger: Ledger, gate: Gate) -> Iterator[pa.Table | None]:
     """Yield id, time, context and `row` of every prediction; None for a run whose references are sealed."""
-    for _, manifest in manifests(ledger, PREDICTION):
+    sealed, unsealed = records_now(ledger, PREDICTION)
+    for _, manifest in sealed:
         reader = ledger.segment(manifest)
         wanted = [name for name in (*_COLUMNS, "row") if name in reader.arrow_schema.names]
         table = reader.read_groups(range(reader.group_count), wanted)
@@ -198,7 +199,7 @@ def _reference_tables(ledger: Ledger, gate: Gate) -> Iterator[pa.Table | None]:
             shard = ledger.vault.read_table(manifest.shard.name)
             table = merge_columns(table, shard.select([name for name in ("row",) if name in shard.column_names]))
         yield table
-    for schema, table in spool_tables(ledger, PREDICTION):
+    for schema, table in unsealed:
         if schema.groups and not gate.allows():
             yield None
         else:

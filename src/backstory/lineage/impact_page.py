@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 PREDICTIONS_SHOWN = 10
 """So many predictions are named for a reader; `.predictions` and `to_dict()` have them all."""
 
+DIGITS_SHOWN = 12
+"""Of a digest in a table; enough to find it by."""
+
 
 def impact_page(impact: Impact) -> Page:
     """Return an impact for a reader, the counts first."""
@@ -36,7 +39,7 @@ def _alarms(impact: Impact) -> Iterator[str]:
 
 def _sections(impact: Impact) -> Iterator[Section]:
     models = (
-        (f"{model.name}:{model.version}", f"{model.direct:,}", f"{model.through_groups:,}", model.digest)
+        (f"{model.name}:{model.version}", f"{model.direct:,}", f"{model.through_groups:,}", model.digest[:DIGITS_SHOWN])
         for model in impact.models
     )
     columns = ("model", "training rows", "through groups", "digest")

@@ -1,4 +1,4 @@
-"""An answer laid out for a reader: a headline, alarms, facts, sections. Pure values; the same for text, terminal and HTML."""
+"""An answer laid out for a reader: headline, alarms, facts, sections. The same for text, terminal and HTML."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from html import escape
 from backstory.lineage.page import Page, Row, Section
 
 _CELL = "padding:2px 14px 2px 0;text-align:left;vertical-align:top;white-space:pre-wrap;overflow-wrap:anywhere"
+_WHOLE = "font-family:system-ui,sans-serif;font-size:13px;line-height:1.45;max-width:1000px"
 _LOUD = "color:#b00020;font-weight:bold"
 
 
@@ -16,7 +17,7 @@ def page_html(page: Page) -> str:
     facts = _table((), tuple(Row(cells=fact) for fact in page.facts)) if page.facts else ""
     sections = "".join(_section(section) for section in page.sections)
     return (
-        '<div class="backstory" style="font-family:system-ui,sans-serif;font-size:13px;line-height:1.45;max-width:1000px">'
+        f'<div class="backstory" style="{_WHOLE}">'
         f'<div style="font-size:15px;font-weight:bold;margin-bottom:4px">{escape(page.headline)}</div>'
         f"{alarms}{facts}{sections}</div>"
     )

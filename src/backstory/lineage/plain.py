@@ -15,16 +15,16 @@ ITEM_COUNT_MAX = 8
 
 
 def plain(value: Any) -> Any:
-    """Return a value as JSON has it.
+    r"""Return a value as JSON has it.
 
     Args:
         value: What Arrow gives for a recorded value.
 
     Returns:
-        Numbers, booleans, text and null as they are; bytes in hex, moments in ISO 8601, decimals and durations as text, and
-        the three floats JSON does not have as `NaN`, `Infinity` and `-Infinity`.
+        Numbers, booleans, text and null as they are; bytes in hex, moments in ISO 8601, decimals and durations as
+        text, and the three floats JSON does not have as `NaN`, `Infinity` and `-Infinity`.
 
-    >>> plain({"x": b"\\x01", "y": float("inf")})
+    >>> plain({"x": b"\x01", "y": float("inf")})
     {'x': '01', 'y': 'Infinity'}
     """
     if value is None or isinstance(value, bool | int | str):

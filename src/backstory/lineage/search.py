@@ -14,9 +14,11 @@ from backstory.columns.id_text import id_texts
 from backstory.columns.seal import pick_columns
 from backstory.errors import QueryError
 from backstory.ledger.ledger import Ledger
-from backstory.ledger.read import manifests, spool_tables
+from backstory.ledger.read import records_now
 from backstory.records import canonical
 from backstory.records.envelope import PREDICTION
+from backstory.records.manifest import Manifest
+from backstory.records.schema import Schema
 
 if TYPE_CHECKING:
     import duckdb
@@ -44,15 +46,17 @@ def search_predictions(ledger: Ledger, predicate: str, values: Sequence[Any], li
     problem: Exception | None = None
     files: dict[str, list[str]] = {}
     waiting: dict[str, list[pa.Table]] = {}
-    for _, manifest in manifests(ledger, PREDICTION):
+    sealed, unsealed = records_now(ledger, PREDICTION)
+    named = _contexts(ledger, sealed, unsealed)
+    for _, manifest in sealed:
         files.setdefault(manifest.schema, []).append(str(ledger.layout.segments / manifest.file.name))
-    for schema, table in spool_tables(ledger, PREDICTION):
+    for schema, table in unsealed:
         opened = pick_columns(table, [column.name for column in schema.open_columns])
         waiting.setdefault(schema.digest, []).append(opened)
     for digest in sorted(set(files) | set(waiting)):
         try:
             paths, tables = files.get(digest, []), waiting.get(digest, [])
-            found.append(_query(ledger, ledger.schema(digest).digest, paths, tables, predicate, values, limit))
+            found.append(_query(named, paths, tables, predicate, values, limit))
         except QueryError as error:
             problem = error
     if not found and problem is not None:
@@ -66,8 +70,7 @@ def search_predictions(ledger: Ledger, predicate: str, values: Sequence[Any], li
 
 
 def _query(
-    ledger: Ledger,
-    schema: str,
+    named: pa.Table,
     paths: list[str],
     tables: list[pa.Table],
     predicate: str,
@@ -88,28 +91,28 @@ def _query(
         if tables:
             connection.register("waiting", pa.concat_tables(tables))
             parts.append("SELECT *, false AS is_sealed FROM waiting")
-        connection.register("named", _contexts(ledger))
+        connection.register("named", named)
         union = " UNION ALL BY NAME ".join(parts)
         # A line break before the last parenthesis, so that a comment in the predicate cannot swallow it.
         query = f"SELECT * FROM ({union}) JOIN named USING (context) WHERE ({predicate}\n)"  # noqa: S608
         if limit is not None:
             query += f" ORDER BY time, seq LIMIT {int(limit)}"
-        return _flat(_fetch(connection, query, values, schema))
+        return _flat(_fetch(connection, query, values))
 
 
-def _fetch(connection: duckdb.DuckDBPyConnection, query: str, values: Sequence[Any], schema: str) -> pa.Table:
+def _fetch(connection: duckdb.DuckDBPyConnection, query: str, values: Sequence[Any]) -> pa.Table:
     import duckdb
 
     try:
         return connection.sql(query, params=list(values)).to_arrow_table()
     except duckdb.Error as error:
-        raise QueryError(f"search: {str(error).splitlines()[0]}", schema=schema) from error
+        raise QueryError(f"search: {str(error).splitlines()[0]}") from error
 
 
-def _contexts(ledger: Ledger) -> pa.Table:
+def _contexts(ledger: Ledger, sealed: list[tuple[int, Manifest]], unsealed: list[tuple[Schema, pa.Table]]) -> pa.Table:
     """Return model name and version of every context that a manifest or the spool names."""
-    digests = {context for _, manifest in manifests(ledger, PREDICTION) for context in manifest.contexts}
-    for _, table in spool_tables(ledger, PREDICTION):
+    digests = {context for _, manifest in sealed for context in manifest.contexts}
+    for _, table in unsealed:
         digests |= {value.hex() for value in table["context"].unique().to_pylist()}
     rows = []
     for digest in sorted(digests):

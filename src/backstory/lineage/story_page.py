@@ -50,8 +50,9 @@ def _alarms(story: Story) -> Iterator[str]:
     if story.broken:
         names = ", ".join(story.broken)
         yield f"BROKEN: the row of {names} behind this prediction is not known; the story is incomplete there"
-    for group in story.sealed:
-        yield f"{group}: {_sealed(story, group)}"
+    hints = {group: _sealed(story, group) for group in story.sealed}
+    for hint in dict.fromkeys(hints.values()):
+        yield f"{', '.join(group for group in hints if hints[group] == hint)}: {hint}"
 
 
 def _sealed(story: Story, group: str) -> str:

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from backstory.columns.seal import pick_columns
 from backstory.ledger.ledger import Ledger
-from backstory.ledger.read import Found, manifests, spool_tables
+from backstory.ledger.read import Found, records_now
 from backstory.lineage.reference import Reference, parse_references
 from backstory.lineage.story import RowStory, Story
 from backstory.lineage.trace import Tracer
@@ -151,7 +151,8 @@ def _outcomes(ledger: Ledger, gate: Gate, found: Found) -> list[dict[str, Any]]:
     """Return what was recorded later about a prediction, oldest first."""
     wanted = pa.scalar(found.table["id"][0].as_py(), pa.large_binary())
     outcomes = []
-    for _, manifest in manifests(ledger, OUTCOME):
+    sealed, unsealed = records_now(ledger, OUTCOME)
+    for _, manifest in sealed:
         if manifest.last_id < found.table["id"][0].as_py().hex():
             continue
         reader = ledger.segment(manifest)
@@ -164,7 +165,7 @@ def _outcomes(ledger: Ledger, gate: Gate, found: Found) -> list[dict[str, Any]]:
                 gate.pass_through("why", ["outcome"], 1)
                 value = ledger.vault.read_table(manifest.shard.name)["value"][row].as_py()
             outcomes.append({"time": time_text(table["time"][row].value), "value": value, "proof": "sealed"})
-    for schema, table in spool_tables(ledger, OUTCOME):
+    for schema, table in unsealed:
         for row in pc.indices_nonzero(pc.equal(table["of"].cast(pa.large_binary()), wanted)).to_pylist():
             value = None if schema.groups and not gate.allows() else table["value"][row].as_py()
             outcomes.append({"time": time_text(table["time"][row].value), "value": value, "proof": "unsealed"})

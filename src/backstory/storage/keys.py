@@ -64,6 +64,18 @@ class KeyStore:
             raise FormatError(f"{what} is not a key file")
         return {part: bytes.fromhex(match[0]) for part, match in keys.items() if match}
 
+    def key(self, name: str, part: str) -> bytes:
+        """Return one key of a file.
+
+        Raises:
+            NotFoundError: The keys were destroyed, or never were here.
+            FormatError: The file is not a key file, or has no such key.
+        """
+        keys = self.get(name)
+        if part not in keys:
+            raise FormatError(f"keys: file {name!r} has no {part!r}")
+        return keys[part]
+
     def get_or_create(self, name: str, *parts: str) -> dict[str, bytes]:
         """Return the keys of a file, drawing them first where there are none."""
         return self.get(name) if self.has(name) else self.create(name, *parts)

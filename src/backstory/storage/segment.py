@@ -95,7 +95,7 @@ class ParquetReader:
             self._file = pq.ParquetFile(path, memory_map=False, pre_buffer=False)
         except FileNotFoundError as error:
             raise StorageError(f"reading {path.name}: no such file (in {path.parent})") from error
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, ValueError) as error:
             raise FormatError(f"reading {path.name}: not a Parquet file (in {path.parent})") from error
         self._name = path.name
         self._kept_groups = kept_groups

@@ -138,7 +138,7 @@ class Spool:
             if hashlib.sha256(data).digest() != frame.payload:
                 raise VerificationError(f"spool: batch file is not the one its frame names ({where})")
         if info.encrypted:
-            data = decrypt(self._keys.get(_key_name(info.stream))["key"], data, f"{info.stream}-{frame.first_seq}")
+            data = decrypt(self._keys.key(_key_name(info.stream), "key"), data, f"{info.stream}-{frame.first_seq}")
         try:
             table = pa.ipc.open_stream(pa.BufferReader(data)).read_all()
         except (pa.ArrowException, OSError) as error:

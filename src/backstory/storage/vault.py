@@ -81,7 +81,7 @@ class Vault:
         data = read_file(path)
         if not data.startswith(SHARD_MAGIC):
             raise FormatError(f"vault: {name} is not a shard of version 1")
-        key = self._keys.get(name)["shard_key"]
+        key = self._keys.key(name, "shard_key")
         return pq.read_table(pa.BufferReader(decrypt(key, data[len(SHARD_MAGIC) :], name)))
 
     def write_opening(self, commitment: str, document: canonical.JsonObject) -> None:

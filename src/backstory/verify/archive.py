@@ -161,13 +161,13 @@ def _check_signing_key(audit: Audit) -> None:
     config = audit.layout.config
     name = f"log-{config.incarnation}"
     try:
-        seed = KeyStore(audit.layout.keys, Disk()).get(name).get("seed")
+        seed = KeyStore(audit.layout.keys, Disk()).key(name, "seed")
     except NotFoundError:
         return  # kept elsewhere
     except BackstoryError as error:
         audit.add("failed", f"keys/{name}.json", error)
         return
-    if seed is None or Ed25519Signer.from_seed(config.origin, seed).vkey != config.vkey:
+    if Ed25519Signer.from_seed(config.origin, seed).vkey != config.vkey:
         audit.add("failed", f"keys/{name}.json", "is not the key that signed the log")
 
 
@@ -194,6 +194,6 @@ def _check_manifests(audit: Audit, entries: list[JsonObject | None]) -> list[tup
     heads = audit.heads
     for stream in sorted(set(heads) | set(ends)):
         if heads.get(stream, 0) != ends.get(stream, 0):
-            what = f"the lock store says {heads.get(stream, 0)} records are sealed, the log {ends.get(stream, 0)}"
-            audit.add("failed", f"stream {stream}", what)
+            what = f"says that {heads.get(stream, 0)} records of stream {stream} are sealed, the log {ends.get(stream, 0)}"
+            audit.add("failed", "lock.sqlite", what)
     return manifests

@@ -92,6 +92,8 @@ def work(task: Task) -> Answer:
         return _check_records(task, table, subtrees)
     except BackstoryError as error:
         return Answer(failed=[str(error)])
+    except Exception as error:  # noqa: BLE001  a damaged file may make a library raise anything
+        return Answer(failed=[f"does not decode: {type(error).__name__}"])
 
 
 def _check_personal_snapshot(task: Task) -> Answer:
@@ -101,7 +103,7 @@ def _check_personal_snapshot(task: Task) -> Answer:
     if not keys.has(shard):
         return Answer(unknown=[f"{shard} was not checked: its keys are not here"])
     table = Vault(Path(task.vault), keys, Disk()).read_table(shard)
-    return Answer(rows=table.num_rows, subtrees=subtree_roots(personal_leaves(table, keys.get(shard)["salt_key"])))
+    return Answer(rows=table.num_rows, subtrees=subtree_roots(personal_leaves(table, keys.key(shard, "salt_key"))))
 
 
 def _check_records(task: Task, table: pa.Table, subtrees: bytes) -> Answer:
@@ -146,7 +148,7 @@ def _check_commitments(task: Task, table: pa.Table, failed: list[str], unknown: 
     start = task.first_group * ROW_GROUP_ROWS
     try:
         sealed = Vault(Path(task.vault), keys, Disk()).read_table(shard).slice(start, table.num_rows)
-        salt_key = keys.get(shard)["salt_key"]
+        salt_key = keys.key(shard, "salt_key")
     except BackstoryError as error:
         failed.append(str(error))
         return
