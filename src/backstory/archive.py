@@ -114,6 +114,7 @@ def open_archive(
     Raises:
         NotFoundError: There is no archive.
         UnsupportedVersionError: It has a newer format.
+        ForbiddenError: A purpose was given and the archive cannot record what is read for it.
         VerificationError: Its key is not the pinned one, or its log is damaged.
         StorageError: Its files cannot be read or, for `rw`, written.
     """
@@ -140,6 +141,8 @@ class Archive:
         """Open an archive; see `backstory.open`."""
         if mode not in {"r", "rw"}:
             raise InputError(f"opening archive: expected mode 'r' or 'rw', got {mode!r}")
+        if purpose is not None and mode == "r":
+            raise ForbiddenError("opening archive: reading sealed values is recorded, so a purpose needs mode='rw'")
         world = world or World()
         self._ledger = Ledger(Path(path), world, writable=mode == "rw", vkey=vkey, actor=actor)
         self._vkey = vkey

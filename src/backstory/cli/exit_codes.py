@@ -1,4 +1,4 @@
-"""What the shell is told. Numbers are public: docs/reference/commands.md lists them, and none ever changes its meaning."""
+"""What the shell is told. Numbers are public: docs/reference/commands.md lists them, and none changes its meaning."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ PROGRAM = "backstory"
 
 COMMANDS = {
     "init": ("backstory.cli.init:init", "create an archive and print the public key to pin"),
-    "demo": ("backstory.cli.demo_command:demo", "the whole story on real data, in about a minute"),
+    "demo": ("backstory.cli.demo:demo", "the whole story on real data, in about a minute"),
     "info": ("backstory.cli.overview:info", "what is in the archive: origin, key, models, sources, counts"),
     "why": ("backstory.cli.why:why", "why a model said this: rows, features, model, code, proof"),
     "impact": ("backstory.cli.impact:impact", "which predictions, features and models some rows reached"),

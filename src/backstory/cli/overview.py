@@ -54,14 +54,15 @@ def describe(ledger: Ledger) -> dict[str, Any]:
 
 
 def _sources(ledger: Ledger) -> list[dict[str, Any]]:
-    """Return each source with its versions and how many rows the newest has."""
+    """Return each source: how many dataset versions it has, and the rows of the newest, over its parts."""
     sources: dict[str, dict[str, Any]] = {}
     for entry in ledger.find_entries("source.fixed"):
-        name = str(entry["name"])
-        versions = sources[name]["versions"] if name in sources else 0
-        rows = int(str(entry["rows"]))
-        sources[name] = {"dataset": entry["dataset"], "name": name, "rows": rows, "versions": versions + 1}
-    return list(sources.values())
+        known = sources.setdefault(str(entry["name"]), {"versions": set(), "rows": 0})
+        first = int(str(entry["first"]))
+        known["versions"].add(entry["dataset"])
+        known["rows"] = first + int(str(entry["rows"]))  # a part begins where the one before it ends
+        known["dataset"] = entry["dataset"]
+    return [{"name": name, **source, "versions": len(source["versions"])} for name, source in sources.items()]
 
 
 def _page(document: dict[str, Any]) -> Page:

@@ -59,7 +59,7 @@ def _page(table: pa.Table, *, more: bool) -> Page:
     rows = tuple(Row(cells=_cells(row)) for row in _rows(table))
     headline = count_text(len(rows), "prediction")
     return Page(
-        headline=f"the first {headline}; --limit shows more" if more else headline,
+        headline=f"{headline}, the oldest; --limit shows more" if more else headline,
         sections=(Section(title="Found", columns=("id", "recorded", "model", "output", "decision"), rows=rows),)
         if rows
         else (),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -60,7 +61,7 @@ def seal_stream(ledger: Ledger, info: StreamInfo) -> int:
         ConflictError: Another sealer took the stream over, because this one was slow; nothing is lost.
         FormatError: The spool is damaged; what came before the damage is sealed, the rest stays where it is.
     """
-    holder = f"{os.getpid()}-{ledger.world.random_bytes(8).hex()}"
+    holder = f"{platform.node()}:{os.getpid()}:{ledger.world.random_bytes(8).hex()}"
     if not _hold(ledger, info, holder):
         return 0
     try:
@@ -81,9 +82,29 @@ def seal_stream(ledger: Ledger, info: StreamInfo) -> int:
 
 
 def _hold(ledger: Ledger, info: StreamInfo, holder: str) -> bool:
-    """Take or renew the lease on a stream."""
+    """Take or renew the lease on a stream; take it over from a sealer of this machine that died with it."""
     now = ledger.world.now_ns()
+    if ledger.lock.take_lease(info.stream, holder, now, now + LEASE_NS):
+        return True
+    other = ledger.lock.lease_holder(info.stream)
+    if other is None or not _is_dead(other):
+        return False
+    ledger.lock.release_lease(info.stream, other)
     return ledger.lock.take_lease(info.stream, holder, now, now + LEASE_NS)
+
+
+def _is_dead(holder: str) -> bool:
+    """Say whether the holder of a lease was a process of this machine that is gone; of others it is not known."""
+    node, _, rest = holder.rpartition(":")[0].rpartition(":")
+    if node != platform.node() or not rest.isdecimal():
+        return False
+    try:
+        os.kill(int(rest), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _finish(ledger: Ledger, info: StreamInfo, head: int) -> None:

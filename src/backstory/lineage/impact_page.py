@@ -48,7 +48,8 @@ def _sections(impact: Impact) -> Iterator[Section]:
     yield Section(title="Features they can have changed", columns=("feature", "through"), rows=_rows(features))
     first = impact.predictions.slice(0, PREDICTIONS_SHOWN)
     more = impact.predictions.num_rows - first.num_rows
-    title = f"Predictions (the first {first.num_rows} of {impact.predictions.num_rows:,})" if more else "Predictions"
+    shown = f": the first {first.num_rows} of {impact.predictions.num_rows:,} lines" if more else ""
+    title = f"Predictions, one line for each way they were reached{shown}"
     yield Section(title=title, columns=("id", "recorded", "model", "via"), rows=_rows(_predictions(impact)))
 
 

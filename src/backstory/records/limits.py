@@ -23,9 +23,6 @@ ROW_GROUP_ROWS = 8_192
 SUBTREE_ROWS = 256
 """Leaves under one stored subtree root."""
 
-POSITION_MAX = 2**37 - 1
-"""Highest row position of a source: its token stays below 2**53 and so survives float64."""
-
 INTEGER_MAX = 2**53 - 1
 """Largest integer of canonical JSON (RFC 8785 section 3.2.2.3)."""
 

@@ -124,6 +124,12 @@ class LockStore:
             connection.commit()
             return taken.rowcount == 1
 
+    def lease_holder(self, name: str) -> str | None:
+        """Return who holds a lease, or held it last without giving it back; None if nobody does."""
+        with self._connected() as connection:
+            row = connection.execute("SELECT holder FROM lease WHERE name = ?", (name,)).fetchone()
+            return None if row is None else str(row[0])
+
     def release_lease(self, name: str, holder: str) -> None:
         """Give a lease back."""
         with self._connected() as connection:

@@ -102,7 +102,10 @@ def _check_personal_snapshot(task: Task) -> Answer:
     shard = task.shard or ""
     if not keys.has(shard):
         return Answer(unknown=[f"{shard} was not checked: its keys are not here"])
-    table = Vault(Path(task.vault), keys, Disk()).read_table(shard)
+    vault = Vault(Path(task.vault), keys, Disk())
+    if not vault.path(shard).is_file():
+        return Answer(unknown=[f"{shard} was not checked: it is not here"])
+    table = vault.read_table(shard)
     return Answer(rows=table.num_rows, subtrees=subtree_roots(personal_leaves(table, keys.key(shard, "salt_key"))))
 
 
@@ -160,7 +163,7 @@ def _check_commitments(task: Task, table: pa.Table, failed: list[str], unknown: 
         wrong = [row for row, (a, b) in enumerate(zip(computed, stored, strict=True)) if a != b]
         if wrong:
             seq = task.first_seq + start + wrong[0]
-            failed.append(f"{len(wrong)} commitments of group {group!r} do not open, the first at seq {seq}")
+            failed.append(f"{len(wrong)} commitments do not open under {shard} (group {group!r}, the first at seq {seq})")
 
 
 def first_difference(computed: bytes, stored: bytes) -> int | None:

@@ -1,0 +1,77 @@
+"""The catalog holds positions only, and can be lost."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import pytest
+
+from backstory.catalog.catalog import Catalog
+from backstory.ledger.seal import seal_all
+from tests.support.ledgers import OPEN, SEALED, make_batch, new_ledger, new_recorder, reopen
+
+ENTRIES = [(0, {"type": "a", "name": "n"}), (1, {"type": "b"}), (2, {"type": "a", "name": "m"})]
+
+
+@pytest.fixture
+def path(tmp_path):
+    """Where a catalog will be."""
+    return tmp_path / "catalog.sqlite"
+
+
+def test_entries_are_found_by_type_and_name(path):
+    """Positions come oldest first, by type or by type and name."""
+    catalog = Catalog(path)
+    catalog.catch_up(ENTRIES)
+    assert (catalog.entries("a"), catalog.entries("a", "m"), catalog.entries("c"), catalog.size) == ([0, 2], [2], [], 3)
+
+
+def test_entries_are_indexed_once(path):
+    """Catching up again, from anywhere, by anyone, adds what is new and nothing else."""
+    first, second = Catalog(path), Catalog(path)
+    first.catch_up(ENTRIES[:2])
+    second.catch_up(ENTRIES)
+    first.catch_up(ENTRIES)
+    assert first.dump() == second.dump()
+    assert first.entries("a") == [0, 2]
+
+
+def test_a_gap_is_not_indexed(path):
+    """Entries after one that is missing wait until it comes."""
+    catalog = Catalog(path)
+    catalog.catch_up(ENTRIES[1:])
+    assert catalog.size == 0
+    catalog.catch_up(ENTRIES)
+    assert catalog.size == 3
+
+
+@pytest.mark.parametrize("content", [b"no database", bytes(4096), b"SQLite format 3\x00" + b"\xff" * 200])
+def test_a_damaged_catalog_is_replaced(path, content):
+    """A file that is no catalog gives way to a new one."""
+    path.write_bytes(content)
+    catalog = Catalog(path)
+    assert catalog.size == 0
+    catalog.catch_up(ENTRIES)
+    assert Catalog(path).entries("a") == [0, 2]
+
+
+def test_a_catalog_of_another_version_is_replaced(path):
+    """Tables of another version are not read."""
+    connection = sqlite3.connect(path)
+    connection.executescript("CREATE TABLE other (a); PRAGMA user_version = 99;")
+    connection.close()
+    assert Catalog(path).size == 0
+
+
+def test_deleted_it_is_built_again_equal(tmp_path):
+    """A catalog rebuilt from the log is equal to the one that was lost."""
+    ledger = new_ledger(tmp_path / "archive")
+    recorder = new_recorder(ledger)
+    for schema in (OPEN, SEALED):
+        recorder.record(make_batch(ledger, schema, 0, 3))
+    recorder.close()
+    seal_all(ledger)
+    before = ledger.catalog.dump()
+    ledger.catalog.close()
+    ledger.layout.catalog.unlink()
+    assert reopen(ledger.layout.root).catalog.dump() == before

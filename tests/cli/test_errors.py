@@ -1,0 +1,104 @@
+"""Errors: one sentence or one JSON object on stderr, nothing on stdout, and the right exit code."""
+
+from __future__ import annotations
+
+import inspect
+import json
+
+import pytest
+
+from backstory import errors
+from backstory.cli import exit_codes
+from backstory.cli.exit_codes import CONFLICT, INPUT, INTERRUPTED, MEANINGS, NOT_FOUND, UNLISTED, exit_code
+from backstory.cli.main import COMMANDS, help_text, run
+
+CLASSES = [value for _, value in inspect.getmembers(errors, inspect.isclass)]
+
+CODES = {
+    "input": 2, "not-found": 10, "ambiguous": 11, "conflict": 11, "busy": 12, "forbidden": 13, "verification": 20,
+    "storage": 21, "format": 21, "column": 2, "unsupported-version": 2, "query": 2, "error": 1,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("error", CLASSES)
+def test_every_error_has_an_exit_code(error):
+    """Every class has a documented code, and only the root is unlisted."""
+    assert exit_code(error) in MEANINGS
+    assert (exit_code(error) == UNLISTED) == (error is errors.BackstoryError)
+
+
+@pytest.mark.parametrize("error", [e for e in CLASSES if e.code in CODES])
+def test_exit_codes_are_fixed(error):
+    """The numbers are public: they never change."""
+    assert exit_code(error) == CODES[error.code]
+
+
+def test_help_names_commands_and_codes():
+    """`--help` lists every command and every exit code."""
+    text = help_text()
+    assert [name for name in COMMANDS if f"\n  {name} " not in text] == []
+    assert [code for code in MEANINGS if f"\n  {code} " not in text] == []
+
+
+CASES = [
+    (["why", "zz"], INPUT, "query"),
+    (["why", "00"], NOT_FOUND, "not-found"),
+    (["why", "0"], CONFLICT, "ambiguous"),
+    (["why"], INPUT, "usage"),
+    (["why", "00", "--nonsense"], INPUT, "usage"),
+    (["log", "--limit", "many"], INPUT, "usage"),
+    (["nonsense"], INPUT, "usage"),
+    (["impact", "nonsense", "--row", "1"], NOT_FOUND, "not-found"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "code", "name"), CASES)
+def test_error_is_one_sentence(ask, arguments, code, name):
+    """An error is one line on stderr without a traceback."""
+    answer = ask(*arguments)
+    assert (answer.code, answer.out) == (code, "")
+    assert answer.err.startswith("backstory: ")
+    assert answer.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("arguments", "code", "name"), CASES)
+def test_error_as_json(ask, arguments, code, name):
+    """With --json it is an object with code, message and details."""
+    answer = ask(*arguments, "--json")
+    assert (answer.code, answer.out) == (code, "")
+    error = json.loads(answer.err)
+    assert set(error) == {"code", "details", "message"}
+    assert error["code"] == name
+
+
+def test_missing_archive(ask, tmp_path):
+    """Where there is no archive, that is said."""
+    assert ask("info", archive=tmp_path).code == NOT_FOUND
+
+
+def test_control_characters_do_not_reach_the_terminal(ask):
+    """What somebody else wrote cannot move the cursor."""
+    assert "\x1b" not in ask("impact", "\x1b[2J", "--row", "1").err
+
+
+@pytest.mark.parametrize(
+    ("raised", "code"), [(KeyboardInterrupt(), INTERRUPTED), (KeyError("Ada"), UNLISTED), (errors.BusyError("b"), 12)]
+)
+def test_whatever_is_raised_becomes_a_code(monkeypatch, capsys, raised, code):
+    """An interrupt and a bug end in a sentence too; a bug's message, which may hold a value, is left out."""
+
+    def raising(asking):
+        raise raised
+
+    monkeypatch.setitem(COMMANDS, "info", (f"{__name__}:raising", ""))
+    monkeypatch.setattr("backstory.cli.main.build_app", lambda: lambda given: raising(given))
+    assert run(["info"]) == code
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "Ada" not in err
+
+
+def test_exit_codes_are_only_the_documented_ones():
+    """Every constant has a meaning."""
+    numbers = {value for name, value in vars(exit_codes).items() if name.isupper() and isinstance(value, int)}
+    assert numbers == set(MEANINGS)

@@ -1,0 +1,47 @@
+"""Progress: only on a terminal, only on stderr, only after a while."""
+
+from __future__ import annotations
+
+import sys
+from io import StringIO
+
+import pytest
+
+from backstory.cli.progress import progress
+
+
+class Terminal(StringIO):
+    """Text that says it is a terminal."""
+
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """A terminal as stderr."""
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    return sys.stderr
+
+
+def test_bar_on_a_terminal(terminal):
+    """A bar that was begun says what is being done, and is taken away at the end."""
+    with progress("verifying", delay_seconds=0.0) as report:
+        while "verifying" not in terminal.getvalue():
+            report("records", 1, 2)
+    assert "verifying" in terminal.getvalue()
+
+
+def test_what_is_quick_shows_nothing(terminal):
+    """Nothing is drawn before the delay is over."""
+    with progress("verifying", delay_seconds=60.0) as report:
+        report("records", 1, 2)
+    assert terminal.getvalue().strip() == ""
+
+
+def test_nothing_into_a_file(monkeypatch):
+    """Where stderr is no terminal nothing is ever drawn."""
+    monkeypatch.setattr(sys, "stderr", StringIO())
+    with progress("verifying", delay_seconds=0.0) as report:
+        report("records", 1, 2)
+    assert sys.stderr.getvalue() == ""

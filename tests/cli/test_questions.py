@@ -1,0 +1,254 @@
+"""The commands that answer questions, on a small archive: what they print and which exit code they give."""
+
+from __future__ import annotations
+
+import pytest
+
+from backstory.cli.exit_codes import CONFLICT, FAILED, INPUT, NOT_FOUND, OK, PARTIAL, UNVERIFIED
+
+AS_ANALYST = ("--actor", "ana", "--purpose", "case 77")
+
+
+def test_why_answers_first(made, ask):
+    """The first line of a story is what was predicted, by which model."""
+    answer = ask("why", made.first)
+    assert answer.code == OK
+    assert answer.out.startswith("delay:1 predicted -4.2047519230452")
+
+
+def test_why_takes_a_unique_prefix(made, ask):
+    """An id may be shortened as long as it is unique."""
+    assert ask("why", made.sealed[:-1], "--json").code in {OK, PARTIAL, CONFLICT}
+    assert ask("why", made.sealed.replace("-", ""), "--json").json()["id"] == made.sealed
+
+
+def test_why_names_rows_and_what_became_features(made, ask):
+    """A story names each row with its key and the values the model was given."""
+    out = ask("why", made.first).out
+    assert "flights  row 0" in out
+    assert "hour 0, wind 4.0" in out
+    assert "mixed from 20 rows of flights" in out
+
+
+def test_why_as_json_holds_the_same(made, ask):
+    """The JSON of a story holds rows, floats as floats, and the proof."""
+    story = ask("why", made.first, "--json").json()
+    assert {row["reference"]: row["position"] for row in story["rows"]} == {"flights": 0, "route": 0, "weather": 4}
+    assert story["features"]["wind2"] == 16.0
+    assert story["outcomes"][0]["value"] == 42.5
+    assert story["proof"]["state"] == "sealed"
+
+
+def test_sealed_values_stay_sealed(made, ask):
+    """Without actor and purpose a story about a person shows nothing of it, says so, and is partial."""
+    answer = ask("why", made.sealed)
+    assert answer.code == PARTIAL
+    assert "open the archive with actor= and purpose=" in answer.out
+    assert "Ada" not in answer.out
+    assert "income" not in answer.out
+
+
+def test_actor_and_purpose_open_sealed_values(made, ask, copy):
+    """With both, sealed values are shown, and the log says they were read."""
+    before = ask("log", "--json", archive=copy).json()["tree_size"]
+    answer = ask("why", made.sealed, *AS_ANALYST, archive=copy)
+    assert answer.code == OK
+    assert "cust 'Ada'" in answer.out
+    entries = ask("log", "--json", "--first", before, archive=copy).json()["entries"]
+    assert "sealed.opened" in {item["entry"]["type"] for item in entries}
+
+
+def test_actor_needs_a_purpose(made, ask):
+    """An actor without a purpose is refused before anything is opened."""
+    assert ask("why", made.sealed, "--actor", "ana").code == INPUT
+
+
+def test_broken_edges_are_loud(made, ask):
+    """A story with a row that is not known says BROKEN at its top, and is partial."""
+    answer = ask("why", made.broken)
+    assert answer.code == PARTIAL
+    assert answer.out.splitlines()[1].startswith("!! BROKEN: the row of weather")
+
+
+@pytest.mark.parametrize(
+    ("choice", "code"),
+    [
+        (("--row", "4"), PARTIAL),
+        (("--key", '["EWR", 0]'), PARTIAL),
+        (("--key", '{"origin": "EWR", "hour": 0}'), PARTIAL),
+        (("--where", "wind = 4"), PARTIAL),
+        (("--key", "[broken"), INPUT),
+        (("--where", "wind ="), INPUT),
+        (("--row", "4", "--where", "wind = 4"), INPUT),
+        ((), INPUT),
+        (("--row", "8"), NOT_FOUND),
+    ],
+)
+def test_impact_chooses_rows(ask, choice, code):
+    """Rows are chosen by position, key or predicate, by exactly one of them."""
+    answer = ask("impact", "weather", *choice)
+    assert answer.code == code
+    assert (": the first" in answer.out or "reached 5 predictions, 1 model" in answer.out) == (code == PARTIAL)
+
+
+def test_impact_opens_sealed_segments(ask, copy):
+    """With actor and purpose nothing is left out."""
+    answer = ask("impact", "loans", "--row", "0", "--json", *AS_ANALYST, archive=copy)
+    assert answer.code == OK
+    assert answer.json()["counts"] == {"predictions": 1, "models": 1, "features": 1}
+    assert answer.json()["sealed"] == 0
+
+
+def test_replay_confirms(made, ask):
+    """A model that still says that gives success."""
+    answer = ask("replay", made.first, "--json")
+    assert (answer.code, answer.json()["verdict"]) == (OK, "exact")
+
+
+@pytest.mark.parametrize("which", ["sealed", "failed", "function"])
+def test_what_cannot_be_replayed_is_not_confirmed(made, ask, which):
+    """Sealed, failed and function predictions give the exit code of what could not be checked."""
+    assert ask("replay", getattr(made, which)).code == UNVERIFIED
+
+
+def test_search_takes_values_for_question_marks(made, ask):
+    """Values given as text are compared as numbers, times and text, as the column is."""
+    found = ask("search", "model = ? and output < ? and time > ? and feature.hour = ?", "delay", "0.5", "2020-01-01", "0",
+                "--json").json()  # fmt: skip
+    assert made.first in {row["id"] for row in found["predictions"]}
+
+
+def test_search_says_there_is_more(ask):
+    """A list that was cut says so."""
+    assert ask("search", "status = 'ok'", "--limit", "2", "--json").json()["more"] is True
+    assert "2 predictions, the oldest; --limit shows more" in ask("search", "status = 'ok'", "--limit", "2").out
+
+
+def test_search_finds_nothing(ask):
+    """An empty answer is an answer."""
+    assert ask("search", "output > 1e9").out == "0 predictions\n"
+
+
+def test_info_counts(made, ask):
+    """`info` names origin, key, models with aliases, sources, and what is not sealed."""
+    info = ask("info", "--json").json()
+    assert info["vkey"] == made.vkey
+    assert info["authenticated"] is False
+    assert info["unsealed"]["predictions"] == 1
+    assert info["sealed"]["outcomes"] == 1
+    assert [(m["name"], m["version"], m["aliases"]) for m in info["models"]] == [
+        ("delay", 1, ["production"]),
+        ("loan", 1, []),
+    ]
+    assert {s["name"]: s["rows"] for s in info["sources"]} == {"flights": 40, "weather": 8, "loans": 2}
+
+
+def test_models_lists_versions(ask):
+    """`models` says on how many rows a version was trained."""
+    assert ask("models", "--json").json()["models"][0]["training_rows"] == 40
+    assert "delay:1  production" in ask("models").out
+
+
+def test_log_lists_entries(ask):
+    """`log` lists the newest entries, or those from an index on."""
+    assert ask("log", "--first", "0", "--limit", "1", "--json").json()["entries"][0]["entry"]["type"] == "archive.created"
+    assert ask("log", "--limit", "1").out.splitlines()[0].startswith("1 entry of tree size")
+    assert ask("log", "--limit", "0").code == INPUT
+
+
+def test_verify_passes_under_the_pinned_key(made, ask):
+    """An untouched archive verifies, and the verdict says whether the key was pinned."""
+    assert ask("verify", "--workers", "1", "--vkey", made.vkey, "--json").json()["authenticated"] is True
+    answer = ask("verify", "--workers", "1")
+    assert answer.code == OK
+    assert answer.out.startswith("self-consistent, not authenticated")
+
+
+def test_verify_fails_on_a_changed_segment(ask, copy):
+    """A changed byte is a failed verification, and the file is named."""
+    segment = max((copy / "segments").iterdir(), key=lambda path: path.stat().st_size)
+    data = bytearray(segment.read_bytes())
+    data[len(data) // 2] ^= 1
+    segment.write_bytes(data)
+    answer = ask("verify", "--workers", "1", archive=copy)
+    assert answer.code == FAILED
+    assert segment.name in answer.out
+
+
+def test_verify_reports_a_log_too_damaged_to_open(ask, copy):
+    """Even an archive that cannot be opened gets a report."""
+    (checkpoint,) = (copy / "log").glob("*/checkpoint")
+    checkpoint.write_bytes(checkpoint.read_bytes().replace(b"example.org", b"example.net"))
+    answer = ask("verify", "--workers", "1", "--json", archive=copy)
+    assert answer.code == FAILED
+    assert "checkpoint" in answer.json()["findings"][0]["place"]
+
+
+def test_verify_is_incomplete_without_the_vault(ask, copy):
+    """Where something could not be checked and nothing failed, the code is another than for failure."""
+    for shard in (copy / "vault").glob("*-*.shard"):
+        shard.unlink()
+    assert ask("verify", "--workers", "1", archive=copy).code == UNVERIFIED
+
+
+def test_another_pinned_key_fails(made, ask, copy):
+    """An archive of another key is a failed verification, whatever is asked of it."""
+    other = made.vkey[:-2] + ("A=" if made.vkey.endswith("=") else "AA")
+    assert ask("verify", "--vkey", other).code == FAILED
+    assert ask("why", made.first, "--vkey", other).code == FAILED
+
+
+def test_receipt_is_checked_without_the_archive(made, ask, tmp_path):
+    """A receipt verifies under the right key alone."""
+    path = tmp_path / "one.tlog-proof"
+    assert ask("receipt", made.first, "-o", path).code == OK
+    nowhere = tmp_path / "nothing"
+    checked = ask("verify-receipt", path, "--vkey", made.vkey, "--json", archive=nowhere)
+    assert (checked.code, checked.json()["id"]) == (OK, made.first)
+    path.write_bytes(path.read_bytes().replace(b"\n1", b"\n2", 1).replace(b"A", b"B", 1))
+    assert ask("verify-receipt", path, "--vkey", made.vkey).code in {FAILED, UNVERIFIED}
+
+
+def test_receipt_overwrites_nothing(made, ask, tmp_path):
+    """A file that is there stays."""
+    path = tmp_path / "one.tlog-proof"
+    path.write_text("mine")
+    assert ask("receipt", made.first, "-o", path).code == CONFLICT
+    assert path.read_text() == "mine"
+
+
+def test_receipt_of_an_unsealed_prediction(made, ask):
+    """What no checkpoint covers has no receipt."""
+    assert ask("receipt", made.unsealed).code == CONFLICT
+
+
+def test_receipt_opens_sealed_values_when_asked(made, ask, copy, tmp_path):
+    """A receipt shows sealed values only if actor and purpose were given."""
+    ask("receipt", made.sealed, "-o", tmp_path / "closed")
+    ask("receipt", made.sealed, "-o", tmp_path / "open", *AS_ANALYST, archive=copy)
+    closed, opened = (
+        ask("verify-receipt", tmp_path / name, "--vkey", made.vkey, "--json").json() for name in ("closed", "open")
+    )
+    assert closed["opened"] == {}
+    assert opened["opened"]["features"]["feature.income"] == "1.0"
+
+
+def test_seal_then_why(made, ask, copy):
+    """An unsealed prediction says so; sealing puts it into the log."""
+    assert "unsealed: no proof covers it yet" in ask("why", made.unsealed, archive=copy).out
+    assert ask("seal", "--json", archive=copy).json()["sealed"] == 1
+    assert ask("why", made.unsealed, "--json", archive=copy).json()["proof"]["state"] == "sealed"
+
+
+def test_reindex_rebuilds_the_catalog(ask, copy):
+    """The catalog can be deleted and rebuilt."""
+    (copy / "catalog.sqlite").unlink()
+    size = ask("log", "--json", archive=copy).json()["tree_size"]
+    assert ask("reindex", "--json", archive=copy).json() == {"entries": size}
+
+
+def test_init_prints_the_key_to_pin(ask, tmp_path):
+    """`init` creates an archive once, and prints the key it has."""
+    made = ask("init", tmp_path / "new", "--origin", "example.org/new", "--json")
+    assert ask("info", "--json", archive=tmp_path / "new").json()["vkey"] == made.json()["vkey"]
+    assert ask("init", tmp_path / "new", "--origin", "example.org/new").code == CONFLICT

@@ -1,0 +1,160 @@
+"""Writes the vectors of Backstory's own formats: `PYTHONPATH=src:. python tests/vectors/make_vectors.py`.
+
+They are pinned: run it after a change of the format version only, and review what changed. Everything is drawn from
+fixed seeds; the receipt alone may differ between versions of Arrow, because a manifest names its segment file's digest.
+
+Values stand in JSON as `{"int": "…"}`, `{"float64": "<hex, little-endian>"}`, `{"float32": …}`, `{"bytes": "<hex>"}`,
+`{"decimal": "…"}`, `{"null_struct": "<depth>"}`; null, booleans, strings and lists as themselves.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import struct
+import tempfile
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+
+from backstory.columns.commit import salts
+from backstory.columns.tree import subtree_roots
+from backstory.frames.token import mint_tokens
+from backstory.ledger.read import find_record
+from backstory.ledger.receipt import make_receipt
+from backstory.ledger.seal import seal_all
+from backstory.records import canonical
+from backstory.records.commitment import commit
+from backstory.records.row import NULL_STRUCT, decode_row, encode_row
+from backstory.tlog.hashing import hash_leaf, root_hash
+from tests.support.ledgers import SEALED, make_batch, new_ledger, new_recorder
+
+HERE = Path(__file__).parent
+
+STRUCT = {"list": {"struct": [{"name": "b", "type": "string"}, {"name": "a", "type": "int64"}]}}
+
+ROWS = {
+    "empty": [],
+    "README": [("delay", "float64", 42.0), ("carrier", "string", "UA")],
+    "null": [("x", "int64", None), ("y", "string", None), ("z", "null", None)],
+    "null NaN and empty differ": [("a", "float64", None), ("b", "float64", float("nan")), ("c", "string", "")],
+    "bool": [("f", "bool", False), ("t", "bool", True)],
+    "int64": [("max", "int64", 2**63 - 1), ("min", "int64", -(2**63)), ("minus", "int64", -1)],
+    "widths do not count": [("a", "int8", 7), ("b", "int64", 7), ("c", "uint8", 7), ("d", "uint64", 7)],
+    "uint64": [("max", "uint64", 2**64 - 1)],
+    "float64": [("inf", "float64", float("inf")), ("minus zero", "float64", -0.0), ("tiny", "float64", 5e-324)],
+    "float32": [("half", "float32", 0.5), ("nan", "float32", float("nan")), ("h", "float16", 1.5)],
+    "times": [
+        ("d", "date", -1), ("l", "timestamp", 0), ("p", "duration", -5), ("t", "time", 86_399_999_999_999),
+        ("u", "timestamp[UTC]", 1_767_225_600 * 10**9),
+    ],
+    "text": [("name", "string", "naïve ☃ \U0001f600"), ("raw", "bytes", b"\x00\xff")],
+    "decimal": [("a", "decimal(9,2)", Decimal("-1.50")), ("b", "decimal(9,2)", Decimal("0.00"))],
+    "list": [("l", {"list": "int64"}, [1, None, 3]), ("m", {"list": {"list": "string"}}, [["a"], None, []])],
+    "struct in list": [("s", STRUCT, [["x", 1], None])],
+    "null struct": [("s.t.x", "int64", NULL_STRUCT(1))],
+    "names in byte order": [("é", "int64", 2), ("z", "int64", 1), (r"a\.b", "int64", 0), ("\U0001f600", "int64", 3)],
+}  # fmt: skip
+
+
+def to_json(value, type_):
+    """Return a value's JSON form."""
+    if value is None or isinstance(value, bool | str):
+        return value
+    if isinstance(value, list):
+        return [to_json(item, None if not isinstance(type_, dict) else type_.get("list")) for item in value]
+    if isinstance(value, float):
+        single = type_ in {"float16", "float32"}
+        return {"float32" if single else "float64": struct.pack("<f" if single else "<d", value).hex()}
+    if isinstance(value, bytes):
+        return {"bytes": value.hex()}
+    if isinstance(value, NULL_STRUCT):
+        return {"null_struct": str(value.depth)}
+    return {"decimal" if isinstance(value, Decimal) else "int": str(value)}
+
+
+def row_case(columns):
+    """Return one row as JSON: its columns and its bytes."""
+    listed = [{"name": name, "type": type_, "value": to_json(value, type_)} for name, type_, value in columns]
+    return {"columns": listed, "row": encode_row(columns).hex()}
+
+
+def write(name, document):
+    """Write one file of vectors."""
+    text = json.dumps(document, ensure_ascii=False, indent=1, sort_keys=True)
+    (HERE / f"{name}.json").write_text(text + "\n", "utf-8")
+
+
+def commitment_cases():
+    """Commitments of two groups in the rows of a shard."""
+    key = hashlib.sha256(b"salt key").digest()
+    cut = salts(key, 0, 4, 2)
+    cases = []
+    for row in range(4):
+        for position, group in enumerate(("features", "output")):
+            data, salt = encode_row([("x", "int64", row)]), cut[row, position].tobytes()
+            case = {"group": group, "row_index": row, "salt": salt.hex(), "row": data.hex()}
+            cases.append(case | {"commitment": commit(group, salt, data).hex()})
+    return {"cases": cases, "groups": ["features", "output"], "salt_key": key.hex()}
+
+
+def token_cases():
+    """Tokens of a few positions under a few salts."""
+    cases = []
+    for salt in (0, 1, 0x0123456789ABCDEF, 2**64 - 1):
+        for position in (0, 1, 25_245, 2**37 - 2):
+            token = int(mint_tokens(np.array([position], np.int64), salt)[0])
+            cases.append({"position": str(position), "salt": f"{salt:016x}", "token": str(token)})
+    return {"cases": cases}
+
+
+def tree_cases():
+    """Subtree roots and root of trees over the leaves 0, 1, 2 … as decimal text."""
+    cases = []
+    for count in (0, 1, 2, 255, 256, 257, 512, 700):
+        leaves = [hash_leaf(str(i).encode()) for i in range(count)]
+        subtrees = subtree_roots(b"".join(leaves))
+        cases.append({"count": str(count), "root": root_hash(leaves).hex(), "subtrees": subtrees.hex()})
+    return {"cases": cases}
+
+
+def receipt_of(root):
+    """Make a small archive and return the receipt of one record, what it proves, and two record rows."""
+    ledger = new_ledger(root, seed=2026)
+    recorder = new_recorder(ledger)
+    ids = recorder.record(make_batch(ledger, SEALED, 0, 300)).ids
+    recorder.close()
+    seal_all(ledger)
+    receipt = make_receipt(ledger, find_record(ledger, ids[257], "prediction"), ("features",))
+    extra = canonical.parse_object(base64.b64decode(receipt.data.split(b"\n")[1].split(b" ")[1]), "receipt")
+    row = base64.b64decode(extra["row"])
+    types = {column.name: column.type for column in SEALED.open_columns}
+    values = zip(SEALED.leaf_names, decode_row(row), strict=True)
+    record = row_case([(name, types.get(name, "bytes"), value) for name, value in values])
+    checkpoint = ledger.log.checkpoint()
+    expected = {
+        "id": ids[257], "leaf_index": 1, "opened": {"features": {"feature.name": "name 257", "feature.x": "128.5"}},
+        "origin": checkpoint.origin, "root": checkpoint.root.hex(), "sealed": ["output", "subject"], "seq": "257",
+        "tree_size": checkpoint.size, "vkey": ledger.layout.config.vkey,
+    }  # fmt: skip
+    leaf = {"leaf": hash_leaf(row).hex(), "schema": SEALED.encoded.decode(), "schema_digest": SEALED.digest}
+    return receipt.data, expected, record | leaf
+
+
+def main():
+    """Write every file."""
+    write("row_encoding", {"rows": {name: row_case(columns) for name, columns in ROWS.items()}})
+    write("commitment", commitment_cases())
+    write("token", token_cases())
+    write("segment_tree", tree_cases())
+    with tempfile.TemporaryDirectory() as folder:
+        data, expected, record = receipt_of(Path(folder) / "archive")
+    (HERE / "receipt.tlog-proof").write_bytes(data)
+    write("receipt", expected)
+    write("record_leaf", record)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,177 @@
+"""The pinned vectors of docs/format.md, against the scalar and the vectorised implementation."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from backstory.columns.arrow_type import arrow_type
+from backstory.columns.commit import commitments, salts
+from backstory.columns.encode import iter_blocks
+from backstory.columns.tree import leaf_hashes, root_of_subtrees, subtree_roots
+from backstory.frames.token import check_tokens, mint_tokens, positions_of
+from backstory.records.commitment import commit, verify_opening
+from backstory.records.row import NULL_STRUCT, decode_row, encode_row
+from backstory.records.schema import parse_schema, split_name
+from backstory.tlog.hashing import hash_leaf, root_hash
+from backstory.verify.receipt import verify_receipt
+
+HERE = Path(__file__).parent
+SIZE_MAX = 100_000
+
+
+def read(name):
+    """Return one file of vectors."""
+    return json.loads((HERE / f"{name}.json").read_text("utf-8"))
+
+
+ROWS = read("row_encoding")["rows"]
+
+
+def value_of(value):
+    """Return a value from its JSON form."""
+    if isinstance(value, list):
+        return [value_of(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    ((kind, text),) = value.items()
+    read_value = {
+        "int": int,
+        "float64": lambda digits: struct.unpack("<d", bytes.fromhex(digits))[0],
+        "float32": lambda digits: struct.unpack("<f", bytes.fromhex(digits))[0],
+        "bytes": bytes.fromhex,
+        "decimal": Decimal,
+        "null_struct": lambda depth: NULL_STRUCT(int(depth)),
+    }
+    return read_value[kind](text)
+
+
+def columns_of(case):
+    """Return a row's columns as the scalar codec takes them."""
+    return [(column["name"], column["type"], value_of(column["value"])) for column in case["columns"]]
+
+
+def to_arrow(type_, value):
+    """Return an array of one value in the type it is recorded in."""
+    target = arrow_type(type_)
+    if isinstance(value, int) and not isinstance(value, bool) and pa.types.is_temporal(target):
+        return pa.array([value], pa.int32() if pa.types.is_date32(target) else pa.int64()).view(target)
+    if isinstance(type_, dict) and isinstance(type_["list"], dict) and "struct" in type_["list"]:
+        names = [field["name"] for field in type_["list"]["struct"]]
+        value = [item and dict(zip(names, item, strict=True)) for item in value]
+    return pa.array([value], target, from_pandas=False)
+
+
+def table_of(case):
+    """Return a row as a table of one row, with structs for dotted names."""
+    fields: dict[str, list] = {}
+    for name, type_, value in columns_of(case):
+        top, *rest = split_name(name)
+        fields.setdefault(top, []).append((rest, to_arrow(type_, value)))
+    columns = {}
+    for top, parts in fields.items():
+        (path, array), *others = parts
+        if not path:
+            columns[top] = array
+        else:
+            arrays = [array, *(other for _, other in others)]
+            columns[top] = pa.StructArray.from_arrays(arrays, names=[path[0] for path, _ in parts])
+    return pa.table(columns)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_row_encoding_one_row_at_a_time(name):
+    """A row has the pinned bytes, and they decode to the row."""
+    case = ROWS[name]
+    row = bytes.fromhex(case["row"])
+    assert encode_row(columns_of(case)) == row
+    ordered = sorted(columns_of(case), key=lambda column: column[0].encode())
+    again = [(name, type_, value) for (name, type_, _), value in zip(ordered, decode_row(row), strict=True)]
+    if name != "struct in list":  # whose fields come back in byte order of their names
+        assert encode_row(again) == row
+
+
+@pytest.mark.parametrize("name", [name for name in ROWS if name not in {"empty", "null struct"}])
+def test_row_encoding_of_a_table(name):
+    """The same row in an Arrow table has the same bytes."""
+    (block,) = iter_blocks(table_of(ROWS[name]))
+    assert [row.hex() for row in block.rows()] == [ROWS[name]["row"]]
+
+
+def test_row_encoding_of_a_null_struct():
+    """A null struct one level down has the pinned mark."""
+    inner = pa.struct([("x", pa.int64())])
+    table = pa.table({"s": pa.array([{"t": None}], pa.struct([("t", inner)]))})
+    (block,) = iter_blocks(table)
+    assert [row.hex() for row in block.rows()] == [ROWS["null struct"]["row"]]
+
+
+def test_record_leaf():
+    """A record's leaf has its schema's names in order, the pinned row and the pinned hash, in both implementations."""
+    case = read("record_leaf")
+    schema = parse_schema(case["schema"].encode())
+    row = encode_row(columns_of(case))
+    assert schema.digest == case["schema_digest"] == hashlib.sha256(case["schema"].encode()).hexdigest()
+    assert tuple(sorted((name for name, _, _ in columns_of(case)), key=str.encode)) == schema.leaf_names
+    assert (row.hex(), hash_leaf(row).hex()) == (case["row"], case["leaf"])
+    assert leaf_hashes(table_of(case)).hex() == case["leaf"]
+
+
+def test_commitment():
+    """Salts are cut from the pinned key stream, and commitments are the pinned ones, alone and in bulk."""
+    vectors = read("commitment")
+    groups, cases = vectors["groups"], vectors["cases"]
+    cut = salts(bytes.fromhex(vectors["salt_key"]), 0, len(cases) // len(groups), len(groups))
+    for case in cases:
+        salt, row = bytes.fromhex(case["salt"]), bytes.fromhex(case["row"])
+        assert cut[case["row_index"], groups.index(case["group"])].tobytes() == salt
+        assert commit(case["group"], salt, row).hex() == case["commitment"]
+        verify_opening(bytes.fromhex(case["commitment"]), case["group"], salt, row)
+    table = pa.table({"x": pa.array(range(len(cut)), pa.int64())})
+    for position, group in enumerate(groups):
+        expected = "".join(case["commitment"] for case in cases if case["group"] == group)
+        assert commitments(table, group, cut[:, position]).hex() == expected
+
+
+def test_token():
+    """Tokens are the pinned ones by the library and by the formula of docs/format.md section 10."""
+    for case in read("token")["cases"]:
+        position, salt, token = int(case["position"]), int(case["salt"], 16), int(case["token"])
+        mixed = (position ^ salt) * 0x9E3779B97F4A7C15 % 2**64
+        mixed = (mixed ^ mixed >> 29) * 0xBF58476D1CE4E5B9 % 2**64
+        assert (position + 1) << 16 | mixed >> 48 == token
+        (minted,) = tokens = mint_tokens(np.array([position], np.int64), salt)
+        assert int(minted) == token == int(float(token))
+        assert positions_of(tokens).tolist() == [position]
+        assert check_tokens(tokens, salt, position, 1).all()
+
+
+def test_segment_tree():
+    """Trees over counted leaves have the pinned subtree roots and root, which is RFC 6962's."""
+    for case in read("segment_tree")["cases"]:
+        leaves = [hash_leaf(str(i).encode()) for i in range(int(case["count"]))]
+        subtrees = subtree_roots(b"".join(leaves))
+        assert subtrees.hex() == case["subtrees"]
+        assert root_of_subtrees(subtrees).hex() == root_hash(leaves).hex() == case["root"]
+
+
+def test_receipt():
+    """The pinned receipt verifies under its key and proves the pinned facts."""
+    expected = read("receipt")
+    receipt = verify_receipt(HERE / "receipt.tlog-proof", vkey=expected.pop("vkey"))
+    found = receipt.to_dict()
+    assert {key: found[key] for key in expected} == expected
+
+
+def test_vectors_stay_small():
+    """Our own vectors are small enough to be copied anywhere."""
+    own = ["row_encoding", "record_leaf", "commitment", "token", "segment_tree", "receipt"]
+    sizes = [(HERE / f"{name}.json").stat().st_size for name in own]
+    assert sum(sizes) + (HERE / "receipt.tlog-proof").stat().st_size < SIZE_MAX

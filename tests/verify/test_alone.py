@@ -1,0 +1,29 @@
+"""A receipt is checked by very little code."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+VECTORS = ROOT / "tests" / "vectors"
+
+CHECK = """
+import json, sys
+from backstory.verify.receipt import verify_receipt
+verify_receipt(sys.argv[1], vkey=json.load(open(sys.argv[2]))["vkey"])
+print(*sorted(sys.modules))
+"""
+
+HEAVY = {"duckdb", "msgspec", "narwhals", "numpy", "pandas", "pyarrow", "sqlite3"}
+WRITERS = {f"backstory.{name}" for name in ("capture", "catalog", "columns", "frames", "ledger", "models", "storage")}
+
+
+def test_a_receipt_needs_neither_arrow_nor_the_writer():
+    """Checking a receipt loads no table library, no database and nothing that writes archives."""
+    command = [sys.executable, "-W", "ignore", "-c", CHECK, VECTORS / "receipt.tlog-proof", VECTORS / "receipt.json"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    assert set(done.stdout.split()) & (HEAVY | WRITERS) == set()
