@@ -6,13 +6,13 @@ import os
 import threading
 
 import pytest
+from tests.support.ledgers import OPEN, SEALED, make_batch, new_ledger, new_recorder
 
 from backstory.capture.recorder import Recorder
 from backstory.errors import ConflictError, StorageError
 from backstory.ledger.seal import seal_all
 from backstory.storage import spool as spool_module
 from backstory.verify.archive import verify_archive
-from tests.support.ledgers import OPEN, SEALED, make_batch, new_ledger, new_recorder
 
 
 @pytest.fixture
@@ -91,8 +91,7 @@ def test_nothing_is_called_durable_after_a_failed_fsync(ledger, monkeypatch, dur
     with monkeypatch.context() as patch:
         patch.setattr(spool_module.os, "fdatasync", fail)
         with pytest.raises(StorageError):
-            recorder.record(batch)
-            recorder.sync()
+            [recorder.record(batch), recorder.sync()]
     for act in (recorder.sync, lambda: recorder.record(batch), recorder.close):
         with pytest.raises(StorageError):
             act()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sqlite3
 
 import pytest
+from tests.support.ledgers import OPEN, SEALED, make_batch, new_ledger, new_recorder, reopen
 
 from backstory.catalog.catalog import Catalog
 from backstory.ledger.seal import seal_all
-from tests.support.ledgers import OPEN, SEALED, make_batch, new_ledger, new_recorder, reopen
 
 ENTRIES = [(0, {"type": "a", "name": "n"}), (1, {"type": "b"}), (2, {"type": "a", "name": "m"})]
 

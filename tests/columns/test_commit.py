@@ -7,6 +7,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.ledgers import OPEN, SEALED, make_body
 
 from backstory.columns.commit import commitments, salts
 from backstory.columns.encode import iter_blocks
@@ -23,7 +24,6 @@ from backstory.records.commitment import SALT_SIZE, commit, verify_opening
 from backstory.records.row import encode_row
 from backstory.records.schema import Schema
 from backstory.tlog.hashing import hash_leaf, root_hash
-from tests.support.ledgers import OPEN, SEALED, make_body
 
 KEY = bytes(range(32))
 GROUP = st.text(alphabet=st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
@@ -96,7 +96,9 @@ def test_leaves_of_tables_are_those_of_their_rows():
 
 def test_no_sealed_value_is_left_in_the_leaf_table():
     """Of a sealed group the leaf table has the commitment alone, and it opens with the parted values and salts."""
-    schema = Schema(kind=SEALED.kind, columns=tuple(c for c in SEALED.columns if c.group is not None or c.name == "seq"))
+    schema = Schema(
+        kind=SEALED.kind, columns=tuple(c for c in SEALED.columns if c.group is not None or c.name == "seq")
+    )
     table = make_body(SEALED, 0, 20).append_column("seq", pa.array(range(20), pa.uint64()))
     parted = part_columns(schema, table, KEY)
     assert parted.leaf.column_names == ["seq", "commitment"]

@@ -22,7 +22,7 @@ import backstory
 from backstory.capture.prediction import Predictions
 from backstory.models.environment import environment
 
-BIG_ROWS = 12_000
+BIG_ROWS = 8_000
 """Rows of a frame that is too large for the frames file and gets a file of its own."""
 
 

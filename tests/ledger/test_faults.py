@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
+from tests.support.ledgers import OPEN, SEALED, make_batch, new_ledger, new_recorder, reopen
 
 from backstory.errors import StorageError
 from backstory.ledger.ledger import Ledger
@@ -14,7 +15,6 @@ from backstory.records.manifest import CLOSED_TYPE, MANIFEST_TYPE
 from backstory.storage.disk import Disk
 from backstory.storage.lock import LockStore
 from backstory.verify.archive import verify_archive
-from tests.support.ledgers import OPEN, SEALED, make_batch, new_ledger, new_recorder, reopen
 
 OPERATIONS = ("write_with", "remove", "make_directory", "commit")
 STEPS_MAX = 60
@@ -206,6 +206,7 @@ class FullDisk(Disk):
 def test_a_full_disk_while_sealing_loses_nothing(tmp_path, recorded):
     """With any amount of space left, sealing succeeds or says that there is no space, and works once there is."""
     original, ids = recorded
+    told = set()
     for step in range(STEPS_MAX):
         root = tmp_path / str(step)
         shutil.copytree(original, root)
@@ -215,8 +216,7 @@ def test_a_full_disk_while_sealing_loses_nothing(tmp_path, recorded):
         try:
             seal_all(ledger)
         except StorageError as error:
-            assert "No space left" in str(error)
-            assert error.details["errno"] == 28
+            told.add((error.details.get("errno"), "No space left" in str(error)))
             disk.room = 10**9
             assert not list(root.rglob(".new-*"))
             seal_all(ledger)
@@ -225,3 +225,4 @@ def test_a_full_disk_while_sealing_loses_nothing(tmp_path, recorded):
         break
     assert 5_000 < room < STEPS_MAX * 1500 - 1500
     insist_whole(root, ids)
+    assert told == {(28, True)}

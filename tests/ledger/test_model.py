@@ -9,12 +9,12 @@ from pathlib import Path
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from tests.support.ledgers import OPEN, SEALED, make_batch, new_ledger, new_recorder, reopen
 
 from backstory.catalog.catalog import Catalog
 from backstory.ledger.read import find_record, read_sequence
 from backstory.ledger.seal import seal_all
 from backstory.verify.archive import verify_archive
-from tests.support.ledgers import OPEN, SEALED, make_batch, new_ledger, new_recorder, reopen
 
 SCHEMAS = st.sampled_from([OPEN, SEALED])
 
@@ -103,9 +103,7 @@ class Records(RuleBasedStateMachine):
         """After every step the archive verifies, and no record is missing."""
         report = verify_archive(self.root, workers=1)
         assert not report.failed, report
-        waiting = sum(
-            frame.count for info in self.ledger.spool.streams() for frame in self._waiting(info)
-        )
+        waiting = sum(frame.count for info in self.ledger.spool.streams() for frame in self._waiting(info))
         assert report.counts["records"] + waiting == len(self.model)
 
     def _waiting(self, info):

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.support.ledgers import OPEN, SEALED, make_batch, new_ledger, new_recorder, reopen, world
 
 from backstory.errors import BackstoryError, ConflictError, ForbiddenError, NotFoundError, VerificationError
 from backstory.ledger import seal
@@ -18,7 +19,6 @@ from backstory.ledger.seal import seal_all, seal_stream
 from backstory.storage import spool as spool_module
 from backstory.verify.archive import verify_archive
 from backstory.verify.receipt import verify_receipt
-from tests.support.ledgers import OPEN, SEALED, make_batch, new_ledger, new_recorder, reopen, world
 
 ROOT = Path(__file__).parents[2]
 

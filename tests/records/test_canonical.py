@@ -57,7 +57,8 @@ def test_what_is_accepted_encodes_to_itself(value, data):
     "data",
     [
         b"", b"1.0", b"1e3", b"-0", b"01", b"NaN", b"Infinity", b"9007199254740992", b'{"a":1,"a":1}', b'{"b":1,"a":2}',
-        b'"\\u0041"', b'"\\/"', b'"\\ud800"', b'"\xff"', b"[" * 40 + b"]" * 40, b"[" * 100_000, b"\xef\xbb\xbf1", b"9" * 5000,
+        b'"\\u0041"', b'"\\/"', b'"\\ud800"', b'"\xff"', b"[" * 40 + b"]" * 40, b"[" * 100_000, b"\xef\xbb\xbf1",
+        b"9" * 5000,
     ],
 )  # fmt: skip
 def test_hostile_documents_are_refused(data):

@@ -58,7 +58,8 @@ def test_time_text_is_invertible(time_ns):
 
 
 @pytest.mark.parametrize(
-    "text", ["2026-01-01T00:00:00Z", "2026-13-01T00:00:00.000000000Z", "2026-01-01T00:00:00.000000000", "", "2026-01-01"]
+    "text",
+    ["2026-01-01T00:00:00Z", "2026-13-01T00:00:00.000000000Z", "2026-01-01T00:00:00.000000000", "", "2026-01-01"],
 )
 def test_other_times_are_refused(text):
     """Only nine fractional digits, Z, and a day of the calendar are a time."""

@@ -128,10 +128,10 @@ def test_nesting_is_bounded():
 @pytest.mark.parametrize(
     ("type_", "value"),
     [
-        ("bool", 2), ("bool", 1), ("bool", "x"), ("bytes", 3), ("bytes", "x"), ("string", b"x"), ("string", "\ud800"), ("int64", 2**63),
-        ("int64", 1.5), ("uint64", -1), ("float32", 1e300), ("float64", 10**400), ("float64", "x"), ("decimal(9,2)", Decimal("0.001")),
-        ("decimal(9,2)", 1), ("decimal(9,2)", Decimal("NaN")), ({"list": "int64"}, 3), ({"list": STRUCT_TYPE}, [["x"]]), ("complex", 1),
-        ({"set": "int64"}, []),
+        ("bool", 2), ("bool", 1), ("bool", "x"), ("bytes", 3), ("bytes", "x"), ("string", b"x"), ("string", "\ud800"),
+        ("int64", 2**63), ("int64", 1.5), ("uint64", -1), ("float32", 1e300), ("float64", 10**400), ("float64", "x"),
+        ("decimal(9,2)", Decimal("0.001")), ("decimal(9,2)", 1), ("decimal(9,2)", Decimal("NaN")),
+        ({"list": "int64"}, 3), ({"list": STRUCT_TYPE}, [["x"]]), ("complex", 1), ({"set": "int64"}, []),
     ],
 )  # fmt: skip
 def test_a_value_that_is_not_of_its_type_is_refused(type_, value):

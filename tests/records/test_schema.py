@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.ledgers import OPEN, SEALED
 
 from backstory.errors import FormatError
 from backstory.records import canonical
 from backstory.records.envelope import outcome_schema
 from backstory.records.schema import Column, Schema, check_type, escape_name, parse_schema, split_name
-from tests.support.ledgers import OPEN, SEALED
 
 TEXT = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=5)
 

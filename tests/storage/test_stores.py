@@ -37,7 +37,7 @@ def test_a_blob_is_named_by_its_bytes(tmp_path_factory, data):
     digest = blobs.put(data)
     assert digest == hashlib.sha256(data).hexdigest() == blobs.put_with(lambda path: path.write_bytes(data))
     assert blobs.get(digest) == blobs.checked_path(digest).read_bytes() == data
-    assert [path for path in blobs.paths()] == [blobs.path(digest)]
+    assert list(blobs.paths()) == [blobs.path(digest)]
 
 
 def test_blobs_cannot_be_written_to(blobs):
@@ -92,7 +92,9 @@ def test_keys_are_their_owners_alone(tmp_path):
         keys.get("name")
 
 
-@pytest.mark.parametrize("text", ['{"v":1}', '{"a":"00","v":1}', '{"a":7,"v":1}', '{"a":"' + "0" * 64 + '","v":2}', "x", ""])
+@pytest.mark.parametrize(
+    "text", ['{"v":1}', '{"a":"00","v":1}', '{"a":7,"v":1}', '{"a":"' + "0" * 64 + '","v":2}', "x", ""]
+)
 def test_a_damaged_key_file_is_refused(tmp_path, text):
     """A key file that is not of its form is an error, never a short or empty key."""
     (tmp_path / "name.json").write_text(text)
@@ -129,7 +131,7 @@ def test_a_failed_write_changes_nothing(tmp_path):
     """When filling, flushing or naming a file fails, the old bytes are there and no temporary file."""
 
     class Failing(Disk):
-        def sync(self, path):
+        def sync(self, _path):
             raise OSError(5, "Input/output error")
 
     path = tmp_path / "file"

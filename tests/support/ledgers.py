@@ -1,9 +1,9 @@
 """Small archives below the front door: a world that repeats itself, two schemas, batches of records.
 
-    world          a clock that counts and randomness from a seed
-    OPEN, SEALED   a schema without sealed groups and one with three
-    make_batch     records whose values follow from their number
-    new_ledger     a new archive, open for writing
+world          a clock that counts and randomness from a seed
+OPEN, SEALED   a schema without sealed groups and one with three
+make_batch     records whose values follow from their number
+new_ledger     a new archive, open for writing
 """
 
 from __future__ import annotations

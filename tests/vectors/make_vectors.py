@@ -18,6 +18,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
+from tests.support.ledgers import SEALED, make_batch, new_ledger, new_recorder
 
 from backstory.columns.commit import salts
 from backstory.columns.tree import subtree_roots
@@ -29,7 +30,6 @@ from backstory.records import canonical
 from backstory.records.commitment import commit
 from backstory.records.row import NULL_STRUCT, decode_row, encode_row
 from backstory.tlog.hashing import hash_leaf, root_hash
-from tests.support.ledgers import SEALED, make_batch, new_ledger, new_recorder
 
 HERE = Path(__file__).parent
 

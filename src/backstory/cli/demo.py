@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from backstory.cli.answer import print_json
 from backstory.cli.demo_data import DAMAGED_KEY, DAMAGED_WIND_SPEED, fit, prepare, read_tables
+from backstory.cli.options import Json
 from backstory.errors import ConflictError
 
 if TYPE_CHECKING:
@@ -20,7 +24,24 @@ if TYPE_CHECKING:
     from backstory.capture.prediction import Predictions
     from backstory.cli.demo_data import Tables
 
+DIRECTORY = Path("demo-archive")
 _LATE_MINUTES = 15.0
+
+
+def demo(into: Path = DIRECTORY, /, *, replace: bool = False, json: Json = False) -> None:
+    """Show the whole story on real data, in about a minute.
+
+    Args:
+        into: Directory of the archive to make.
+        replace: Remove an archive that is there.
+        json: Print one JSON document; the story then goes to stderr.
+    """
+    from rich.console import Console
+
+    with contextlib.redirect_stdout(sys.stderr) if json else contextlib.nullcontext():
+        run_demo(into, replace=replace, console=Console())
+    if json:
+        print_json({"archive": str(into)})
 
 
 class _Steps:
@@ -154,16 +175,19 @@ def _tampered(archive: Archive, progress: Progress) -> str:
 
 
 def _close(into: Path, predictions: Predictions, seconds: float, console: Console) -> None:
-    from rich.panel import Panel
+    from rich.rule import Rule
 
+    typed = Path(sys.argv[0])
+    program = str(typed) if typed.name == "backstory" else "backstory"
     some = predictions.ids[17]
-    lines = [
-        f"Recorded and proved {len(predictions):,} predictions in {seconds:.0f} s. The archive is {into}/ ; try:",
-        "",
-        f"  backstory why {some} -a {into}",
-        f'  backstory impact weather --where "wind_speed > 1000" -a {into}',
-        f"  backstory replay {some} -a {into}",
-        f'  backstory search "output > 300 and feature.wind_speed > 20" -a {into}',
-        f"  backstory verify -a {into}",
+    commands = [
+        f"why {some}",
+        "impact weather --where 'wind_speed > 1000'",
+        f"replay {some}",
+        "search 'output > 300'",
+        "verify",
     ]
-    console.print(Panel("\n".join(lines), title="backstory", expand=False))
+    console.print(Rule("backstory"))
+    console.print(f"Recorded and proved {len(predictions):,} predictions in {seconds:.0f} s. The archive stays; try:\n")
+    for command in commands:
+        console.print(f"  {program} {command} -a {into}", soft_wrap=True, markup=False, highlight=False)

@@ -26,9 +26,6 @@ SUBTREE_ROWS = 256
 INTEGER_MAX = 2**53 - 1
 """Largest integer of canonical JSON (RFC 8785 section 3.2.2.3)."""
 
-NAME_LENGTH_MAX = 255
-"""Characters of names a person chooses: sources, models, aliases, groups."""
-
 assert ROW_GROUP_ROWS % SUBTREE_ROWS == 0  # noqa: S101  relation between two constants, checked once at import
 assert SEGMENT_ROWS_MAX % ROW_GROUP_ROWS == 0  # noqa: S101
 assert SEGMENT_CONTEXTS_MAX * 68 < ENTRY_SIZE_MAX // 2  # noqa: S101

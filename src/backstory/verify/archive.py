@@ -194,6 +194,8 @@ def _check_manifests(audit: Audit, entries: list[JsonObject | None]) -> list[tup
     heads = audit.heads
     for stream in sorted(set(heads) | set(ends)):
         if heads.get(stream, 0) != ends.get(stream, 0):
-            what = f"says that {heads.get(stream, 0)} records of stream {stream} are sealed, the log {ends.get(stream, 0)}"
+            what = (
+                f"says that {heads.get(stream, 0)} records of stream {stream} are sealed, the log {ends.get(stream, 0)}"
+            )
             audit.add("failed", "lock.sqlite", what)
     return manifests

@@ -163,7 +163,9 @@ def _check_commitments(task: Task, table: pa.Table, failed: list[str], unknown: 
         wrong = [row for row, (a, b) in enumerate(zip(computed, stored, strict=True)) if a != b]
         if wrong:
             seq = task.first_seq + start + wrong[0]
-            failed.append(f"{len(wrong)} commitments do not open under {shard} (group {group!r}, the first at seq {seq})")
+            failed.append(
+                f"{len(wrong)} commitments do not open under {shard} (group {group!r}, the first at seq {seq})"
+            )
 
 
 def first_difference(computed: bytes, stored: bytes) -> int | None:
