@@ -15,11 +15,12 @@ FIND_PYTHON = for python in python3 python3.13 python3.12 python3.11 python3.14 
 	then echo $$python; exit 0; fi; done; \
 	echo 'make: no Python 3.11 or newer with the venv module was found' >&2; exit 1
 
-.PHONY: help demo test check bench docs lock clean
+.PHONY: help demo test soak check bench docs lock clean
 
 help:
 	@echo 'make demo    one prediction and its backstory, from rows to proof'
 	@echo 'make test    every test'
+	@echo 'make soak    kills a recording process 200 times and looks for what is lost'
 	@echo 'make check   formatting, lint, types, import rules'
 	@echo 'make bench   the speed table'
 	@echo 'make docs    runs the documentation'
@@ -31,6 +32,9 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2
+
+soak: $(VENV)/.dev
+	BACKSTORY_CRASH_ROUNDS=200 $(BIN)/python -m pytest tests/crash
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check

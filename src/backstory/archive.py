@@ -34,7 +34,7 @@ from backstory.governance.access import PurposeGate
 from backstory.ledger.ledger import Ledger, create_archive
 from backstory.ledger.read import find_record
 from backstory.ledger.receipt import ReceiptFile, make_receipt
-from backstory.ledger.seal import seal_stream
+from backstory.ledger.seal import seal_stream, seal_up_to
 from backstory.lineage import group as grouping
 from backstory.lineage import prepare as preparing
 from backstory.lineage import registry
@@ -435,8 +435,8 @@ class Archive:
             return
         self._recorder.sync()
         with self._lock:
-            for info in self._recorder.streams():
-                seal_stream(self._ledger, info)
+            for info, end_seq in self._recorder.streams():
+                seal_up_to(self._ledger, info, end_seq)
 
     # --- questions ----------------------------------------------------------------------------------------------------
 
@@ -557,7 +557,7 @@ class Archive:
             streams = self._recorder.streams()
             self._recorder.close()
             if self._ledger.writable:
-                for info in streams:
+                for info, _ in streams:
                     seal_stream(self._ledger, info)
             self._ledger.close()
 

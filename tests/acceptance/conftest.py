@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.archives import ORIGIN, archive_with_predictions
 
 import backstory
 from backstory.archive import Archive
-from tests.support.archives import ORIGIN, archive_with_predictions
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.support.archives import ORIGIN, loans
 
 import backstory
 from backstory.errors import (
@@ -26,15 +28,15 @@ from backstory.errors import (
 )
 from backstory.storage.disk import Disk
 from backstory.storage.world import World
-from tests.support.archives import ORIGIN, loans
+from backstory.verify.archive import verify_archive
 
 Kept = tuple[Path, tuple[str, ...], str]
 
 
-# --- opening --------------------------------------------------------------------------------------------------------------
+# --- opening ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("prepare", [lambda path: None, Path.mkdir, lambda path: path.write_text("no archive")])
+@pytest.mark.parametrize("prepare", [lambda _: None, Path.mkdir, lambda path: path.write_text("no archive")])
 def test_what_is_no_archive_is_not_found(prepare: Callable[[Path], object], tmp_path: Path):
     """Nothing there, an empty directory, a file."""
     prepare(tmp_path / "here")
@@ -48,13 +50,13 @@ def test_a_newer_format_is_refused(question: str, kept: Kept):
     path, _, _ = kept
     config = path / "backstory.toml"
     config.write_text(re.sub(r"format = 1\b", "format = 2", config.read_text()))
+    ask = {
+        "open": backstory.open,
+        "open for reading": functools.partial(backstory.open, mode="r"),
+        "verify": verify_archive,
+    }
     with pytest.raises(UnsupportedVersionError, match="2"):
-        if question == "verify":
-            from backstory.verify.archive import verify_archive
-
-            verify_archive(path)
-        else:
-            backstory.open(path, mode="rw" if question == "open" else "r")
+        ask[question](path)
 
 
 @pytest.mark.parametrize("there", ["an archive", "another file"])
@@ -86,7 +88,7 @@ def test_an_unknown_mode_is_refused(kept: Kept):
         backstory.open(kept[0], mode="w")  # type: ignore[arg-type]
 
 
-# --- keys -----------------------------------------------------------------------------------------------------------------
+# --- keys -------------------------------------------------------------------------------------------------------------
 
 
 def _swap_key(path: Path, tmp_path: Path) -> None:
@@ -106,10 +108,7 @@ def test_a_swapped_key_is_refused_where_the_key_is_pinned(kept: Kept, tmp_path: 
     _swap_key(path, tmp_path)
     with pytest.raises(VerificationError, match="key"):
         backstory.open(path, vkey=vkey)
-    with backstory.open(path, mode="r") as archive:
-        archive._vkey = vkey
-        report = archive.verify(check=False, workers=1)
-    assert report.failed
+    assert verify_archive(path, vkey=vkey, workers=1).failed
 
 
 def test_a_swapped_key_without_pinning_is_said_not_to_be_authenticated(kept: Kept, tmp_path: Path):
@@ -143,7 +142,7 @@ def test_a_key_changed_in_the_config_alone_is_found(kept: Kept, tmp_path: Path):
         backstory.open(path)
 
 
-# --- disks ----------------------------------------------------------------------------------------------------------------
+# --- disks ------------------------------------------------------------------------------------------------------------
 
 
 class _FullDisk(Disk):
@@ -195,12 +194,12 @@ def test_a_full_disk_gives_out_no_prediction(tmp_path: Path):
         assert not archive.verify(workers=1).failed
 
 
-# --- reading only ---------------------------------------------------------------------------------------------------------
+# --- reading only -----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def read_only(kept: Kept) -> Any:
-    """An archive whose files and directories nobody may write; root may all the same, so that only `mode` protects them."""
+    """An archive whose files nobody may write; root may all the same, so that only `mode` protects them."""
     path, ids, vkey = kept
     for file in sorted(path.rglob("*"), reverse=True):
         file.chmod(0o555 if file.is_dir() else 0o444)
@@ -227,12 +226,12 @@ def test_a_read_only_archive_answers_every_question(read_only: Kept):
 
 
 WRITES = [
-    pytest.param(lambda archive, name: archive.predict("credit", loans()[["amount", "years"]]), id="predict"),
-    pytest.param(lambda archive, name: archive.model("credit").predict(loans()[["amount", "years"]]), id="model"),
-    pytest.param(lambda archive, name: archive.traced(len)([1]), id="traced"),
+    pytest.param(lambda archive, _: archive.predict("credit", loans()[["amount", "years"]]), id="predict"),
+    pytest.param(lambda archive, _: archive.model("credit").predict(loans()[["amount", "years"]]), id="model"),
+    pytest.param(lambda archive, _: archive.traced(len)([1]), id="traced"),
     pytest.param(lambda archive, name: archive.outcome(name, 1.0), id="outcome"),
-    pytest.param(lambda archive, name: archive.alias("credit", "other"), id="alias"),
-    pytest.param(lambda archive, name: archive.register(len, name="length"), id="register"),
+    pytest.param(lambda archive, _: archive.alias("credit", "other"), id="alias"),
+    pytest.param(lambda archive, _: archive.register(len, name="length"), id="register"),
 ]
 
 

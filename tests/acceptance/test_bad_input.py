@@ -10,6 +10,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+from tests.support.archives import ORIGIN, fitted, loans
 
 import backstory
 from backstory.archive import Archive
@@ -27,7 +28,6 @@ from backstory.errors import (
     QueryError,
     TokenError,
 )
-from tests.support.archives import ORIGIN, fitted, loans
 
 SECRET = "SECRET-4711"
 """A value in the data of these tests; no message may hold it."""
@@ -58,7 +58,7 @@ def _refused(
     return caught.value
 
 
-# --- names and ids --------------------------------------------------------------------------------------------------------
+# --- names and ids ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("question", ["why", "replay", "receipt"])
@@ -88,7 +88,12 @@ def test_what_is_no_id_is_refused(prefix: str, recorded: tuple[Archive, Any, lis
 @pytest.mark.parametrize("spec", ["credits", "credit@nobody", "credit:9", "abcdef123456"])
 def test_an_unknown_model_is_not_found(spec: str, recorded: tuple[Archive, Any, list[str]]):
     """By name, alias, version and digest."""
-    _refused(recorded, NotFoundError, spec.split("@")[0].split(":")[0], lambda: recorded[0].model(spec))
+    _refused(
+        recorded,
+        NotFoundError,
+        spec.split("@", maxsplit=1)[0].split(":", maxsplit=1)[0],
+        lambda: recorded[0].model(spec),
+    )
 
 
 def test_an_unknown_source_is_not_found(recorded: tuple[Archive, Any, list[str]]):
@@ -101,7 +106,7 @@ def test_a_malformed_predicate_is_refused(recorded: tuple[Archive, Any, list[str
     _refused(recorded, QueryError, "", lambda: recorded[0].search("no_such_column > 1"))
 
 
-# --- sources --------------------------------------------------------------------------------------------------------------
+# --- sources ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_missing_key_column_is_named(recorded: tuple[Archive, Any, list[str]]):
@@ -171,7 +176,7 @@ def test_an_array_cannot_be_a_source(recorded: tuple[Archive, Any, list[str]]):
     _refused(recorded, InputError, "numpy", lambda: recorded[0].source(np.ones((3, 2)), "array"))
 
 
-# --- tokens ---------------------------------------------------------------------------------------------------------------
+# --- tokens -----------------------------------------------------------------------------------------------------------
 
 
 def test_missing_tokens_are_refused(recorded: tuple[Archive, Any, list[str]]):
@@ -213,9 +218,7 @@ def test_tokens_of_another_source_are_refused(recorded: tuple[Archive, Any, list
 
 
 @pytest.mark.parametrize("known", [False, True])
-def test_tokens_of_another_archive_are_refused(
-    known: bool, recorded: tuple[Archive, Any, list[str]], tmp_path: Any
-):
+def test_tokens_of_another_archive_are_refused(known: bool, recorded: tuple[Archive, Any, list[str]], tmp_path: Any):
     """Even where this archive has a source of the same name with the same rows."""
     archive = recorded[0]
     with backstory.init(tmp_path / "other", origin=ORIGIN) as other:
@@ -229,7 +232,9 @@ def test_row_references_of_another_length_are_refused(recorded: tuple[Archive, A
     """Both lengths are in the message."""
     archive, model, _ = recorded
     features, rows = archive.split(archive.source(loans(), "loans"), ["amount", "years"])
-    _refused(recorded, AlignmentError, "expected 7 rows, got 40", lambda: archive.predict(model, features, rows=rows[:7]))
+    _refused(
+        recorded, AlignmentError, "expected 7 rows, got 40", lambda: archive.predict(model, features, rows=rows[:7])
+    )
 
 
 def test_a_target_of_another_length_is_refused(recorded: tuple[Archive, Any, list[str]]):
@@ -242,7 +247,7 @@ def test_a_target_of_another_length_is_refused(recorded: tuple[Archive, Any, lis
     )  # fmt: skip
 
 
-# --- predictions ----------------------------------------------------------------------------------------------------------
+# --- predictions ------------------------------------------------------------------------------------------------------
 
 
 class _Thing:

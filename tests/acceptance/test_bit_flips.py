@@ -1,7 +1,7 @@
 """One bit changed anywhere in an archive is found by `verify`, or changes no answer.
 
-Only what is losable may change unseen: the catalog, from which nothing is believed that the log does not confirm, and what
-SQLite keeps beside the values in `lock.sqlite`.
+Only what is losable may change unseen: the catalog, from which nothing is believed that the log does not confirm, and
+what SQLite keeps beside the values in `lock.sqlite`.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.archives import ORIGIN, files_of, fitted, loans
 
 import backstory
 from backstory.archive import Archive
 from backstory.errors import BackstoryError
-from tests.support.archives import ORIGIN, files_of, fitted, loans
 
 FLIPS_PER_CLASS = 14
 CLASSES = {
@@ -46,7 +46,9 @@ def whole_archive(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[
         frame = archive.source(loans(), "loans", key="loan")
         groups = archive.group(frame, "years", name="term", term_mean=("amount", "mean"))
         features, rows = archive.split(frame.merge(groups, on="years"), ["amount", "years"])
-        version = archive.register(fitted(loans()), name="credit", rows=rows, target=loans()["paid"], alias="production")
+        version = archive.register(
+            fitted(loans()), name="credit", rows=rows, target=loans()["paid"], alias="production"
+        )
         archive.predict(version, features, rows=rows, decision=backstory.Threshold(1)).wait("sealed")
         people = archive.source(loans(20).assign(person="P"), "people", subject="person")
         features, rows = archive.split(people, ["amount", "years"])

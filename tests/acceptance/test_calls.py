@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from tests.support.archives import ORIGIN, fitted, loans
 
 import backstory
 from backstory.archive import Archive
 from backstory.errors import ColumnError, ModelError
 from backstory.ledger.log import LogReader
-from tests.support.archives import ORIGIN, fitted, loans
 
 
 class _OurError(RuntimeError):
@@ -29,7 +29,7 @@ def _only(archive: Archive) -> Any:
     return archive.why(found["id"][0])
 
 
-# --- failed calls ---------------------------------------------------------------------------------------------------------
+# --- failed calls -----------------------------------------------------------------------------------------------------
 
 
 def test_a_failed_prediction_is_recorded_and_its_error_raised_unchanged(archive: Archive):
@@ -91,7 +91,7 @@ def test_failed_calls_of_functions_raise_the_same_object(archive: Archive):
     assert archive.search("true")["error"].tolist() == ["_OurError"] * 2
 
 
-# --- functions ------------------------------------------------------------------------------------------------------------
+# --- functions --------------------------------------------------------------------------------------------------------
 
 
 def test_a_traced_function_returns_its_own_value(archive: Archive):
@@ -231,7 +231,7 @@ def test_a_traced_function_names_its_model(archive: Archive):
     assert _only(archive).model["digest"] == version.digest
 
 
-# --- outcomes and decisions -----------------------------------------------------------------------------------------------
+# --- outcomes and decisions -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("when", ["before sealing", "after sealing"])
@@ -280,7 +280,7 @@ def test_a_decision_is_recorded_with_its_rule(archive: Archive):
     assert story.context["decision"]["value"] == "0.6"
 
 
-# --- versions and aliases -------------------------------------------------------------------------------------------------
+# --- versions and aliases ---------------------------------------------------------------------------------------------
 
 
 def test_an_alias_moves_and_its_old_meaning_stays_in_the_log(archive: Archive):
@@ -351,4 +351,6 @@ def test_versions_are_found_by_every_name(tmp_path: Path):
         one = archive.register(fitted(loans()), name="credit", alias="production")
         two = archive.register(fitted(loans(30)), name="credit")
         assert archive.model("credit").digest == two.digest
-        assert {archive.model(spec).digest for spec in ("credit:1", "credit@production", one.digest[:10])} == {one.digest}
+        assert {archive.model(spec).digest for spec in ("credit:1", "credit@production", one.digest[:10])} == {
+            one.digest
+        }

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-
-import backstory
 from tests.support import flights as data
 from tests.support.archives import ORIGIN
 from tests.support.lineage import claimed_rows, member_rows
 from tests.support.pipeline import plain_features, traced_features
+
+import backstory
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -40,19 +40,7 @@ def _pandas_step(frame: pd.DataFrame, other: pd.DataFrame, operation: str, seed:
         return frame.head(1 + seed % 10)
     if operation == "shuffle":
         return frame.sample(frac=1.0, random_state=seed).reset_index(drop=True)
-    return _joined(frame) or frame.merge(other, on="k", how=operation.split()[0])
-
-
-def _joined(frame: Any) -> Any:
-    """Return a frame that has the other table's columns already; None if it is to be joined still."""
-    return _Kept(frame) if "b" in frame.columns else None
-
-
-class _Kept:
-    """Truthy stand-in for a frame, as frames have no truth value."""
-
-    def __init__(self, frame: Any) -> None:
-        self.frame = frame
+    return _joined(frame) or frame.merge(other, on="k", how=operation.split(maxsplit=1)[0])
 
 
 def _polars_step(frame: pl.DataFrame, other: pl.DataFrame, operation: str, seed: int) -> pl.DataFrame:
@@ -68,13 +56,13 @@ def _polars_step(frame: pl.DataFrame, other: pl.DataFrame, operation: str, seed:
         return frame.head(1 + seed % 10)
     if operation == "shuffle":
         return frame.sample(fraction=1.0, shuffle=True, seed=seed)
-    return _joined(frame) or frame.join(other, on="k", how=operation.split()[0])
+    return _joined(frame) or frame.join(other, on="k", how=operation.split(maxsplit=1)[0])
 
 
 def _run(frame: Any, other: Any, steps: list[tuple[str, int]], step: Any) -> Any:
     for operation, seed in steps:
-        result = step(frame, other, operation, seed)
-        frame = result.frame if isinstance(result, _Kept) else result
+        if "join" not in operation or "b" not in frame.columns:
+            frame = step(frame, other, operation, seed)
     return frame
 
 

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.support.archives import ORIGIN
 
 import backstory
-from tests.support.archives import ORIGIN
 
 _WRITER = """
 import sys
@@ -36,7 +36,10 @@ with backstory.open(path) as archive:
 
 def _start(path: Path, rounds: int) -> subprocess.Popen[str]:
     process = subprocess.Popen(
-        [sys.executable, "-c", _WRITER, str(path), str(rounds)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", _WRITER, str(path), str(rounds)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"

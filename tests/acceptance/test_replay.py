@@ -10,18 +10,18 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+from tests.support.archives import fitted, loans
 
 import backstory
 from backstory.archive import Archive
 from backstory.debug.replay import TOLERANCES, _judge
 from backstory.errors import VerificationError
-from tests.support.archives import fitted, loans
 
 Kept = tuple[Path, tuple[str, ...], str]
 FEATURES = ["amount", "years"]
 
 
-# --- from the archive -----------------------------------------------------------------------------------------------------
+# --- from the archive -------------------------------------------------------------------------------------------------
 
 
 def _registered(kind: str) -> Any:
@@ -150,7 +150,7 @@ def test_a_changed_artifact_is_an_error_and_no_verdict(kept: Kept):
         archive.replay(ids[0])
 
 
-# --- from crafted outputs -------------------------------------------------------------------------------------------------
+# --- from crafted outputs ---------------------------------------------------------------------------------------------
 
 
 def _verdict(

@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from tests.support.archives import ORIGIN, fitted, loans
+from tests.support.lineage import claimed_rows, member_rows, rows_of
 
 import backstory
 from backstory.archive import Archive
 from backstory.errors import AlignmentError, PreparationError, TokenError
-from tests.support.archives import ORIGIN, fitted, loans
-from tests.support.lineage import claimed_rows, member_rows, rows_of
 
 
 def _score(frame: Any) -> np.ndarray:
@@ -31,7 +31,7 @@ def _predicted(archive: Archive, frame: Any, features: list[str]) -> list[str]:
     return list(archive.predict(version, table, rows=rows, method="__call__").wait("sealed").ids)
 
 
-# --- joins and parts ------------------------------------------------------------------------------------------------------
+# --- joins and parts --------------------------------------------------------------------------------------------------
 
 
 def test_both_sides_of_a_self_join_are_kept(archive: Archive):
@@ -54,7 +54,7 @@ def test_parts_of_one_source_have_positions_of_their_own(archive: Archive):
     june = archive.source(pd.DataFrame({"day": ["j1", "j2"], "x": [3.0, 4.0]}), "sales", part="june")
     ids = _predicted(archive, pd.concat([june, may], ignore_index=True), ["x"])
     told = [archive.why(name).rows[0] for name in ids]
-    assert [row.values["day"] for row in told] == ["j1", "j2", "m1", "m2"]
+    assert [row.values["day"] for row in told] == ["j1", "j2", "m1", "m2"]  # noqa: PD011  a story is no frame
     assert [row.position for row in told] == [2, 3, 0, 1]
 
 
@@ -75,7 +75,7 @@ def test_rows_a_join_fans_out_keep_their_source_row(archive: Archive):
     assert [rows_of(archive, name) for name in ids] == [{"left": 1, "right": row} for row in range(3)]
 
 
-# --- groups ---------------------------------------------------------------------------------------------------------------
+# --- groups -----------------------------------------------------------------------------------------------------------
 
 
 def test_rows_with_a_null_key_take_part_in_no_group(archive: Archive):
@@ -84,7 +84,12 @@ def test_rows_with_a_null_key_take_part_in_no_group(archive: Archive):
     frame = archive.source(table, "source")
     means = archive.group(frame, "k", name="mean", mean_x=("x", "mean"))
     ids = _predicted(archive, frame.merge(means, on="k", how="left"), ["x", "mean_x"])
-    assert [member_rows(archive, name, "mean") for name in ids] == [{"source": {0, 2}}, {}, {"source": {0, 2}}, {"source": {3}}]
+    assert [member_rows(archive, name, "mean") for name in ids] == [
+        {"source": {0, 2}},
+        {},
+        {"source": {0, 2}},
+        {"source": {3}},
+    ]
 
 
 def test_rows_with_a_null_key_are_a_group_where_asked_for(archive: Archive):
@@ -98,9 +103,7 @@ def test_rows_with_a_null_key_are_a_group_where_asked_for(archive: Archive):
 
 def test_a_group_of_a_group_leads_to_source_rows(archive: Archive):
     """The sum over zones of means over streets names the rows of all its streets."""
-    table = pd.DataFrame(
-        {"zone": ["a", "a", "a", "b"], "street": ["s", "s", "t", "u"], "x": [1.0, 2.0, 3.0, 4.0]}
-    )
+    table = pd.DataFrame({"zone": ["a", "a", "a", "b"], "street": ["s", "s", "t", "u"], "x": [1.0, 2.0, 3.0, 4.0]})
     frame = archive.source(table, "houses")
     streets = archive.group(frame, ["zone", "street"], name="street", mean_x=("x", "mean"))
     zones = archive.group(streets, "zone", name="zone", sum_x=("mean_x", "sum"))
@@ -118,7 +121,25 @@ def test_impact_goes_up_through_a_group_of_a_group(archive: Archive):
     assert archive.impact("houses", rows=[1]).predictions["id"].to_pylist() == [ids[0]]
 
 
-# --- other processes ------------------------------------------------------------------------------------------------------
+def test_both_sides_of_a_fan_out_are_members(archive: Archive):
+    """How often a price counts in a mean is up to the sales it was joined to: both are members."""
+    prices = archive.source(pd.DataFrame({"item": ["a", "b"], "price": [1.0, 5.0]}), "prices")
+    sales = archive.source(pd.DataFrame({"item": ["a", "a", "b"], "shop": ["s", "s", "s"]}), "sales")
+    means = archive.group(sales.merge(prices, on="item"), "shop", name="shop", mean_price=("price", "mean"))
+    (name,) = _predicted(archive, means, ["mean_price"])
+    assert claimed_rows(archive, name) == {"prices": {0, 1}, "sales": {0, 1, 2}}
+
+
+def test_the_other_side_of_a_fan_out_is_a_member_where_its_own_columns_are_not_aggregated(archive: Archive):
+    """Grouping and aggregating columns of the one side alone, after a join that multiplied its rows."""
+    prices = archive.source(pd.DataFrame({"item": ["a", "b"], "kind": ["k", "k"], "price": [1.0, 5.0]}), "prices")
+    sales = archive.source(pd.DataFrame({"item": ["a", "a", "b"]}), "sales")
+    means = archive.group(sales.merge(prices, on="item"), "kind", name="kind", mean_price=("price", "mean"))
+    (name,) = _predicted(archive, means, ["mean_price"])
+    assert claimed_rows(archive, name) == {"prices": {0, 1}, "sales": {0, 1, 2}}
+
+
+# --- other processes --------------------------------------------------------------------------------------------------
 
 _ELSEWHERE = """
 import sys
@@ -144,19 +165,33 @@ def test_tokens_are_understood_in_another_process(kept: tuple[Path, tuple[str, .
         assert [rows_of(archive, name) for name in done.stdout.split()] == [{"later": 30}, {"later": 4}, {"later": 17}]
 
 
-def test_a_group_of_an_earlier_session_is_understood(tmp_path: Path):
-    """Tokens of a group the archive keeps lead to the same group in a new session."""
+def test_suffixed_tokens_are_understood_in_a_new_session(tmp_path: Path):
+    """Also where a join had renamed the id columns."""
+    table = pd.DataFrame({"person": ["p", "q"], "boss": ["q", "q"], "pay": [1.0, 2.0]})
+    with backstory.init(tmp_path / "audit", origin=ORIGIN) as archive:
+        frame = archive.source(table, "staff", key="person")
+        frame = frame.merge(frame, left_on="boss", right_on="person", suffixes=("_own", "_boss"))
+        _predicted(archive, frame, ["pay_own", "pay_boss"])
+    with backstory.open(tmp_path / "audit") as archive:
+        ids = _predicted(archive, pickle.loads(pickle.dumps(frame)), ["pay_own", "pay_boss"])
+        assert [rows_of(archive, name) for name in ids] == [
+            {"staff_own": 0, "staff_boss": 1},
+            {"staff_own": 1, "staff_boss": 1},
+        ]
+
+
+def test_tokens_of_a_group_of_an_earlier_session_are_refused(tmp_path: Path):
+    """A group belongs to the session that made it; its tokens are refused elsewhere, not guessed at."""
     table = pd.DataFrame({"k": ["a", "b", "a"], "x": [1.0, 2.0, 3.0]})
     with backstory.init(tmp_path / "audit", origin=ORIGIN) as archive:
         frame = archive.source(table, "source")
         means = archive.group(frame, "k", name="mean", mean_x=("x", "mean"))
-        expected = [claimed_rows(archive, name) for name in _predicted(archive, means, ["mean_x"])]
-    with backstory.open(tmp_path / "audit") as archive:
-        ids = _predicted(archive, pickle.loads(pickle.dumps(means)), ["mean_x"])
-        assert [claimed_rows(archive, name) for name in ids] == expected
+        _predicted(archive, means, ["mean_x"])
+    with backstory.open(tmp_path / "audit") as archive, pytest.raises(TokenError, match="_row_mean"):
+        archive.split(means, ["mean_x"])
 
 
-# --- alignment ------------------------------------------------------------------------------------------------------------
+# --- alignment --------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -223,7 +258,7 @@ def test_transformed_features_are_aligned_by_their_index(aligned: tuple[Archive,
     assert [rows_of(archive, name)["loans"] for name in archive.predict(model, scaled, rows=chosen).ids] == [9, 3, 5]
 
 
-# --- preparations ---------------------------------------------------------------------------------------------------------
+# --- preparations -----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -236,7 +271,9 @@ def with_holes(archive: Archive) -> tuple[Archive, pd.DataFrame, pd.DataFrame]:
 
 PREPARATIONS = [
     pytest.param(lambda left, right: left.merge(right, on="k", how="left").dropna(), id="dropna"),
-    pytest.param(lambda left, right: left.merge(right[["k", *_ids(right)]], on="k", how="left").dropna(), id="dropna of ids"),
+    pytest.param(
+        lambda left, right: left.merge(right[["k", *_ids(right)]], on="k", how="left").dropna(), id="dropna of ids"
+    ),
     pytest.param(lambda left, right: left.merge(right, on="k", how="left").drop_duplicates(), id="drop_duplicates"),
     pytest.param(lambda left, right: left.merge(right, on="k", how="left").fillna(0), id="fillna"),
     pytest.param(lambda left, right: left.merge(right, on="k", how="left").fillna(1.5), id="fillna with a fraction"),

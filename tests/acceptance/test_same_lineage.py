@@ -10,11 +10,11 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+from tests.support.archives import ORIGIN
+from tests.support.lineage import claimed_rows
 
 import backstory
 from backstory.archive import Archive
-from tests.support.archives import ORIGIN
-from tests.support.lineage import claimed_rows
 
 TRIPS = pd.DataFrame(
     {
@@ -72,7 +72,7 @@ def _told(path: Path, prepare: Any) -> list[dict[str, Any]]:
         told = []
         for name in ids:
             story = archive.why(name)
-            parts = {row.reference: (row.state, row.grade, row.values, row.members) for row in story.rows}
+            parts = {row.reference: (row.state, row.grade, row.values, row.members) for row in story.rows}  # noqa: PD011  a story is no frame
             told.append({"rows": parts, "claimed": claimed_rows(archive, name), "output": story.output})
         return told
 
@@ -103,7 +103,12 @@ def test_the_rows_are_the_right_ones(by_pandas: list[dict[str, Any]]):
 def test_a_dataset_version_is_the_same_from_every_library(tmp_path: Path):
     """Equal content has an equal digest."""
     digests = set()
-    tables = [TRIPS, pl.from_pandas(TRIPS), pl.from_pandas(TRIPS).lazy(), pa.Table.from_pandas(TRIPS, preserve_index=False)]
+    tables = [
+        TRIPS,
+        pl.from_pandas(TRIPS),
+        pl.from_pandas(TRIPS).lazy(),
+        pa.Table.from_pandas(TRIPS, preserve_index=False),
+    ]
     for number, table in enumerate(tables):
         with backstory.init(tmp_path / str(number), origin=ORIGIN) as archive:
             features, rows = archive.split(archive.source(table, "trips", key="trip"), ["km"])

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from tests.support.archives import ORIGIN
+from tests.support.flights import flights
 
 import backstory
 from backstory.archive import Archive
-from tests.support.archives import ORIGIN
-from tests.support.flights import flights
 
 NUMBERS = ["hour", "distance", "dep_delay"]
 
@@ -99,7 +99,11 @@ CASES = [
     pytest.param(_xgboost, _as_polars, id="xgboost-polars"),
     pytest.param(_lightgbm, _as_numpy, id="lightgbm-numpy"),
 ]
-ARRAY_CASES = [pytest.param(_logistic, id="logistic"), pytest.param(_boosted, id="boosted"), pytest.param(_forest, id="forest")]
+ARRAY_CASES = [
+    pytest.param(_logistic, id="logistic"),
+    pytest.param(_boosted, id="boosted"),
+    pytest.param(_forest, id="forest"),
+]
 
 
 def _features(fit: Callable[[pd.DataFrame], Any], table: pd.DataFrame) -> pd.DataFrame:

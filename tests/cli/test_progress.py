@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from io import StringIO
 
 import pytest
@@ -11,7 +12,17 @@ from backstory.cli.progress import progress
 
 
 class Terminal(StringIO):
-    """Text that says it is a terminal."""
+    """Text that says it is a terminal, and when something was written to it."""
+
+    def __init__(self):
+        super().__init__()
+        self.written = threading.Event()
+
+    def write(self, text):
+        count = super().write(text)
+        if "verifying" in text:
+            self.written.set()
+        return count
 
     def isatty(self):
         return True
@@ -27,9 +38,9 @@ def terminal(monkeypatch):
 def test_bar_on_a_terminal(terminal):
     """A bar that was begun says what is being done, and is taken away at the end."""
     with progress("verifying", delay_seconds=0.0) as report:
-        while "verifying" not in terminal.getvalue():
-            report("records", 1, 2)
-    assert "verifying" in terminal.getvalue()
+        report("records", 1, 2)
+        assert terminal.written.wait(10)
+    assert terminal.getvalue().endswith("\x1b[2K")
 
 
 def test_what_is_quick_shows_nothing(terminal):

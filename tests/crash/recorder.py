@@ -1,7 +1,7 @@
 """A program that records predictions until it is killed, and says which ones it was told are durable.
 
-Started once; for each line `<archive> <seed>` on its standard input it forks a child that records into the archive. Libraries
-are loaded before the fork, so that a round takes milliseconds. It writes
+Started once; for each line `<archive> <seed>` on its standard input it forks a child that records into the archive.
+Libraries are loaded before the fork, so that a round takes milliseconds. It writes
 
     started <pid>           the child to kill
     <first id> <count>      acknowledged: `count` ids from this one, as 32 hex digits

@@ -15,10 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.archives import ORIGIN
 
 import backstory
 from backstory.capture.recorder import Ids
-from tests.support.archives import ORIGIN
 
 ROUNDS = int(os.environ.get("BACKSTORY_CRASH_ROUNDS", "12"))
 ROUNDS_PER_ARCHIVE = 12
@@ -38,19 +38,21 @@ class Recorder:
         )
         assert self._line() == "ready"
 
-    def run_and_kill(self, path: Path, seed: int, after_seconds: float) -> list[str]:
-        """Let a child record, kill it, and return the ids it was told are durable."""
+    def run_and_kill(self, path: Path, seed: int, after: str, seconds: float) -> list[str]:
+        """Let a child record, kill it some time after it `started` or `acknowledged`; return what it acknowledged."""
         self.process.stdin.write(f"{path} {seed}\n")
         self.process.stdin.flush()
         acknowledged: list[str] = []
-        timer = None
+        child, timer = 0, None
         while (line := self._line()) != "ended":
             first, second = line.split()
             if first == "started":
-                timer = threading.Timer(after_seconds, os.kill, (int(second), signal.SIGKILL))
-                timer.start()
+                child = int(second)
             else:
                 acknowledged += Ids(int(first, 16), int(second))
+            if timer is None and (after == "started" or acknowledged):
+                timer = threading.Timer(seconds, os.kill, (child, signal.SIGKILL))
+                timer.start()
         timer.join()
         return acknowledged
 
@@ -80,13 +82,15 @@ def test_nothing_acknowledged_is_lost_or_doubled_by_a_kill(start: int, recorder:
     backstory.init(path, origin=ORIGIN).close()
     acknowledged: set[str] = set()
     for seed in range(start, min(start + ROUNDS_PER_ARCHIVE, ROUNDS)):
-        acknowledged.update(recorder.run_and_kill(path, seed, draw.uniform(0, LATEST_KILL_SECONDS)))
+        after = draw.choice(["started", "acknowledged"])
+        acknowledged.update(recorder.run_and_kill(path, seed, after, draw.uniform(0, LATEST_KILL_SECONDS)))
         with backstory.open(path) as archive:
             report = archive.verify(check=False, workers=1)
             found = archive.search("true")
-            assert not report.findings, (seed, [str(finding) for finding in report.findings])
+            # A blob or segment whose entry was never written is noted, and no damage.
+            assert {finding.severity for finding in report.findings} <= {"note"}, (seed, str(report))
             assert found["id"].is_unique, seed
             assert not acknowledged - set(found["id"]), seed
             assert report.counts["records"] == len(found), seed
-            assert not list((path / "spool").iterdir()), seed
+            assert not archive._ledger.spool.streams(), seed
     assert acknowledged

@@ -5,14 +5,13 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from tests.support.ledgers import OPEN, SEALED, make_batch, new_ledger, new_recorder, reopen
+from tests.support.ledgers import OPEN, SEALED, QuickDisk, make_batch, new_ledger, new_recorder, reopen
 
 from backstory.errors import StorageError
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.read import find_record
 from backstory.ledger.seal import seal_all
 from backstory.records.manifest import CLOSED_TYPE, MANIFEST_TYPE
-from backstory.storage.disk import Disk
 from backstory.storage.lock import LockStore
 from backstory.verify.archive import verify_archive
 
@@ -40,13 +39,10 @@ class Fault:
         raise StorageError(f"{operation} failed")
 
 
-class FaultyDisk(Disk):
+class FaultyDisk(QuickDisk):
     """A disk whose operations fail as planned."""
 
     fault: Fault | None = None
-
-    def sync(self, path):
-        """Flush nothing: these tests stop programs, not machines."""
 
     def write_with(self, path, fill, *, mode=0o644):
         """Write, or fail."""
@@ -102,6 +98,12 @@ def insist_whole(root, ids):
 
 
 @pytest.fixture(scope="module")
+def fresh(tmp_path_factory):
+    """A new archive."""
+    return new_ledger(tmp_path_factory.mktemp("fresh") / "archive").layout.root
+
+
+@pytest.fixture(scope="module")
 def recorded(tmp_path_factory):
     """An archive with records about persons in its spool whose writer is gone, and their ids."""
     root = tmp_path_factory.mktemp("recorded") / "archive"
@@ -137,11 +139,12 @@ def test_sealing_survives_every_fault(tmp_path, recorded, operation, persisted, 
 
 @pytest.mark.parametrize("persisted", [False, True], ids=["not persisted", "persisted"])
 @pytest.mark.parametrize("operation", ["write_with", "make_directory"])
-def test_recording_survives_every_fault(tmp_path, operation, persisted):
+def test_recording_survives_every_fault(tmp_path, fresh, operation, persisted):
     """Whichever step of recording fails, what was acknowledged is there, and the rest was refused."""
     for at in range(STEPS_MAX):
         root = tmp_path / str(at)
-        ledger = new_ledger(root, disk=FaultyDisk())
+        shutil.copytree(fresh, root)
+        ledger = reopen(root, disk=FaultyDisk())
         ledger.world.disk.fault = fault = Fault(operation, at, persisted=persisted)
         recorder = new_recorder(ledger)
         ids = []
@@ -159,15 +162,16 @@ def test_recording_survives_every_fault(tmp_path, operation, persisted):
 
 @pytest.mark.parametrize("persisted", [False, True], ids=["not persisted", "persisted"])
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_entries_survive_every_fault(tmp_path, operation, persisted):
+def test_entries_survive_every_fault(tmp_path, fresh, operation, persisted):
     """An entry whose commit failed is wholly there or not at all, and the next one follows it."""
     for at in range(STEPS_MAX):
         root = tmp_path / str(at)
-        ledger = new_ledger(root, disk=FaultyDisk())
+        shutil.copytree(fresh, root)
+        ledger = reopen(root, disk=FaultyDisk())
         fault = Fault(operation, at, persisted=persisted)
         with_faults(ledger, fault)
         acknowledged = []
-        for n in range(4):
+        for n in range(3):
             try:
                 ledger.append([{"type": "test", "name": f"{n}"}])
                 acknowledged.append(f"{n}")
@@ -183,7 +187,7 @@ def test_entries_survive_every_fault(tmp_path, operation, persisted):
     assert 0 < at < STEPS_MAX - 1
 
 
-class FullDisk(Disk):
+class FullDisk(QuickDisk):
     """A disk that runs out of space, half way through a file."""
 
     room = 10**9

@@ -121,5 +121,5 @@ class Records(RuleBasedStateMachine):
         shutil.rmtree(self.root.parent)
 
 
-Records.TestCase.settings = settings(max_examples=12, stateful_step_count=10, deadline=None)
+Records.TestCase.settings = settings(max_examples=8, stateful_step_count=10, deadline=None)
 TestRecords = Records.TestCase

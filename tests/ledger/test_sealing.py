@@ -28,8 +28,8 @@ from pathlib import Path
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.seal import seal_all
 from backstory.storage.world import World
-from tests.support.ledgers import OPEN, make_batch, new_recorder
-ledger = Ledger(Path(sys.argv[1]), World(), writable=True, vkey=None, actor=None)
+from tests.support.ledgers import OPEN, QuickDisk, make_batch, new_recorder
+ledger = Ledger(Path(sys.argv[1]), World(disk=QuickDisk()), writable=True, vkey=None, actor=None)
 recorder = new_recorder(ledger)
 for n in range(50):
     ledger.append([{"type": "test", "name": sys.argv[2] + str(n)}])

@@ -50,5 +50,3 @@ def _follow(tracer: Tracer, reference: Reference, position: int | None, claimed:
     for name, inner in edges.refs.items():
         for member in edges.members(position, name).tolist():
             _follow(tracer, inner, member, claimed)
-
-

@@ -44,9 +44,7 @@ def plain_features(flights: pd.DataFrame, weather: pd.DataFrame, planes: pd.Data
     return frame.loc[frame["day"] > LAST_TRAINING_DAY, FEATURES]
 
 
-def traced_features(
-    archive: Archive, flights: pd.DataFrame, weather: pd.DataFrame, planes: pd.DataFrame
-) -> Prepared:
+def traced_features(archive: Archive, flights: pd.DataFrame, weather: pd.DataFrame, planes: pd.DataFrame) -> Prepared:
     """Do the same with ids: fix the three sources, group through the archive, split."""
     frame = joined(
         archive.source(flights, "flights"),
@@ -54,9 +52,7 @@ def traced_features(
         archive.source(planes, "planes", key="tailnum"),
     )
     train = frame[frame["day"] <= LAST_TRAINING_DAY]
-    routes = archive.group(
-        train, ROUTE, name="route", route_mean=("arr_delay", "mean"), route_n=("arr_delay", "count")
-    )
+    routes = archive.group(train, ROUTE, name="route", route_mean=("arr_delay", "mean"), route_n=("arr_delay", "count"))
     frame = frame.merge(routes, on=ROUTE, how="left")
     train, test = frame[frame["day"] <= LAST_TRAINING_DAY], frame[frame["day"] > LAST_TRAINING_DAY]
     train_features, train_rows = archive.split(train, FEATURES)

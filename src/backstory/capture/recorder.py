@@ -191,9 +191,9 @@ class Recorder:
             self._sync_error = error  # the kernel forgets what it could not write: a later fsync proves nothing
             raise
 
-    def streams(self) -> list[StreamInfo]:
-        """Return the open streams of this process."""
-        return [stream.info for stream in list(self._streams.values())]
+    def streams(self) -> list[tuple[StreamInfo, int]]:
+        """Return the open streams of this process, each with the sequence number after its last record."""
+        return [(stream.info, stream.next_seq) for stream in list(self._streams.values())]
 
     def close(self) -> None:
         """Make everything durable and give up the streams; a closed recorder takes no more records.

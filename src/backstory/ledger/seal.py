@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -18,7 +19,7 @@ import pyarrow.compute as pc
 
 from backstory.columns.seal import part_columns
 from backstory.columns.tree import leaf_hashes, root_of_subtrees, subtree_roots
-from backstory.errors import BackstoryError, ConflictError, FormatError
+from backstory.errors import BackstoryError, BusyError, ConflictError, FormatError
 from backstory.ledger.ledger import Ledger
 from backstory.records.canonical import JsonObject
 from backstory.records.identity import time_text
@@ -32,6 +33,11 @@ from backstory.storage.spool import StreamInfo
 
 LEASE_NS = 600 * 10**9
 """A sealer that takes longer is taken for dead; the stream head still keeps two from sealing the same records."""
+
+
+_PAUSE_SECONDS = 0.05
+_ATTEMPTS_MAX = 2_400
+"""Two minutes: longer than sealing the largest segment takes."""
 
 
 def seal_all(ledger: Ledger) -> int:
@@ -51,6 +57,22 @@ def seal_all(ledger: Ledger) -> int:
     if errors:
         raise errors[0]
     return count
+
+
+def seal_up_to(ledger: Ledger, info: StreamInfo, end_seq: int) -> None:
+    """Return when every record of a stream below a sequence number is sealed, by this process or by another.
+
+    Raises:
+        BusyError: Another process holds the stream and does not get on with it.
+        StorageError: Something could not be written; everything not yet sealed is still in the spool.
+    """
+    pause = threading.Event()
+    for _ in range(_ATTEMPTS_MAX):
+        seal_stream(ledger, info)
+        if ledger.lock.heads().get(info.stream, 0) >= end_seq:
+            return
+        pause.wait(_PAUSE_SECONDS)
+    raise BusyError(f"sealing: another process holds stream {info.stream} and has not sealed it up to seq {end_seq}")
 
 
 def seal_stream(ledger: Ledger, info: StreamInfo) -> int:

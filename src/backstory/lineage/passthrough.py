@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from backstory.columns.arrow_type import decoded, unchunked
 from backstory.frames.equality import same_values
+from backstory.frames.key import find_duplicate, row_codes
 from backstory.lineage.resolve import BROKEN
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ def mixed_references(node: GroupNode) -> list[str]:
 
     Returns:
         The smallest choice found, by taking the reference that carries most columns first; all references if a column
-        is carried by none. In the input's order.
+        is carried by none, or if rows of the choice take part more than once: then a join multiplied them, and how
+        often a value counts is up to the other side of it. In the input's order.
     """
     inputs = node.load_inputs()
     carried = {name: _carried_columns(inputs, node.refs[name], origin) for name, origin in node.origins.items()}
@@ -41,7 +43,9 @@ def mixed_references(node: GroupNode) -> list[str]:
             return list(node.refs)
         chosen.add(best)
         left -= carried[best]
-    return [name for name in node.refs if name in chosen]
+    names = [name for name in node.refs if name in chosen]
+    rows = row_codes(pa.table({name: node.refs[name] for name in names}), names)
+    return names if find_duplicate(rows) is None else list(node.refs)
 
 
 def _carried_columns(inputs: pa.Table, positions: NDArray[np.int64], origin: Origin) -> set[str]:

@@ -74,16 +74,15 @@ class LineageStore:
         personal = any(snapshot.subject is not None for snapshot in origin)
         return Reference(name=origin[0].name, grade=grade, personal=personal, parts=tuple(parts))
 
-    def restore(self, sources: Sources, name: str) -> bool:
-        """Register sources and groups of an earlier session whose tokens a frame may carry.
+    def restore(self, sources: Sources, reference: str) -> None:
+        """Register the versions of a source of an earlier session whose tokens a frame may carry.
 
         Args:
             sources: The session's registry.
-            name: Name of a source.
-
-        Returns:
-            Whether the archive knows a source of that name.
+            reference: Name of an id column without `_row_`: a source's name, and what joins added to it.
         """
+        names = {canonical.text_of(entry, "name") for entry in self._ledger.find_entries("source.fixed")}
+        name = max((name for name in names if reference.startswith(name)), key=len, default=reference)
         versions: list[list[Snapshot]] = []
         for entry in self._ledger.find_entries("source.fixed", name):
             snapshot = self._restored(entry)
@@ -93,7 +92,6 @@ class LineageStore:
                 versions.append([snapshot])
         for parts in versions:
             sources.add(name, tuple(parts))
-        return bool(versions)
 
     def _restored(self, entry: JsonObject) -> Snapshot:
         dataset = canonical.text_of(entry, "dataset")
