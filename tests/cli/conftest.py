@@ -85,7 +85,7 @@ def fill(archive, path):
     fitted = LinearRegression().fit(features, frame.delay)
     model = archive.register(fitted, name="delay", rows=rows, target=frame.delay, alias="production")
     made = archive.predict(model, features, rows=rows, decision=backstory.Threshold(0.1), request_id="r-1")
-    people = archive.source(pd.DataFrame({"cust": ["Ada", "Bob"], "income": [1.0, 2.0]}), "loans", subject="cust")
+    people = archive.source(pd.DataFrame({"cust": ["Ada", "Bob"], "income": [1.0, 2.0]}), "loans", key="cust", subject="cust")
     income, persons = archive.split(people, ["income"])
     loan = archive.register(LinearRegression().fit(income, [1.0, 2.0]), name="loan", rows=persons)
     sealed = archive.predict(loan, income, rows=persons)

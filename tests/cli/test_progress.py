@@ -39,7 +39,7 @@ def test_bar_on_a_terminal(terminal):
     """A bar that was begun says what is being done, and is taken away at the end."""
     with progress("verifying", delay_seconds=0.0) as report:
         report("records", 1, 2)
-        assert terminal.written.wait(10)
+        assert terminal.written.wait(3), repr(terminal.getvalue())
     assert terminal.getvalue().endswith("\x1b[2K")
 
 

@@ -30,8 +30,8 @@ SLOW_STANDARD = frozenset(
 )
 """Parts of the standard library that cost more than all of our own names."""
 
-FRAMEWORK_ADAPTERS = ("backstory.frames", "backstory.models")
-"""The packages that may import them, when used."""
+FRAMEWORK_ADAPTERS = ("backstory.frames", "backstory.models", "backstory.cli.demo_data")
+"""The packages that may import them, when used; the demo plays a user, who has them."""
 
 NEVER = [
     ("backstory.lineage", "backstory.capture"),

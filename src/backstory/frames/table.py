@@ -210,6 +210,17 @@ def column_values(frame: Frame, name: str) -> Any:
     return to_arrow(frame).column(name)
 
 
+def frame_of_records(records: Any) -> Any:
+    """Return one dict, or a list of dicts, as the pandas frame that models take.
+
+    Args:
+        records: A dict of one row's values by column, or a list of these.
+    """
+    import pandas as pd
+
+    return pd.DataFrame([records] if isinstance(records, dict) else list(records))
+
+
 def hold(frame: FrameT) -> FrameT:
     """Return the frame so held that what the caller does to theirs later does not reach it.
 

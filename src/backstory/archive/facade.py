@@ -12,24 +12,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypeVar, overload
 
+from backstory.archive.calls import Calls
 from backstory.capture.decision import Threshold
 from backstory.capture.model_version import ModelVersion
 from backstory.capture.outcome import outcome_batch
-from backstory.capture.prediction import Begun, Call, Capture, Predictions, Rows
+from backstory.capture.prediction import Capture, Predictions
 from backstory.capture.recorder import Durability, Recorder
-from backstory.capture.traced import traced
 from backstory.debug.replay import Replay, replay_prediction
 from backstory.errors import (
     ForbiddenError,
     FormatError,
     InputError,
-    ModelError,
     StorageError,
-    TokenError,
     VerificationError,
 )
-from backstory.frames.table import column_names, kind_of
-from backstory.frames.token import ROW_PREFIX, id_columns
 from backstory.governance.access import PurposeGate
 from backstory.ledger.ledger import Ledger, create_archive
 from backstory.ledger.read import find_record
@@ -48,9 +44,6 @@ from backstory.lineage.store import LineageStore
 from backstory.lineage.story import Story
 from backstory.lineage.trace import Tracer
 from backstory.lineage.why import tell_story
-from backstory.models import capture_artifact, output_names
-from backstory.models.code_version import code_version
-from backstory.models.environment import environment
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject
 from backstory.records.envelope import PREDICTION
@@ -151,7 +144,8 @@ class Archive:
         self._store = LineageStore(self._ledger)
         self._tracer = Tracer(self._ledger)
         self._recorder = Recorder(self._ledger.spool, self._ledger.blobs, world, durability)
-        self._capture = Capture(self._recorder, self._ledger.blobs, self.flush)
+        capture = Capture(self._recorder, self._ledger.blobs, self.flush)
+        self._calls = Calls(self._ledger, self._store, self._sources, capture)
         self._models: dict[str, ModelVersion] = {}
         self._lock = threading.RLock()
         if mode == "rw":
@@ -212,7 +206,7 @@ class Archive:
             PreparationError: The result differs, such as when `dropna()` sees an id column.
             TokenError: The preparation lost or damaged the ids.
         """
-        return preparing.prepare(self._known(*frames), function, *frames)
+        return preparing.prepare(self._calls.known(*frames), function, *frames)
 
     def distinct(
         self, frame: FrameT, subset: str | Sequence[str] | None = None, keep: preparing.Keep = "first"
@@ -247,7 +241,7 @@ class Archive:
             TokenError: There is no id column, or a token does not check.
         """
         salt = self._store.draw_salt()
-        sources = self._known(frame)
+        sources = self._calls.known(frame)
         grouped, _ = grouping.group(sources, frame, by, name=name, salt=salt, dropna=dropna, **aggregations)
         return grouped  # type: ignore[no-any-return]
 
@@ -269,7 +263,7 @@ class Archive:
             TokenError: No id column, tokens that do not check, or tokens of another archive.
             ColumnError: A feature is missing or an id column.
         """
-        return split_frame(self._known(frame), frame, features, on_broken=on_broken)
+        return split_frame(self._calls.known(frame), frame, features, on_broken=on_broken)
 
     # --- models -------------------------------------------------------------------------------------------------------
 
@@ -301,7 +295,7 @@ class Archive:
             AlignmentError: Rows and target differ in length.
             InputError: The name cannot be used.
         """
-        self._require_writable()
+        self._calls.require_writable()
         if rows is not None and not isinstance(rows, RowRefs):
             _, rows = self.split(rows)
         with self._lock:
@@ -368,24 +362,15 @@ class Archive:
             StorageError: The record could not be written; no prediction is given out.
         """
         version = self.model(model) if isinstance(model, str) else model
-        estimator = version.estimator
-        function = estimator if method == "__call__" else getattr(estimator, method, None)
-        if not callable(function):
-            raise ModelError(f"predict: model {version.name} has no method {method!r} ({type(estimator).__name__})")
-        features, rows = self._input(version, features, rows)
-        call = Call(
-            model={"digest": version.digest, "name": version.name, "version": str(version.version)},
+        return self._calls.predict(
+            version,
+            features,
+            rows=rows,
             method=method,
-            features=features,
-            output_names=output_names(estimator, method),
-            rows=self._rows(rows),
             subject=subject,
             request_id=request_id,
             decision=decision,
-            **self._surroundings(),
         )
-        self._require_writable()
-        return self._capture.predict(call, function)
 
     @overload
     def traced(self, function: Callable[P, T], /) -> Callable[P, T]: ...
@@ -409,8 +394,8 @@ class Archive:
             subject: Name of the parameter that says whom a call is about.
         """
         if function is None:
-            return lambda inner: self._trace(inner, model, subject)
-        return self._trace(function, model, subject)
+            return lambda inner: self._calls.trace(inner, model, subject)
+        return self._calls.trace(function, model, subject)
 
     def outcome(self, prediction: str, value: Any) -> str:  # noqa: ANN401  any value with an encoding
         """Record what turned out later about a prediction; returns the id of the outcome's record.
@@ -419,7 +404,7 @@ class Archive:
             NotFoundError: There is no such prediction.
         """
         found = find_record(self._ledger, prediction, PREDICTION)
-        self._require_writable()
+        self._calls.require_writable()
         record = outcome_batch(
             self._ledger.blobs, found.table["id"][0].as_py(), value, sealed=bool(found.schema.groups)
         )
@@ -582,95 +567,6 @@ class Archive:
                 except (FormatError, VerificationError, StorageError) as error:
                     _log.warning("stream %s stays in the spool: %s", info.stream, error)
 
-    def _known(self, *frames: Any) -> Sources:  # noqa: ANN401
-        """Return the registry, after restoring sources of earlier sessions whose ids the frames carry."""
-        for frame in frames:
-            try:
-                names = id_columns(column_names(frame))
-            except InputError:
-                continue
-            for name in names:
-                reference = name.removeprefix(ROW_PREFIX)
-                if self._sources.find(reference) is None:
-                    self._store.restore(self._sources, reference)
-        return self._sources
-
-    def _input(
-        self,
-        version: ModelVersion,
-        features: Any,  # noqa: ANN401
-        rows: RowRefs | None,
-    ) -> tuple[Any, RowRefs | None]:
-        """Return what the model gets and its row references."""
-        kind = kind_of(features)
-        if kind in {"record", "records"}:
-            features = _as_frame(features)
-        elif kind == "polars-lazy":
-            features = features.collect()
-        carried = id_columns(column_names(features)) if kind != "numpy" else []
-        if carried and rows is not None:
-            raise TokenError(f"predict: expected features without id columns beside rows, got {carried[0]!r}")
-        if carried:
-            return self.split(features, self._feature_names(version, column_names(features)))
-        if rows is not None:
-            rows.check(features)
-        return features, rows
-
-    def _feature_names(self, version: ModelVersion, present: list[str]) -> list[str] | None:
-        """Return the model's features among a token frame's columns; None for all of them."""
-        training = version.document.get("training")
-        if isinstance(training, dict):
-            schema = self._ledger.document(canonical.text_of(training, "schema")).get("columns")
-            names = (
-                [str(column["name"]) for column in schema if isinstance(column, dict)]
-                if isinstance(schema, list)
-                else []
-            )
-            if set(names) <= set(present):
-                return names
-        names = [str(name) for name in getattr(version.estimator, "feature_names_in_", [])]
-        return names or None
-
-    def _rows(self, rows: RowRefs | None) -> Rows:
-        """Persist what row references point to and return them as they go onto the records."""
-        if rows is None:
-            return Rows()
-        self._require_writable()
-        references = self._store.references(rows)
-        return Rows(
-            positions=rows.positions,
-            personal=frozenset(name for name, reference in references.items() if reference.personal),
-            document={name: reference.document() for name, reference in references.items()},
-        )
-
-    @functools.cache  # noqa: B019  one archive, one surroundings
-    def _surroundings(self) -> dict[str, Any]:
-        """Return code version and digest of the environment, found out once."""
-        self._require_writable()
-        return {"code": code_version(), "environment": self._ledger.put_document(environment())}
-
-    def _trace(self, function: Callable[P, T], model: ModelVersion | None, subject: str | None) -> Callable[P, T]:
-        source = capture_artifact(function)
-        named: JsonObject | None = None
-        if model is not None:
-            named = {"digest": model.digest, "name": model.name, "version": str(model.version)}
-
-        def begin(features: Any, about: str | None) -> Begun:  # noqa: ANN401
-            self._require_writable()
-            surroundings = self._surroundings()
-            code = {**surroundings["code"], "function": source.class_name, "source": source.content_digest}
-            call = Call(
-                model=named,
-                method=function.__qualname__,
-                features=features,
-                subject=about,
-                code=code,
-                environment=surroundings["environment"],
-            )
-            return self._capture.begin(call)
-
-        return traced(function, begin, subject)
-
     def _version(self, version: registry.Registered, load: Callable[[], object]) -> ModelVersion:
         return ModelVersion(
             name=version.name,
@@ -689,14 +585,3 @@ class Archive:
         return registry.load_model(
             self._ledger, registry.find_version(self._ledger, canonical.text_of(named, "digest"))
         )
-
-    def _require_writable(self) -> None:
-        if not self._ledger.writable:
-            raise ForbiddenError("archive is open for reading only: open it with mode='rw' to record")
-
-
-def _as_frame(records: Any) -> Any:  # noqa: ANN401
-    """Return one dict or a list of dicts as the frame a model takes."""
-    import pandas as pd
-
-    return pd.DataFrame([records] if isinstance(records, dict) else list(records))
