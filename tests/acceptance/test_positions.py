@@ -40,7 +40,7 @@ def _pandas_step(frame: pd.DataFrame, other: pd.DataFrame, operation: str, seed:
         return frame.head(1 + seed % 10)
     if operation == "shuffle":
         return frame.sample(frac=1.0, random_state=seed).reset_index(drop=True)
-    return _joined(frame) or frame.merge(other, on="k", how=operation.split(maxsplit=1)[0])
+    return frame.merge(other, on="k", how=operation.split(maxsplit=1)[0])
 
 
 def _polars_step(frame: pl.DataFrame, other: pl.DataFrame, operation: str, seed: int) -> pl.DataFrame:
@@ -56,7 +56,7 @@ def _polars_step(frame: pl.DataFrame, other: pl.DataFrame, operation: str, seed:
         return frame.head(1 + seed % 10)
     if operation == "shuffle":
         return frame.sample(fraction=1.0, shuffle=True, seed=seed)
-    return _joined(frame) or frame.join(other, on="k", how=operation.split(maxsplit=1)[0])
+    return frame.join(other, on="k", how=operation.split(maxsplit=1)[0])
 
 
 def _run(frame: Any, other: Any, steps: list[tuple[str, int]], step: Any) -> Any:

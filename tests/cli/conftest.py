@@ -75,7 +75,7 @@ def broken_rows(archive, model):
 
 
 def fill(archive, path):
-    """Record a little of everything; return ids, and leave one prediction unsealed in a copy of the archive at `path`."""
+    """Record a little of everything and return ids; a copy at `path` has one prediction that is not sealed."""
     flights, weather = (archive.source(t, n, key=k) for t, n, k in zip(tables(), *NAMES, strict=True))
     routes = archive.group(flights, ["origin"], name="route", route_mean=("delay", "mean"))
     frame = flights.merge(weather, on=["origin", "hour"], how="left").merge(routes, on="origin")
@@ -85,7 +85,9 @@ def fill(archive, path):
     fitted = LinearRegression().fit(features, frame.delay)
     model = archive.register(fitted, name="delay", rows=rows, target=frame.delay, alias="production")
     made = archive.predict(model, features, rows=rows, decision=backstory.Threshold(0.1), request_id="r-1")
-    people = archive.source(pd.DataFrame({"cust": ["Ada", "Bob"], "income": [1.0, 2.0]}), "loans", key="cust", subject="cust")
+    people = archive.source(
+        pd.DataFrame({"cust": ["Ada", "Bob"], "income": [1.0, 2.0]}), "loans", key="cust", subject="cust"
+    )
     income, persons = archive.split(people, ["income"])
     loan = archive.register(LinearRegression().fit(income, [1.0, 2.0]), name="loan", rows=persons)
     sealed = archive.predict(loan, income, rows=persons)

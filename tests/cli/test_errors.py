@@ -87,11 +87,10 @@ def test_control_characters_do_not_reach_the_terminal(ask):
 def test_whatever_is_raised_becomes_a_code(monkeypatch, capsys, raised, code):
     """An interrupt and a bug end in a sentence too; a bug's message, which may hold a value, is left out."""
 
-    def raising(asking):
+    def raising(given):
         raise raised
 
-    monkeypatch.setitem(COMMANDS, "info", (f"{__name__}:raising", ""))
-    monkeypatch.setattr("backstory.cli.main.build_app", lambda: lambda given: raising(given))
+    monkeypatch.setattr("backstory.cli.main.build_app", lambda: raising)
     assert run(["info"]) == code
     err = capsys.readouterr().err
     assert err.count("\n") == 1

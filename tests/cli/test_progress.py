@@ -6,8 +6,6 @@ import sys
 import threading
 from io import StringIO
 
-import pytest
-
 from backstory.cli.progress import progress
 
 
@@ -19,32 +17,29 @@ class Terminal(StringIO):
         self.written = threading.Event()
 
     def write(self, text):
+        """Note when the bar is written."""
         count = super().write(text)
         if "verifying" in text:
             self.written.set()
         return count
 
     def isatty(self):
+        """Say yes."""
         return True
 
 
-@pytest.fixture
-def terminal(monkeypatch):
-    """A terminal as stderr."""
-    monkeypatch.setattr(sys, "stderr", Terminal())
-    return sys.stderr
-
-
-def test_bar_on_a_terminal(terminal):
+def test_bar_on_a_terminal(monkeypatch):
     """A bar that was begun says what is being done, and is taken away at the end."""
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
     with progress("verifying", delay_seconds=0.0) as report:
         report("records", 1, 2)
-        assert terminal.written.wait(3), repr(terminal.getvalue())
+        assert terminal.written.wait(10)
     assert terminal.getvalue().endswith("\x1b[2K")
 
 
-def test_what_is_quick_shows_nothing(terminal):
+def test_what_is_quick_shows_nothing(monkeypatch):
     """Nothing is drawn before the delay is over."""
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
     with progress("verifying", delay_seconds=60.0) as report:
         report("records", 1, 2)
     assert terminal.getvalue().strip() == ""

@@ -23,7 +23,7 @@ from backstory.capture.recorder import Ids
 ROUNDS = int(os.environ.get("BACKSTORY_CRASH_ROUNDS", "12"))
 ROUNDS_PER_ARCHIVE = 12
 """Checking takes longer the more an archive holds, so a long run goes on in another one."""
-LATEST_KILL_SECONDS = 1.0
+LATEST_KILL_SECONDS = 0.5
 
 
 class Recorder:
@@ -53,6 +53,7 @@ class Recorder:
             if timer is None and (after == "started" or acknowledged):
                 timer = threading.Timer(seconds, os.kill, (child, signal.SIGKILL))
                 timer.start()
+        assert timer is not None, "the recording child ended by itself"
         timer.join()
         return acknowledged
 

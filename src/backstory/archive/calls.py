@@ -10,7 +10,7 @@ from backstory.capture.decision import Threshold
 from backstory.capture.model_version import ModelVersion
 from backstory.capture.prediction import Begun, Call, Capture, Predictions, Rows
 from backstory.capture.traced import traced
-from backstory.errors import ForbiddenError, InputError, TokenError
+from backstory.errors import ForbiddenError, InputError, ModelError, TokenError
 from backstory.frames.table import column_names, frame_of_records, kind_of
 from backstory.frames.token import ROW_PREFIX, id_columns
 from backstory.ledger.ledger import Ledger
@@ -74,7 +74,9 @@ class Calls:
         """Run a model and record it; see `Archive.predict`."""
         self.require_writable()
         estimator = version.estimator
-        function = estimator if method == "__call__" else getattr(estimator, method)
+        function = estimator if method == "__call__" else getattr(estimator, method, None)
+        if not callable(function):
+            raise ModelError(f"predict: model {version.name} has no method {method!r} ({type(estimator).__name__})")
         features, rows = self._input(version, features, rows)
         call = Call(
             model=_named(version),

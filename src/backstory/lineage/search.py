@@ -56,7 +56,8 @@ def search_predictions(ledger: Ledger, predicate: str, values: Sequence[Any], li
     for digest in sorted(set(files) | set(waiting)):
         try:
             paths, tables = files.get(digest, []), waiting.get(digest, [])
-            found.append(_query(named, paths, tables, predicate, values, limit))
+            union = _union(ledger.schema(digest), bool(paths), bool(tables))
+            found.append(_query(named, paths, tables, union, predicate, values, limit))
         except QueryError as error:
             problem = error
     if not found and problem is not None:
@@ -73,6 +74,7 @@ def _query(
     named: pa.Table,
     paths: list[str],
     tables: list[pa.Table],
+    union: str,
     predicate: str,
     values: Sequence[Any],
     limit: int | None,
@@ -80,24 +82,30 @@ def _query(
     import duckdb
 
     with duckdb.connect(":memory:") as connection:
-        parts = []
         if paths:
             quoted = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
             connection.execute(f"CREATE VIEW sealed AS SELECT *, true AS is_sealed FROM read_parquet([{quoted}])")  # noqa: S608  own paths
             connection.execute(f"SET allowed_paths = [{quoted}]")
-            parts.append("SELECT * FROM sealed")
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
         if tables:
-            connection.register("waiting", pa.concat_tables(tables))
-            parts.append("SELECT *, false AS is_sealed FROM waiting")
+            connection.register("unsealed", pa.concat_tables(tables))
+            connection.execute("CREATE VIEW waiting AS SELECT *, false AS is_sealed FROM unsealed")
         connection.register("named", named)
-        union = " UNION ALL BY NAME ".join(parts)
         # A line break before the last parenthesis, so that a comment in the predicate cannot swallow it.
         query = f"SELECT * FROM ({union}) JOIN named USING (context) WHERE ({predicate}\n)"  # noqa: S608
         if limit is not None:
             query += f" ORDER BY time, seq LIMIT {int(limit)}"
         return _flat(_fetch(connection, query, values))
+
+
+def _union(schema: Schema, sealed: bool, waiting: bool) -> str:  # noqa: FBT001  which of two tables there are
+    """Return the SQL of all records of a schema; failed calls have no output and no decision, so theirs is null."""
+    tops = {column.name.partition(".")[0] for column in schema.columns}
+    absent = {"output": "DOUBLE", "decision": "BOOLEAN"}
+    nulls = "".join(f", NULL::{type_} AS {name}" for name, type_ in absent.items() if name not in tops)
+    parts = [f"SELECT *{nulls} FROM {table}" for table, there in (("sealed", sealed), ("waiting", waiting)) if there]  # noqa: S608
+    return " UNION ALL BY NAME ".join(parts)
 
 
 def _fetch(connection: duckdb.DuckDBPyConnection, query: str, values: Sequence[Any]) -> pa.Table:

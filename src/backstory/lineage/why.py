@@ -35,6 +35,7 @@ def tell_story(ledger: Ledger, tracer: Tracer, gate: Gate, found: Found) -> Stor
     record, sealed = opened_record(ledger, gate, found, "why")
     context = ledger.document(record["context"].hex())
     references = parse_references(context.get("refs"))
+    environment = context.get("environment")
     features = _plain_struct(record.get("feature"))
     positions = record.get("row") or {}
     model = _model_document(ledger, context)
@@ -52,6 +53,8 @@ def tell_story(ledger: Ledger, tracer: Tracer, gate: Gate, found: Found) -> Stor
         features=features,
         rows=tuple(rows),
         sealed=sealed,
+        classes={group: found.schema.sensitivity_of(group) for group in sealed},
+        environment=ledger.document(environment) if isinstance(environment, str) else {},
         model=model,
         method=canonical.text_of(context, "method"),
         context=context,
