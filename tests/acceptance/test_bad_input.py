@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,11 +35,12 @@ SECRET = "SECRET-4711"
 
 
 @pytest.fixture
-def recorded(archive: Archive) -> tuple[Archive, Any, list[str]]:
-    """An archive with a model and five predictions, which must still be there after whatever goes wrong."""
-    model = archive.register(fitted(loans()), name="credit")
-    ids = list(archive.predict(model, loans()[["amount", "years"]].head()).ids)
-    return archive, model, ids
+def recorded(kept: tuple[Path, tuple[str, ...], str]) -> Iterator[tuple[Archive, Any, list[str]]]:
+    """An archive with a model and 45 predictions, which must still be there after whatever goes wrong."""
+    path, ids, vkey = kept
+    with backstory.open(path, vkey=vkey) as archive:
+        model = archive.model("credit")
+        yield archive, model, [*ids, *archive.predict(model, loans()[["amount", "years"]].head()).ids]
 
 
 def _refused(
@@ -218,7 +220,7 @@ def test_tokens_of_another_source_are_refused(recorded: tuple[Archive, Any, list
 
 
 @pytest.mark.parametrize("known", [False, True])
-def test_tokens_of_another_archive_are_refused(known: bool, recorded: tuple[Archive, Any, list[str]], tmp_path: Any):
+def test_tokens_of_another_archive_are_refused(known: bool, recorded: tuple[Archive, Any, list[str]], tmp_path: Path):
     """Even where this archive has a source of the same name with the same rows."""
     archive = recorded[0]
     with backstory.init(tmp_path / "other", origin=ORIGIN) as other:

@@ -145,9 +145,14 @@ _ELSEWHERE = """
 import sys
 import pandas as pd
 import backstory
+
+def total(frame):
+    return frame.sum(axis=1).to_numpy()
+
 with backstory.open(sys.argv[1]) as archive:
-    frame = pd.read_pickle(sys.argv[2])
-    print(*archive.predict("credit", frame).wait("sealed").ids)
+    features, rows = archive.split(pd.read_pickle(sys.argv[2]), ["amount", "years"])
+    model = archive.register(total, name="total")
+    print(*archive.predict(model, features, rows=rows, method="__call__").wait("sealed").ids)
 """
 
 
