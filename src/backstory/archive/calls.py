@@ -96,7 +96,7 @@ class Calls:
         """Return a function that records its calls; see `Archive.traced`."""
         source = capture_artifact(function)
 
-        def begin(features: Any, about: str | None) -> Begun:  # noqa: ANN401
+        def begin(features: Any, about: list[Any] | None) -> Begun:  # noqa: ANN401
             self.require_writable()
             call = Call(
                 model=None if model is None else _named(model),

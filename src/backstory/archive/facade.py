@@ -305,7 +305,9 @@ class Archive:
             )  # fmt: skip
             if alias is not None:
                 registry.set_alias(self._ledger, version, alias)
-            self._models[version.digest] = self._version(version, lambda: model)
+            # What is recorded is what the archive holds: a model fitted again after this is another model.
+            stored = functools.partial(registry.load_model, self._ledger, version)
+            self._models[version.digest] = self._version(version, stored if version.artifact else lambda: model)
             return self._models[version.digest]
 
     def alias(self, model: ModelVersion | str, alias: str) -> None:
@@ -420,8 +422,10 @@ class Archive:
             return
         self._recorder.sync()
         with self._lock:
-            for info, end_seq in self._recorder.streams():
+            streams = self._recorder.streams()
+            for info, end_seq in streams:
                 seal_up_to(self._ledger, info, end_seq)
+            self._recorder.forget_retired(streams)
 
     # --- questions ----------------------------------------------------------------------------------------------------
 

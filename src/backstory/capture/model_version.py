@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
 from backstory.records.canonical import JsonObject
 
+_RECORDED = frozenset({"decision_function", "transform"})
+"""Methods that give outputs, besides those whose names begin with `predict`."""
+
 
 class ModelVersion:
     """One immutable version of a model.
 
-    Calling `predict`, `predict_proba`, `decision_function`, `transform` or the version itself records the predictions
-    and returns what the model returns. Any other attribute is the model's own.
+    Calling `decision_function`, `transform`, any method whose name begins with `predict`, or the version itself records
+    the predictions and returns what the model returns. Any other attribute is the model's own.
 
     Attributes:
         name: Name of the model.
@@ -30,7 +34,7 @@ class ModelVersion:
         digest: str,
         document: JsonObject,
         load: Callable[[], object],
-        record: Callable[[ModelVersion, Any, str], Any],
+        record: Callable[..., Any],
     ) -> None:
         """Made by `Archive.register` and `Archive.model`."""
         self.name = name
@@ -53,23 +57,18 @@ class ModelVersion:
         """Record and return the model's predictions."""
         return self._record(self, features, "predict")
 
-    def predict_proba(self, features: Any) -> Any:  # noqa: ANN401
-        """Record and return the model's class probabilities."""
-        return self._record(self, features, "predict_proba")
-
-    def decision_function(self, features: Any) -> Any:  # noqa: ANN401
-        """Record and return the model's decision function."""
-        return self._record(self, features, "decision_function")
-
     def __call__(self, features: Any) -> Any:  # noqa: ANN401
         """Record and return what calling the model gives."""
         return self._record(self, features, "__call__")
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401
-        """Return an attribute of the model, such as `classes_`."""
+        """Return a recording method of the model, or an attribute such as `classes_`."""
         if name.startswith("_"):
             raise AttributeError(name)
-        return getattr(self.estimator, name)
+        value = getattr(self.estimator, name)
+        if name.startswith("predict") or name in _RECORDED:
+            return functools.partial(self._record, self, method=name)
+        return value
 
     def __repr__(self) -> str:
         """Return name, version and the beginning of the digest."""

@@ -10,14 +10,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import pyarrow as pa
 
 from backstory.capture.decision import Threshold
 from backstory.capture.output import output_column
 from backstory.capture.recorder import Batch, Ids, Recorded, Recorder
+from backstory.capture.subject import subject_column
 from backstory.columns.arrow_type import arrow_type, flat_fields, logical_type
-from backstory.errors import AlignmentError, InputError, InputMutatedError
+from backstory.errors import AlignmentError, ColumnError, InputError, InputMutatedError
 from backstory.frames.container import describe_container
 from backstory.frames.equality import find_difference
 from backstory.frames.table import hold, to_arrow
@@ -28,6 +28,7 @@ from backstory.records.schema import escape_name
 from backstory.storage.blobs import BlobStore
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 Level = Literal["durable", "sealed"]
@@ -143,8 +144,13 @@ class Capture:
         features = to_arrow(held)
         if features.num_rows == 0:
             raise InputError("predict: expected at least one row, got none")
-        subject = _subjects(call.subject, features.num_rows)
-        return Begun(self, call, held, features, describe_container(held), subject)
+        columns: dict[str, pa.Array] = {}
+        if call.rows.positions:
+            columns["row"] = _rows_column(call.rows, features.num_rows)
+        columns["feature"] = _struct(features)
+        if call.subject is not None:
+            columns["subject"] = subject_column(call.subject, features.num_rows)
+        return Begun(self, call, held, self.typed(call, columns), describe_container(held))
 
     def wait(self, level: Level) -> None:
         """Return when everything recorded so far is durable, or sealed."""
@@ -156,32 +162,31 @@ class Capture:
         self,
         begun: Begun,
         *,
-        output: pa.Array | None = None,
+        result: pa.Table | None = None,
         form: JsonObject | None = None,
-        decision: pa.Array | None = None,
         error: str | None = None,
     ) -> Recorded:
-        """Record the rows of a call that has ended."""
-        call, features, subject = begun.call, begun.table, begun.subject
-        columns: dict[str, pa.Array | pa.ChunkedArray] = {}
-        if call.rows.positions:
-            columns["row"] = _rows_column(call.rows, features.num_rows)
-        columns["feature"] = _struct(features)
-        if output is not None:
-            columns["output"] = output
-        if decision is not None:
-            columns["decision"] = decision
-        if subject is not None:
-            columns["subject"] = subject
-        body = self._typed(call, pa.table(columns))
+        """Record the rows of a call that has ended.
+
+        Args:
+            begun: The call, with its input.
+            result: Its output and, where a rule was given, its decision, typed; None for a failed call.
+            form: What the output was besides its values.
+            error: Class name of the exception of a failed call.
+        """
+        call, body = begun.call, begun.table
+        if result is not None:
+            for name in result.column_names:
+                body = body.append_column(name, result[name])
         fields = flat_fields(body.schema)
+        names = set(body.column_names)
         schema = prediction_schema(
             rows=list(call.rows.positions),
             personal_rows=call.rows.personal,
             features=[f for f in fields if f[0].startswith("feature.")],
             outputs=[f for f in fields if f[0] == "output" or f[0].startswith("output.")],
-            decision="bool" if decision is not None else None,
-            subject=subject is not None,
+            decision="bool" if "decision" in names else None,
+            subject="subject" in names,
         )
         context = self._context(call, _shown(begun.container, personal=bool(schema.groups)), form)
         status = OK if error is None else FAILED
@@ -209,11 +214,24 @@ class Capture:
                 digest = self._contexts[data] = self._blobs.put(data)
             return digest
 
-    def _typed(self, call: Call, body: pa.Table) -> pa.Table:
-        """Cast every column to its recorded type; one that is all null takes the type seen before under its name."""
+    def typed(self, call: Call, columns: dict[str, pa.Array]) -> pa.Table:
+        """Cast every column to its recorded type; one that is all null takes the type seen before under its name.
+
+        Raises:
+            ColumnError: A type has no encoding, or a value does not fit its recorded type.
+        """
         model = str(call.model and call.model.get("digest"))
-        types = [self._recorded_type(model, call.method, column.name, column.type) for column in body.schema]
-        return body.cast(pa.schema(zip(body.column_names, types, strict=True)))
+        cast = {}
+        for name, values in columns.items():
+            try:
+                cast[name] = values.cast(self._recorded_type(model, call.method, name, values.type))
+            except pa.ArrowInvalid as error:
+                raise ColumnError(
+                    f"recording: a value of type {values.type} is out of range (column {name!r})"
+                ) from error
+        table = pa.table(cast)
+        flat_fields(table.schema)  # refuses what has no encoding
+        return table
 
     def _recorded_type(self, model: str, method: str, name: str, type_: pa.DataType) -> pa.DataType:
         if pa.types.is_struct(type_):
@@ -237,9 +255,8 @@ class Begun:
         capture: Where it will be recorded.
         call: The call.
         held: The input, protected from what the model does to its own.
-        table: The input as a table.
+        table: The input as it is recorded: row references, features, subjects.
         container: What the input was besides its values.
-        subject: The people its rows are about.
     """
 
     capture: Capture
@@ -247,7 +264,6 @@ class Begun:
     held: Any
     table: pa.Table
     container: dict[str, Any]
-    subject: pa.Array | None
 
     def fail(self, error: BaseException) -> None:
         """Record that the model raised; the caller raises it on."""
@@ -268,11 +284,14 @@ class Begun:
         call = self.call
         try:
             column, form = output_column(output if shown is None else shown, self.table.num_rows, call.output_names)
-            decision = call.decision.decide(column) if call.decision else None
+            columns = {"output": column}
+            if call.decision is not None:
+                columns["decision"] = call.decision.decide(column)
+            result = self.capture.typed(call, columns)
         except InputError as error:
             self.fail(error)
             raise
-        recorded = self.capture.record(self, output=column, form=form, decision=decision)
+        recorded = self.capture.record(self, result=result, form=form)
         difference = find_difference(self.held, call.features)
         if difference is not None:
             first, last = recorded.ids[0], recorded.ids[-1]
@@ -295,17 +314,6 @@ def _rows_column(rows: Rows, count: int) -> pa.StructArray:
 def _struct(table: pa.Table) -> pa.Array:
     plain = [column.combine_chunks() for column in table.columns]
     return pa.StructArray.from_arrays(plain, names=table.column_names)
-
-
-def _subjects(subject: Any, rows: int) -> pa.Array | None:  # noqa: ANN401  one value or an array of them
-    if subject is None:
-        return None
-    one = isinstance(subject, str | int) or np.isscalar(subject)
-    values = [str(subject)] * rows if one else [None if v is None else str(v) for v in subject]
-    if len(values) != rows:
-        msg = f"predict: expected one subject or {rows}, got {len(values)}"
-        raise AlignmentError(msg)
-    return pa.array(values, pa.string())
 
 
 def _shown(container: dict[str, Any], *, personal: bool) -> JsonObject:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, overload
 
@@ -19,6 +20,7 @@ import pyarrow as pa
 
 from backstory.errors import ConflictError, LimitError, StorageError
 from backstory.records.identity import ID_SIZE, id_text, next_ids
+from backstory.records.limits import STREAMS_OPEN_MAX
 from backstory.records.schema import Schema
 from backstory.storage.blobs import BlobStore
 from backstory.storage.spool import Spool, SpoolWriter, StreamInfo
@@ -108,12 +110,18 @@ class _Stream:
         self.last_id = 0
         self.durable_seq = 0
         """The watermark: records below it are on disk."""
+        self.retired = False
+        """Closed because other kinds of record were used more lately; takes no more records."""
 
     def sync(self) -> None:
         with self.lock:
-            if self.durable_seq < self.next_seq:
-                self.writer.sync()
-                self.durable_seq = self.next_seq
+            self.sync_held()
+
+    def sync_held(self) -> None:
+        """Make the stream durable; its lock is held."""
+        if self.durable_seq < self.next_seq:
+            self.writer.sync()
+            self.durable_seq = self.next_seq
 
 
 _RECORDERS: weakref.WeakSet[Recorder] = weakref.WeakSet()
@@ -136,7 +144,8 @@ class Recorder:
         self._blobs = blobs
         self._world = world
         self._durability = durability
-        self._streams: dict[str, _Stream] = {}
+        self._streams: OrderedDict[str, _Stream] = OrderedDict()
+        self._retired: list[tuple[StreamInfo, int]] = []
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._closing = False
@@ -156,21 +165,31 @@ class Recorder:
         rows = batch.body.num_rows
         if rows > BATCH_ROWS_MAX:
             raise LimitError(f"recording: expected at most {BATCH_ROWS_MAX} rows in one call, got {rows}")
-        stream = self._stream(batch.schema)
-        with stream.lock:
-            if self._sync_error is not None:
-                raise self._sync_error
-            now_ns = self._world.now_ns()
-            random = int.from_bytes(self._world.random_bytes(_RANDOM_SIZE), "big") >> 6
-            first_id, last_id = next_ids(stream.last_id, now_ns // 10**6, random, rows)
-            first_seq = stream.next_seq
-            if rows:
-                stream.writer.append(_with_envelope(batch, stream.info.stream, first_seq, first_id, now_ns), first_seq)
-                stream.next_seq, stream.last_id = first_seq + rows, last_id
+        while True:
+            stream = self._stream(batch.schema)
+            with stream.lock:
+                if stream.retired:
+                    continue  # another thread closed it between the two lines above
+                recorded = self._append(stream, batch)
+            break
         if self._durability == "sync":
             self._sync(stream)
         else:
             self._wake.set()
+        return recorded
+
+    def _append(self, stream: _Stream, batch: Batch) -> Recorded:
+        """Assign ids and sequence numbers and append; the stream's lock is held."""
+        rows = batch.body.num_rows
+        if self._sync_error is not None:
+            raise self._sync_error
+        now_ns = self._world.now_ns()
+        random = int.from_bytes(self._world.random_bytes(_RANDOM_SIZE), "big") >> 6
+        first_id, last_id = next_ids(stream.last_id, now_ns // 10**6, random, rows)
+        first_seq = stream.next_seq
+        if rows:
+            stream.writer.append(_with_envelope(batch, stream.info.stream, first_seq, first_id, now_ns), first_seq)
+            stream.next_seq, stream.last_id = first_seq + rows, last_id
         return Recorded(stream=stream.info.stream, first_seq=first_seq, ids=Ids(first_id, rows))
 
     def sync(self) -> None:
@@ -192,8 +211,13 @@ class Recorder:
             raise
 
     def streams(self) -> list[tuple[StreamInfo, int]]:
-        """Return the open streams of this process, each with the sequence number after its last record."""
-        return [(stream.info, stream.next_seq) for stream in list(self._streams.values())]
+        """Return the streams of this process, each with the sequence number after its last record."""
+        return [*self._retired, *((stream.info, stream.next_seq) for stream in list(self._streams.values()))]
+
+    def forget_retired(self, sealed: Collection[tuple[StreamInfo, int]]) -> None:
+        """Forget streams that take no more records and are sealed to their end, as `streams` gave them."""
+        with self._lock:
+            self._retired = [stream for stream in self._retired if stream not in sealed]
 
     def close(self) -> None:
         """Make everything durable and give up the streams; a closed recorder takes no more records.
@@ -213,14 +237,18 @@ class Recorder:
     def _abandon(self) -> None:
         for stream in self._streams.values():
             stream.writer.abandon()
-        self._streams = {}
+        self._streams = OrderedDict()
 
     def _stream(self, schema: Schema) -> _Stream:
         with self._lock:
             if self._closing:
                 raise ConflictError("recording: the recorder is closed")
             stream = self._streams.get(schema.digest)
-            if stream is None:
+            if stream is not None:
+                self._streams.move_to_end(schema.digest)
+            else:
+                if len(self._streams) >= STREAMS_OPEN_MAX:
+                    self._retire(next(iter(self._streams)))
                 self._blobs.put(schema.encoded)
                 name = _new_stream_id(self._world)
                 info = StreamInfo(stream=name, schema=schema.digest, encrypted=bool(schema.groups))
@@ -230,9 +258,24 @@ class Recorder:
                 self._syncer.start()
             return stream
 
+    def _retire(self, digest: str) -> None:
+        """Close the stream of a schema, durably; its records wait in the spool for the sealer."""
+        stream = self._streams[digest]
+        with stream.lock:
+            try:
+                stream.sync_held()
+            except StorageError as error:
+                self._sync_error = error
+                raise
+            stream.retired = True
+            stream.writer.abandon()
+        del self._streams[digest]
+        self._retired.append((stream.info, stream.next_seq))
+
     def leave_parent(self) -> None:
         """In a forked child: the streams are the parent's, its thread is not here, its locks may be held for ever."""
         self._abandon()
+        self._retired = []
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._syncer = None

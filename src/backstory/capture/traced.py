@@ -30,8 +30,8 @@ _PLAIN = (
     decimal.Decimal,
 )
 
-Begin = Callable[[Any, str | None], Begun]
-"""Takes down a call: its features and its subject."""
+Begin = Callable[[Any, list[Any] | None], Begun]
+"""Takes down a call: its features, and whom it is about, which may be nobody; None where nobody was asked for."""
 
 
 def traced(function: Callable[P, T], begin: Begin, subject: str | None) -> Callable[P, T]:
@@ -56,8 +56,7 @@ def traced(function: Callable[P, T], begin: Begin, subject: str | None) -> Calla
     def start(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Begun:
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        about = None if subject is None else bound.arguments[subject]
-        return begin(features_of(bound.arguments), None if about is None else str(about))
+        return begin(features_of(bound.arguments), None if subject is None else [bound.arguments[subject]])
 
     if inspect.iscoroutinefunction(function):
 

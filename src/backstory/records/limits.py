@@ -11,6 +11,9 @@ ENTRY_SIZE_MAX = 65_535
 NESTING_DEPTH_MAX = 32
 """Lists and structs inside each other, and JSON documents; keeps every decoder's recursion bounded."""
 
+STREAMS_OPEN_MAX = 64
+"""Streams one recorder holds open, each with two descriptors: one a kind of record. The longest unused is closed."""
+
 SEGMENT_ROWS_MAX = 1_048_576
 """Rows of one segment: 128 row groups of 8,192."""
 
