@@ -6,11 +6,11 @@ one fsync. Questions are medians, the rest the fastest of some runs; run it on a
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import io
 import os
 import platform
-import sys
 import tempfile
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -32,7 +32,10 @@ CALLS = 50
 
 
 def main() -> int:
-    """Print the table; return 1 if a target is missed."""
+    """Print the table, or write it as a page with `--write PATH`; return 1 if a target is missed."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=main.__doc__)
+    parser.add_argument("--write", type=Path, metavar="PATH", help="write the table as a page of the documentation")
+    target = parser.parse_args().write
     tables = read_tables()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "archive"
@@ -47,7 +50,10 @@ def main() -> int:
             rows += _questions(archive, predictions)
             rows += _verification(archive)
             floors = _floors(table, Path(folder))
-    _print(floors, rows)
+    if target is None:
+        _print(floors, rows)
+    else:
+        target.write_text(_page(floors, rows))
     return 0 if all(row.met is not False for row in rows) else 1
 
 
@@ -164,11 +170,34 @@ def _floors(table: pa.Table, folder: Path) -> list[Row]:
     ]
 
 
+def _machine() -> str:
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    cores = f"{os.cpu_count()} cores, {platform.machine()}"
+    return f"Backstory {backstory.__version__}, {python}, pyarrow {pa.__version__}, {cores}"
+
+
+def _page(floors: list[Row], rows: list[Row]) -> str:
+    """Return the table as a page."""
+    lines = [
+        "# Speed",
+        "",
+        "Written by `python -m benchmarks --write docs/performance.md`; `make bench` prints the same table.",
+        "Read ratios rather than absolute figures: floors are what the same machine needs for the bare work.",
+        "",
+        _machine(),
+        "",
+        "| what | figure | target | |",
+        "| --- | --- | --- | --- |",
+        *(f"| {row.what} | {row.value} | | floor |" for row in floors),
+    ]
+    for row in rows:
+        verdict = "" if row.met is None else ("met" if row.met else "missed")
+        lines.append(f"| {row.what} | {row.value} | {row.target} | {verdict} |")
+    return "\n".join(lines) + "\n"
+
+
 def _print(floors: list[Row], rows: list[Row]) -> None:
-    machine = (
-        f"{platform.python_implementation()} {sys.version.split()[0]}, {os.cpu_count()} cores, {platform.machine()}"
-    )
-    print(f"Backstory {backstory.__version__}, pyarrow {pa.__version__}, {machine}\n")
+    print(f"{_machine()}\n")
     for title, part in (("floors of this machine", floors), ("measured", rows)):
         print(title)
         for row in part:

@@ -150,10 +150,12 @@ class _FullDisk(Disk):
 
     full = False
 
-    def write_with(self, path: Path, fill: Callable[[Path], object], *, mode: int = 0o644) -> None:
+    def write_with(
+        self, path: Path, fill: Callable[[Path], object], *, mode: int = 0o644, replace: bool = True
+    ) -> None:
         if self.full:
             raise StorageError(f"writing {path.name}: {os.strerror(errno.ENOSPC)}", errno=errno.ENOSPC)
-        super().write_with(path, fill, mode=mode)
+        super().write_with(path, fill, mode=mode, replace=replace)
 
 
 @pytest.mark.parametrize("rows", [3, 40_000])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
-from backstory.errors import ColumnError, InputError
+from backstory.errors import ColumnError, InputError, ModelError
 from backstory.records import limits
 
 X = pd.DataFrame({"a": [0.0, 1.0, 2.0, 3.0], "b": [1.0, 0.0, 1.0, 0.0]})
@@ -85,17 +86,61 @@ def test_subjects_that_became_floats_are_refused(archive):
 
 
 def test_what_cannot_be_recorded_is_refused_before_the_model_runs(archive):
-    """A value without an encoding stops the call before the function is called."""
+    """A feature without an encoding stops the call before the model is called."""
     called = []
 
-    @archive.traced
-    def score(day: dt.datetime) -> float:
-        called.append(day)
-        return 1.0
+    def model(frame):
+        called.append(frame)
+        return [1.0]
 
-    with pytest.raises(ColumnError):
-        score(dt.datetime(9999, 1, 1, tzinfo=dt.UTC))
+    version = archive.register(model, name="callable")
+    with pytest.raises(ColumnError, match="day"):
+        archive.predict(version, pd.DataFrame({"day": [dt.datetime(9999, 1, 1, tzinfo=dt.UTC)]}), method="__call__")
     assert called == []
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [1, "x"], (1, "a"), {1, 2}, 2**70, np.uint64(2**63), {"a": {"b": [1, None, "z"]}}, {}, Decimal("1.1"), None,
+        dt.datetime(9999, 1, 1, tzinfo=dt.UTC), dt.time(1), np.arange(3), pd.Series([1.5, 2.5]), X, object(), b"x",
+        "text",
+    ],
+    ids=lambda value: type(value).__name__,
+)  # fmt: skip
+def test_a_traced_function_returns_what_it_returns(archive, value):
+    """Whatever goes in and comes out, beside another argument or alone, the caller gets it and a record is made."""
+
+    @archive.traced
+    def alone(value):
+        return value
+
+    @archive.traced
+    def beside(value, other=2):
+        return {"it": value}
+
+    assert alone(value) is value
+    assert beside(value)["it"] is value
+    archive.flush()
+    assert len(archive.search("true")) >= 2
+
+
+def test_a_traced_call_of_a_table_may_return_one_value(archive):
+    """A function of a whole table may return one value for it; it stands on each of the table's records."""
+
+    @archive.traced
+    def total(frame: pd.DataFrame) -> float:
+        return float(frame.a.sum())
+
+    assert total(X) == 6.0
+    archive.flush()
+    assert archive.search("true").output.tolist() == [6.0] * 4
+
+
+def test_the_bare_estimator_is_not_a_model_version(archive):
+    """Giving `predict` the estimator itself is an error that says what to do."""
+    with pytest.raises(ModelError, match="register the model first"):
+        archive.predict(LinearRegression().fit(X, X.a), X)
 
 
 def test_more_kinds_of_record_than_open_streams_lose_nothing(archive, monkeypatch):

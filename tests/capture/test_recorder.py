@@ -97,6 +97,25 @@ def test_nothing_is_called_durable_after_a_failed_fsync(ledger, monkeypatch, dur
             act()
 
 
+def test_a_failed_fsync_at_a_rotation_is_not_forgotten(ledger, monkeypatch):
+    """Records appended before a frames file was full are not called durable when its last fsync failed."""
+    monkeypatch.setattr(spool_module, "ROTATE_SIZE", 10)
+    recorder = new_recorder(ledger, "sync")
+    batch = make_batch(ledger, OPEN, 0, 1)
+    recorder.record(batch)
+
+    def fail(_descriptor):
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(spool_module.os, "fdatasync", fail)
+        with pytest.raises(StorageError):
+            recorder.record(batch)
+    for act in (recorder.sync, lambda: recorder.record(batch), recorder.close):
+        with pytest.raises(StorageError):
+            act()
+
+
 def test_nothing_is_recorded_for_no_rows(ledger):
     """A call without rows leaves no record."""
     recorder = new_recorder(ledger)

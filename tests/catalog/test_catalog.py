@@ -8,6 +8,7 @@ import pytest
 from tests.support.ledgers import OPEN, SEALED, make_batch, new_ledger, new_recorder, reopen
 
 from backstory.catalog.catalog import Catalog
+from backstory.errors import ConflictError
 from backstory.ledger.seal import seal_all
 
 ENTRIES = [(0, {"type": "a", "name": "n"}), (1, {"type": "b"}), (2, {"type": "a", "name": "m"})]
@@ -61,6 +62,33 @@ def test_a_catalog_of_another_version_is_replaced(path):
     connection.executescript("CREATE TABLE other (a); PRAGMA user_version = 99;")
     connection.close()
     assert Catalog(path).size == 0
+
+
+def test_a_closed_catalog_says_so(path):
+    """Every question after closing is a conflict, not a crash."""
+    catalog = Catalog(path)
+    catalog.close()
+    for ask in (catalog.dump, catalog.clear, lambda: catalog.size, lambda: catalog.entries("a")):
+        with pytest.raises(ConflictError):
+            ask()
+
+
+def test_a_catalog_that_another_process_brings_forward_is_sound(tmp_path):
+    """Whoever compares catalog and log does so at one size, however the other processes append."""
+    ledger = new_ledger(tmp_path / "archive")
+    other = reopen(ledger.layout.root)
+    read = ledger.log.checkpoint
+
+    def late():
+        checkpoint = read()
+        other.append([{"type": "test"}])
+        return checkpoint
+
+    ledger.log.checkpoint = late
+    assert ledger.catalog_damage() is None
+    with sqlite3.connect(ledger.layout.catalog) as connection:
+        connection.execute("UPDATE entry SET type = 'x' WHERE position = 0")
+    assert ledger.catalog_damage() is not None
 
 
 def test_deleted_it_is_built_again_equal(tmp_path):

@@ -44,9 +44,9 @@ class FaultyDisk(QuickDisk):
 
     fault: Fault | None = None
 
-    def write_with(self, path, fill, *, mode=0o644):
+    def write_with(self, path, fill, *, mode=0o644, replace=True):
         """Write, or fail."""
-        self._run("write_with", lambda: super(FaultyDisk, self).write_with(path, fill, mode=mode))
+        self._run("write_with", lambda: super(FaultyDisk, self).write_with(path, fill, mode=mode, replace=replace))
 
     def remove(self, path):
         """Remove, or fail."""
@@ -65,9 +65,9 @@ class FaultyLock(LockStore):
 
     fault: Fault
 
-    def commit(self, old, size, note, heads):
+    def commit(self, old, size, note, heads, leases=None):
         """Commit, or fail."""
-        self.fault.run("commit", lambda: super(FaultyLock, self).commit(old, size, note, heads))
+        self.fault.run("commit", lambda: super(FaultyLock, self).commit(old, size, note, heads, leases))
 
 
 def with_faults(ledger: Ledger, fault: Fault) -> None:
@@ -192,7 +192,7 @@ class FullDisk(QuickDisk):
 
     room = 10**9
 
-    def write_with(self, path, fill, *, mode=0o644):
+    def write_with(self, path, fill, *, mode=0o644, replace=True):
         """Write, or stop in the middle."""
 
         def fill_to_the_brim(temporary):
@@ -204,7 +204,7 @@ class FullDisk(QuickDisk):
                 raise OSError(28, "No space left on device")
             self.room -= size
 
-        super().write_with(path, fill_to_the_brim, mode=mode)
+        super().write_with(path, fill_to_the_brim, mode=mode, replace=replace)
 
 
 def test_a_full_disk_while_sealing_loses_nothing(tmp_path, recorded):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from tests.support.ledgers import OPEN, SEALED, make_batch, new_ledger, new_recorder, reopen, world
+from tests.support.ledgers import BEGAN_NS, OPEN, SEALED, make_batch, new_ledger, new_recorder, reopen, world
 
 from backstory.errors import BackstoryError, ConflictError, ForbiddenError, NotFoundError, VerificationError
 from backstory.ledger import seal
@@ -16,6 +18,7 @@ from backstory.ledger.log import LogReader
 from backstory.ledger.read import find_record
 from backstory.ledger.receipt import make_receipt
 from backstory.ledger.seal import seal_all, seal_stream
+from backstory.ledger.sealed import open_rows
 from backstory.storage import spool as spool_module
 from backstory.verify.archive import verify_archive
 from backstory.verify.receipt import verify_receipt
@@ -90,6 +93,58 @@ def test_a_torn_tail_is_told_in_the_log(tmp_path):
     assert seal_all(ledger) == 2
     (closed,) = ledger.find_entries("stream.closed")
     assert (closed["next_seq"], closed["unknown_bytes"]) == ("2", "8")
+
+
+def test_a_stream_of_one_torn_frame_is_told_in_the_log(tmp_path):
+    """Where a crash cut the only write short, the stream ends at 0 and its bytes are said to be unknown."""
+    ledger = new_ledger(tmp_path / "archive")
+    recorder = new_recorder(ledger)
+    recorder.record(make_batch(ledger, OPEN, 0, 2))
+    recorder.close()
+    path = next(ledger.layout.spool.glob("*/frames-0"))
+    size = path.stat().st_size
+    os.truncate(path, size - 5)
+    assert seal_all(ledger) == 0
+    (closed,) = ledger.find_entries("stream.closed")
+    assert (closed["next_seq"], closed["unknown_bytes"]) == ("0", str(size - 5 - len(spool_module.MAGIC)))
+
+
+@pytest.mark.parametrize("stage", ["before writing", "after writing", "before removing"])
+def test_a_sealer_that_outlives_its_lease_changes_nothing(tmp_path, monkeypatch, stage):
+    """Wherever a sealer is stopped for longer than its lease, what another sealed meanwhile stays as it is."""
+    ledger = new_ledger(tmp_path / "archive")
+    recorder = new_recorder(ledger)
+    ids = recorder.record(make_batch(ledger, SEALED, 0, 2)).ids
+    recorder.close()
+    (info,) = ledger.spool.streams()
+    later = dataclasses.replace(world(seed=7), now_ns=lambda: BEGAN_NS + 2 * seal.LEASE_NS)
+    other = Ledger(ledger.layout.root, later, writable=True, vkey=None, actor=None)
+    name = "_remove_orphans" if stage == "before removing" else "_write_segment"
+    act = getattr(seal, name)
+
+    def stopped(own, *arguments):
+        monkeypatch.setattr(seal, name, act)
+        result = act(own, *arguments) if stage == "after writing" else None
+        assert seal_stream(other, info) == 2
+        return result or act(own, *arguments)
+
+    monkeypatch.setattr(seal, name, stopped)
+    with pytest.raises(ConflictError):
+        seal_stream(ledger, info)
+    report = verify_archive(ledger.layout.root, workers=1)
+    assert (report.failed, report.counts["records"]) == (False, 2)
+    found = find_record(other, ids[1], "prediction")
+    assert open_rows(other, found.place.manifest, 1, found.table)["subject"].to_pylist() == ["person 1"]
+
+
+def test_a_commit_insists_on_the_lease(tmp_path):
+    """The lease is checked in the transaction that commits: nothing comes between."""
+    ledger = new_ledger(tmp_path / "archive")
+    ledger.lock.take_lease("stream", "another", 0, 1)
+    size = ledger.log.checkpoint().size
+    with pytest.raises(ConflictError):
+        ledger.append([{"type": "test"}], None, {"stream": "one"})
+    assert ledger.log.checkpoint().size == size
 
 
 def test_a_slow_sealer_does_not_commit_what_another_took_over(tmp_path):

@@ -238,10 +238,10 @@ def test_a_full_disk_leaves_the_writer_usable(tmp_path, monkeypatch):
     class Full(Disk):
         full = False
 
-        def write_with(self, path, fill, *, mode=0o644):
+        def write_with(self, path, fill, *, mode=0o644, replace=True):
             if self.full:
                 raise StorageError("no space left on device")
-            super().write_with(path, fill, mode=mode)
+            super().write_with(path, fill, mode=mode, replace=replace)
 
     disk = Full()
     spool = Spool(tmp_path / "spool", KeyStore(tmp_path / "keys", disk), disk)
@@ -292,4 +292,34 @@ def test_a_malformed_stream_json_is_refused(spool, tmp_path, data):
     fill(spool, PLAIN, [2])
     (tmp_path / "spool" / STREAM / "stream.json").write_bytes(data)
     with pytest.raises(FormatError, match=STREAM):
-        spool.streams()
+        spool.info(STREAM)
+    assert spool.stream_names() == [STREAM]
+
+
+def test_a_malformed_stream_json_hides_no_other_stream(spool, tmp_path, caplog):
+    """Questions pass over a stream whose description is damaged, and a warning names it."""
+    fill(spool, PLAIN, [2])
+    (tmp_path / "spool" / ("ef" * 16)).mkdir()
+    (tmp_path / "spool" / ("ef" * 16) / "stream.json").write_bytes(b"")
+    assert spool.streams() == [PLAIN]
+    assert "ef" * 16 in caplog.text
+
+
+def test_nothing_is_appended_after_a_failed_sync(spool, monkeypatch):
+    """Where the sync before a rotation fails, all that follows is refused: the kernel forgets what it did not write."""
+    monkeypatch.setattr(spool_module, "ROTATE_SIZE", 10)
+    writer = spool.create(PLAIN)
+    writer.append(records(0, 1), 0)
+
+    def fail(_descriptor):
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(spool_module.os, "fdatasync", fail)
+        with pytest.raises(StorageError):
+            writer.append(records(1, 1), 1)
+    for act in (lambda: writer.append(records(1, 1), 1), writer.sync):
+        with pytest.raises(StorageError):
+            act()
+    assert writer.failed
+    writer.abandon()

@@ -46,9 +46,7 @@ class Calls:
             except InputError:
                 continue
             for name in names:
-                reference = name.removeprefix(ROW_PREFIX)
-                if self._sources.find(reference) is None:
-                    self._store.restore(self._sources, reference)
+                self._store.restore(self._sources, name.removeprefix(ROW_PREFIX))
         return self._sources
 
     def require_writable(self) -> None:

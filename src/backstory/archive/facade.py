@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 import importlib.util
 import logging
-import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypeVar, overload
+from uuid import UUID
 
 from backstory.archive.calls import Calls
 from backstory.capture.decision import Threshold
@@ -23,12 +23,14 @@ from backstory.errors import (
     ForbiddenError,
     FormatError,
     InputError,
+    ModelError,
+    QueryError,
     StorageError,
     VerificationError,
 )
 from backstory.governance.access import PurposeGate
-from backstory.ledger.ledger import Ledger, create_archive
-from backstory.ledger.read import find_record
+from backstory.ledger.ledger import Ledger
+from backstory.ledger.read import Found, find_record
 from backstory.ledger.receipt import ReceiptFile, make_receipt
 from backstory.ledger.seal import seal_stream, seal_up_to
 from backstory.lineage import group as grouping
@@ -58,60 +60,6 @@ T = TypeVar("T")
 FrameT = TypeVar("FrameT")
 
 _log = logging.getLogger("backstory")
-
-
-def init(path: str | Path, *, origin: str, world: World | None = None) -> Archive:
-    """Create an archive and open it for writing.
-
-    Prints the public key: keep it somewhere else than the archive, and give it to `open(..., vkey=)`, `verify_receipt`
-    and whoever audits. A key read from the archive itself authenticates nothing.
-
-    Args:
-        path: Directory that does not exist yet or is empty.
-        origin: Name of the log; by convention a URL without scheme, such as `example.org/delays`.
-        world: Clock, randomness and disk; for tests.
-
-    Raises:
-        ConflictError: There is something at `path`.
-        InputError: The origin cannot be used.
-        StorageError: The directory cannot be written.
-    """
-    vkey = create_archive(Path(path), origin, world or World())
-    sys.stdout.write(f"public key to pin: {vkey}\n")
-    return Archive(path, mode="rw", vkey=vkey, world=world)
-
-
-def open_archive(
-    path: str | Path,
-    *,
-    mode: Mode = "rw",
-    actor: str | None = None,
-    purpose: str | None = None,
-    vkey: str | None = None,
-    durability: Durability = "group",
-    world: World | None = None,
-) -> Archive:
-    """Open an archive.
-
-    Opening for writing completes what a crash left behind: a commit that was not published, streams whose writer died.
-
-    Args:
-        path: The archive's directory.
-        mode: `rw`, or `r` to ask questions only.
-        actor: Who is asking or writing; the log holds a commitment to it, not the name.
-        purpose: Why sealed values are read; needed, with `actor`, to read any.
-        vkey: The public key pinned when the archive was created; None trusts the archive's own.
-        durability: `group`: a record is on disk at most 50 ms after it was made. `sync`: before the prediction returns.
-        world: Clock, randomness and disk; for tests.
-
-    Raises:
-        NotFoundError: There is no archive.
-        UnsupportedVersionError: It has a newer format.
-        ForbiddenError: A purpose was given and the archive cannot record what is read for it.
-        VerificationError: Its key is not the pinned one, or its log is damaged.
-        StorageError: Its files cannot be read or, for `rw`, written.
-    """
-    return Archive(path, mode=mode, actor=actor, purpose=purpose, vkey=vkey, durability=durability, world=world)
 
 
 class Archive:
@@ -364,6 +312,10 @@ class Archive:
             StorageError: The record could not be written; no prediction is given out.
         """
         version = self.model(model) if isinstance(model, str) else model
+        if not isinstance(version, ModelVersion):
+            raise ModelError(
+                f"predict: expected a model version or its name, got {type(model).__name__}; register the model first"
+            )
         return self._calls.predict(
             version,
             features,
@@ -405,7 +357,7 @@ class Archive:
         Raises:
             NotFoundError: There is no such prediction.
         """
-        found = find_record(self._ledger, prediction, PREDICTION)
+        found = self._found(prediction)
         self._calls.require_writable()
         record = outcome_batch(
             self._ledger.blobs, found.table["id"][0].as_py(), value, sealed=bool(found.schema.groups)
@@ -440,7 +392,7 @@ class Archive:
             AmbiguousError: Several ids begin so.
             VerificationError: The record, or something it refers to, was changed.
         """
-        return tell_story(self._ledger, self._tracer, self._gate, find_record(self._ledger, prediction, PREDICTION))
+        return tell_story(self._ledger, self._tracer, self._gate, self._found(prediction))
 
     def impact(
         self,
@@ -476,7 +428,7 @@ class Archive:
             NotFoundError: There is no such prediction.
             VerificationError: The record or the model was changed.
         """
-        found = find_record(self._ledger, prediction, PREDICTION)
+        found = self._found(prediction)
         return replay_prediction(self._ledger, self._gate, found, self._stored_model)
 
     def search(self, predicate: str, values: Sequence[Any] = (), *, limit: int | None = None) -> Any:  # noqa: ANN401
@@ -528,7 +480,7 @@ class Archive:
             ConflictError: It is not sealed yet; call `flush()`.
             NotFoundError: There is no such prediction.
         """
-        found = find_record(self._ledger, prediction, PREDICTION)
+        found = self._found(prediction)
         groups = found.schema.groups if found.schema.groups and self._gate.allows() else ()
         if groups:
             self._gate.pass_through("receipt", groups, 1)
@@ -570,6 +522,11 @@ class Archive:
                     seal_stream(self._ledger, info)
                 except (FormatError, VerificationError, StorageError) as error:
                     _log.warning("stream %s stays in the spool: %s", info.stream, error)
+
+    def _found(self, prediction: str | UUID) -> Found:
+        if not isinstance(prediction, str | UUID):
+            raise QueryError(f"prediction: expected the text of an id, got {type(prediction).__name__}")
+        return find_record(self._ledger, str(prediction), PREDICTION)
 
     def _version(self, version: registry.Registered, load: Callable[[], object]) -> ModelVersion:
         return ModelVersion(

@@ -17,18 +17,22 @@ class Threshold:
 
     Attributes:
         value: The threshold, in the units of the output.
-        column: The output column to look at, for models that return several; None for the last.
+        column: The output column to look at, for models that return several, such as a class; None for the last.
 
     >>> Threshold(0.2).document()["value"]
     '0.2'
     """
 
     value: float
-    column: str | None = None
+    column: str | int | None = None
 
     def document(self) -> JsonObject:
         """Return the rule as it stands in a context."""
-        return {"column": self.column, "kind": "threshold", "value": repr(float(self.value))}
+        return {
+            "column": None if self.column is None else str(self.column),
+            "kind": "threshold",
+            "value": repr(float(self.value)),
+        }
 
     def scores(self, output: pa.ChunkedArray | pa.Array) -> pa.Array:
         """Return the scores the rule looks at.
@@ -39,11 +43,13 @@ class Threshold:
         scores = output.combine_chunks() if isinstance(output, pa.ChunkedArray) else output
         if pa.types.is_struct(scores.type):
             names = [field.name for field in scores.type]
-            name = names[-1] if self.column is None else self.column
+            name = names[-1] if self.column is None else str(self.column)
             if name not in names:
                 msg = f"decision: expected an output column {name!r}, got {', '.join(names)}"
                 raise ModelError(msg)
             scores = pc.struct_field(scores, name)
+        elif self.column is not None:
+            raise ModelError(f"decision: expected an output of several columns for column {self.column!r}, got one")
         if not (pa.types.is_floating(scores.type) or pa.types.is_integer(scores.type)):
             msg = f"decision: expected a number to compare with a threshold, got {scores.type}"
             raise ModelError(msg)

@@ -269,12 +269,12 @@ class Begun:
         """Record that the model raised; the caller raises it on."""
         self.capture.record(self, error=type(error).__qualname__)
 
-    def finish(self, output: Any, shown: Any = None) -> Predictions:  # noqa: ANN401
+    def finish(self, output: Any, column: pa.Array | None = None) -> Predictions:  # noqa: ANN401
         """Record what the model returned.
 
         Args:
             output: The output, which the predictions will hold.
-            shown: What to record of it, where the output itself has no encoding.
+            column: What to record of it, one value a row; None to record the output as a model's.
 
         Raises:
             OutputLengthError: Not one output a row; recorded as a failed call.
@@ -283,7 +283,9 @@ class Begun:
         """
         call = self.call
         try:
-            column, form = output_column(output if shown is None else shown, self.table.num_rows, call.output_names)
+            form: JsonObject = {"dtype": type(output).__name__, "kind": "returned"}
+            if column is None:
+                column, form = output_column(output, self.table.num_rows, call.output_names)
             columns = {"output": column}
             if call.decision is not None:
                 columns["decision"] = call.decision.decide(column)

@@ -188,7 +188,13 @@ class Recorder:
         first_id, last_id = next_ids(stream.last_id, now_ns // 10**6, random, rows)
         first_seq = stream.next_seq
         if rows:
-            stream.writer.append(_with_envelope(batch, stream.info.stream, first_seq, first_id, now_ns), first_seq)
+            table = _with_envelope(batch, stream.info.stream, first_seq, first_id, now_ns)
+            try:
+                stream.writer.append(table, first_seq)
+            except StorageError as error:
+                if stream.writer.failed:  # it synced what came before, and that may be lost
+                    self._sync_error = error
+                raise
             stream.next_seq, stream.last_id = first_seq + rows, last_id
         return Recorded(stream=stream.info.stream, first_seq=first_seq, ids=Ids(first_id, rows))
 

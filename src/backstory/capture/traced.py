@@ -7,13 +7,19 @@ import datetime as dt
 import decimal
 import functools
 import inspect
+import json
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar, cast
 
+import pyarrow as pa
+
+from backstory.capture.output import output_column
 from backstory.capture.prediction import Begun
-from backstory.errors import InputError, ModelError
+from backstory.columns.encode import iter_blocks
+from backstory.errors import ColumnError, InputError, ModelError
 from backstory.frames.table import kind_of
 
+_MATRIX = 2
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -68,7 +74,7 @@ def traced(function: Callable[P, T], begin: Begin, subject: str | None) -> Calla
             except BaseException as error:
                 begun.fail(error)
                 raise
-            begun.finish(output, recordable(output))
+            begun.finish(output, output_of(output, begun.table.num_rows))
             return output
 
         return cast("Callable[P, T]", record_async)
@@ -81,45 +87,83 @@ def traced(function: Callable[P, T], begin: Begin, subject: str | None) -> Calla
         except BaseException as error:
             begun.fail(error)
             raise
-        begun.finish(output, recordable(output))
+        begun.finish(output, output_of(output, begun.table.num_rows))
         return output
 
     return record
 
 
 def features_of(arguments: dict[str, Any]) -> Any:  # noqa: ANN401
-    """Return what to record of a call's arguments: a table argument alone, a dict argument alone, or all by name."""
+    """Return what to record of a call: a table that is the only argument as it is, everything else as one row.
+
+    Args:
+        arguments: Arguments by parameter name, defaults included.
+
+    Returns:
+        A table of the caller's own, or an Arrow table of one row: the items of a dict that is the only argument, or the
+        arguments by name.
+    """
     values = {name: value for name, value in arguments.items() if name not in {"self", "cls"}}
     if len(values) == 1:
         (only,) = values.values()
-        try:
-            is_table = kind_of(only) != "record"
-        except InputError:
-            is_table = False
-        if is_table:
+        if _is_table(only):
             return only
         if isinstance(only, dict) and only:
-            return {str(name): recordable(value) for name, value in only.items()}
-    if not values:
-        raise InputError("traced: expected at least one argument to record, got none")
-    return {name: recordable(value) for name, value in values.items()}
+            values = {str(name): value for name, value in only.items()}
+    columns = {name: one_value(value) for name, value in values.items()} or {"arguments": one_value(None)}
+    return pa.table(columns)
 
 
-def recordable(value: Any) -> Any:  # noqa: ANN401
-    """Return a value in a form the row encoding has; what has none becomes the name of its type."""
-    if (
-        value is None
-        or isinstance(value, _PLAIN)
-        or hasattr(value, "__array__")
-        or hasattr(value, "__arrow_c_stream__")
-    ):
-        return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
+def output_of(output: Any, rows: int) -> pa.Array:  # noqa: ANN401
+    """Return what to record of a function's return value, one value a row.
+
+    A value that is not one a row of a table stands on each of the rows: the call as a whole returned it.
+    """
+    if rows > 1 and hasattr(output, "__len__") and not isinstance(output, str | bytes | dict) and len(output) == rows:
+        try:
+            return output_column(output, rows, None)[0]
+        except InputError:
+            pass  # one a row, but of no common type: as text, below
+    value = one_value(output)
+    return value if rows == 1 else pa.concat_arrays([value] * rows)
+
+
+def one_value(value: Any) -> pa.Array:  # noqa: ANN401
+    """Return a value as an Arrow array of one; as JSON text where the row encoding has no form for it."""
+    plain = _plain(value)
+    try:
+        array = pa.array([plain])
+        for block in iter_blocks(pa.table({"value": array})):
+            block.joined()
+    except (pa.ArrowException, ColumnError, OverflowError, TypeError, ValueError):
+        return pa.array([json.dumps(plain, default=str, ensure_ascii=False)])
+    return array
+
+
+def _is_table(value: Any) -> bool:  # noqa: ANN401
+    try:
+        kind = kind_of(value)
+    except InputError:
+        return False
+    return kind not in {"record", "records", "numpy"} or (kind == "numpy" and value.ndim == _MATRIX)
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401  one return for each kind of value
+    """Return a value made of plain Python; what has no plain form becomes the name of its type."""
+    if value is None or isinstance(value, _PLAIN):
+        return value
     if isinstance(value, dict):
-        return {str(name): recordable(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [recordable(item) for item in value]
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item) for item in value]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return recordable(dataclasses.asdict(value))
+        return _plain(dataclasses.asdict(value))
     if hasattr(value, "model_dump"):
-        return recordable(value.model_dump())
-    return f"<{type(value).__module__}.{type(value).__qualname__}>"
+        return _plain(value.model_dump())
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
+        return _plain(value.item())
+    if hasattr(value, "tolist") and getattr(value, "ndim", 0) == 1:
+        return _plain(value.tolist())
+    name = f"{type(value).__module__}.{type(value).__qualname__}"
+    shape = getattr(value, "shape", None)
+    return f"<{name}>" if shape is None else f"<{name} of shape {shape}>"

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from backstory.errors import StorageError
+from backstory.errors import ConflictError, StorageError
 from backstory.records.canonical import JsonObject
 from backstory.records.manifest import CLOSED_TYPE, MANIFEST_TYPE, parse_manifest
 
@@ -35,6 +35,7 @@ class Catalog:
         """Open or create the catalog; None keeps it in memory, for archives that cannot be written."""
         self._path = path
         self._lock = threading.RLock()
+        self._closed = False
         try:
             self._connection = self._connect()
             usable = self._create()
@@ -77,6 +78,7 @@ class Catalog:
     def clear(self) -> None:
         """Forget everything; the next `catch_up` starts from the first entry."""
         with self._lock:
+            self._insist_open()
             self._reset()
 
     @property
@@ -134,18 +136,20 @@ class Catalog:
         query = "SELECT position FROM segment WHERE stream = ? AND end_seq > ? AND first_seq < ?"
         return self._positions(query, [stream, first, end])
 
-    def dump(self) -> list[tuple[object, ...]]:
-        """Return everything the catalog holds, to compare it with a rebuilt one."""
-        with self._errors():
-            return [
+    def dump(self) -> tuple[int, list[tuple[object, ...]]]:
+        """Return how many entries are indexed and everything kept of them, to compare it with a rebuilt one."""
+        with self._errors(), self._connection:
+            self._connection.execute("BEGIN")  # one state of it, whatever other processes index meanwhile
+            return self.size, [
                 row
-                for table in ("indexed", "entry", "segment")
+                for table in ("entry", "segment")
                 for row in self._connection.execute(f"SELECT '{table}', * FROM {table} ORDER BY 2")  # noqa: S608  own names
             ]
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; a question asked afterwards is a `ConflictError`."""
         with self._lock:
+            self._closed = True
             self._connection.close()
 
     def _positions(self, query: str, values: list[object] | list[str]) -> list[int]:
@@ -155,9 +159,14 @@ class Catalog:
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
         with self._lock:
+            self._insist_open()
             try:
                 yield
             except sqlite3.DatabaseError as error:
                 raise StorageError(
                     f"catalog: {error.sqlite_errorname}; it can be rebuilt with `backstory reindex`"
                 ) from error
+
+    def _insist_open(self) -> None:
+        if self._closed:
+            raise ConflictError("catalog: the archive is closed; open it again to ask")

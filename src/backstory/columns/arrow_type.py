@@ -40,6 +40,7 @@ _DIRECT: dict[pa.DataType, str] = {
     pa.date64(): "date",
 }
 
+_DECIMAL128_PRECISION = 38
 _RECORDED: dict[str, pa.DataType] = {
     **{name: type_ for type_, name in _DIRECT.items()},
     "string": pa.large_string(),
@@ -115,7 +116,8 @@ def arrow_type(type_: JsonValue) -> pa.DataType:
             return pa.timestamp("ns", type_[len("timestamp[") : -1])
         if type_.startswith("decimal("):
             precision, _, scale = type_[len("decimal(") : -1].partition(",")
-            return pa.decimal256(int(precision), int(scale))
+            make = pa.decimal128 if int(precision) <= _DECIMAL128_PRECISION else pa.decimal256
+            return make(int(precision), int(scale))
     elif isinstance(type_, dict) and "list" in type_:
         return pa.large_list(arrow_type(type_["list"]))
     elif isinstance(type_, dict) and isinstance(type_.get("struct"), list):

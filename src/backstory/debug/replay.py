@@ -22,7 +22,6 @@ from backstory.frames.container import rebuild
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.read import Found, read_sequence
 from backstory.lineage.plain import plain, shown
-from backstory.lineage.why import opened_record
 from backstory.models import output_names
 from backstory.models.environment import environment
 from backstory.records import canonical
@@ -102,9 +101,9 @@ def replay_prediction(ledger: Ledger, gate: Gate, found: Found, load: Callable[[
     """
     context: JsonObject = {}
     try:
-        record, sealed = opened_record(ledger, gate, found, "replay")
+        record = found.table.to_pylist()[0]
         context = ledger.document(record["context"].hex())
-        if sealed:
+        if found.schema.groups and not gate.allows():
             raise ForbiddenError("its values are sealed; open the archive with actor= and purpose=")
         if record["status"] != OK:
             raise ModelError(f"the call failed with {record['error']}; there is no output to compare with")
@@ -122,6 +121,8 @@ def _whole_batch(ledger: Ledger, gate: Gate, found: Found) -> tuple[pa.Table, in
     """Return all records of the original call with their values, and the prediction's row among them."""
     record = found.table.to_pylist()[0]
     first, rows = record["seq"] - record["batch_row"], record["batch_rows"]
+    if found.schema.groups:
+        gate.pass_through("replay", found.schema.groups, rows)
     table = read_sequence(ledger, record["stream"].hex(), found.schema, first, rows, opened=gate.allows())
     return table, record["batch_row"]
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from pathlib import Path
 
 from backstory.catalog.catalog import Catalog
 from backstory.errors import ConflictError, ForbiddenError, FormatError, InputError, StorageError
 from backstory.ledger.log import LogReader
-from backstory.ledger.sequencer import Heads, Sequencer
+from backstory.ledger.sequencer import Entries, Heads, Leases, Sequencer
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject
 from backstory.records.commitment import commit
@@ -91,12 +91,21 @@ class Ledger:
             self._sequencer = Sequencer(self.layout, self.lock, signer, self.world.disk)
         return self._sequencer
 
-    def append(self, entries: Sequence[JsonObject], heads: Heads | None = None) -> range:
-        """Append entries to the log, each given its version, time and actor; see `Sequencer.commit`."""
+    def append(self, entries: Entries, heads: Heads | None = None, leases: Leases | None = None) -> range:
+        """Append entries to the log, each given its version, time and actor; see `Sequencer.commit`.
+
+        A function that is given for them finds the catalog at the state it appends to.
+        """
         envelope: JsonObject = {"time": time_text(self.world.now_ns()), "v": 1}
         if self.actor is not None:
             envelope["actor"] = self.commit_text("actor", self.actor)
-        indexes = self._writer().commit([{**envelope, **entry} for entry in entries], heads)
+
+        def asked() -> list[JsonObject]:
+            self.catch_up()
+            return [{**envelope, **entry} for entry in (entries() if callable(entries) else entries)]
+
+        given = asked if callable(entries) else [{**envelope, **entry} for entry in entries]
+        indexes = self._writer().commit(given, heads, leases)
         self.catch_up()
         return indexes
 
@@ -104,6 +113,10 @@ class Ledger:
         """Complete the latest commit if it was cut short, and bring the catalog to it; see `Sequencer.recover`."""
         self._writer().recover()
         self.catch_up()
+
+    def exclusive(self) -> AbstractContextManager[None]:
+        """Hold the log while something is done that no commit may come between."""
+        return self._writer().exclusive()
 
     def commit_text(self, group: str, text: str) -> str:
         """Commit to a text and keep the opening in the vault, so that the log never holds it.
@@ -138,9 +151,12 @@ class Ledger:
     def catalog_damage(self) -> str | None:
         """Say how the catalog differs from one rebuilt from the log; None if it does not."""
         rebuilt = Catalog(None)
-        rebuilt.catch_up(self.log.entries(0, self.log.checkpoint().size))
         try:
-            return None if self.catalog.dump() == rebuilt.dump() else "it is not what the log gives"
+            size, rows = self.catalog.dump()  # other processes append to log and catalog meanwhile
+            if size > self.log.checkpoint().size:
+                return "it speaks of more entries than the log has"
+            rebuilt.catch_up(self.log.entries(0, size))
+            return None if rows == rebuilt.dump()[1] else "it is not what the log gives"
         except StorageError as error:
             return str(error)
         finally:

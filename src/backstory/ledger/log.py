@@ -10,9 +10,10 @@ from backstory.records import canonical
 from backstory.records.canonical import JsonObject
 from backstory.storage.disk import read_file
 from backstory.storage.layout import Layout
+from backstory.storage.log_file import read_log_file
 from backstory.tlog.checkpoint import Checkpoint, open_checkpoint
 from backstory.tlog.hashing import hash_leaf
-from backstory.tlog.note import VerifierKey
+from backstory.tlog.note import VerifierKey, require_key
 from backstory.tlog.proof import tile_inclusion_proof, verify_inclusion
 from backstory.tlog.tile import TILE_WIDTH, TilePath, decode_bundle, tile_at
 
@@ -31,8 +32,11 @@ class LogReader:
 
         Raises:
             VerificationError: The pinned key is not the archive's.
-            FormatError: A key is malformed.
+            InputError: The pinned key is malformed.
+            FormatError: The archive's own key is malformed.
         """
+        if vkey is not None:
+            require_key(vkey)
         if vkey is not None and vkey.strip() != layout.config.vkey:
             raise VerificationError(
                 "opening archive: its public key is not the pinned one; it may have been swapped",
@@ -44,30 +48,26 @@ class LogReader:
         self._cache: OrderedDict[int, bytes] = OrderedDict()
         self._checked: tuple[bytes, Checkpoint] | None = None
 
-    def note(self) -> bytes:
-        """Return the published checkpoint as signed."""
-        return read_file(self._layout.log / "checkpoint")
-
     def checkpoint(self) -> Checkpoint:
-        """Return the published checkpoint after checking its signature.
+        """Return the published checkpoint after checking its signature; see `signed_checkpoint`."""
+        return self.signed_checkpoint()[1]
+
+    def signed_checkpoint(self) -> tuple[bytes, Checkpoint]:
+        """Return the published checkpoint as signed and as what it says, after checking its signature.
 
         Raises:
             VerificationError: The signature does not verify.
             FormatError: It is malformed.
         """
-        note = self.note()
-        if self._checked is None or self._checked[0] != note:
-            self._checked = (note, open_checkpoint(note, self._layout.config.origin, [self.key]))
-        return self._checked[1]
+        note = read_file(self._layout.log / "checkpoint")
+        checked = self._checked
+        if checked is None or checked[0] != note:
+            checked = self._checked = (note, open_checkpoint(note, self._layout.config.origin, [self.key]))
+        return checked
 
     def read_tile(self, tile: TilePath) -> bytes:
         """Return the bytes of a tile or entry bundle; of the full one where a partial is gone."""
-        path = self._layout.log / tile.path
-        if not path.exists() and tile.width < TILE_WIDTH:
-            full = TilePath(level=tile.level, index=tile.index, width=TILE_WIDTH)
-            data = read_file(self._layout.log / full.path)
-            return data[: 32 * tile.width] if tile.level is not None else data
-        return read_file(path)
+        return read_log_file(self._layout.log, tile)
 
     def proof(self, index: int, checkpoint: Checkpoint) -> list[bytes]:
         """Return the inclusion proof of an entry under a checkpoint."""

@@ -16,6 +16,7 @@ from backstory.ledger.ledger import Ledger
 from backstory.ledger.read import Found, read_run
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject
+from backstory.records.commitment import verify_opening
 from backstory.records.limits import SUBTREE_ROWS
 from backstory.storage.disk import Disk
 from backstory.tlog.proof import inclusion_proof
@@ -61,7 +62,7 @@ def make_receipt(ledger: Ledger, found: Found, groups: tuple[str, ...]) -> Recei
     number, within = divmod(place.row, SUBTREE_ROWS)
     path = inclusion_proof(split_hashes(leaves), within) + inclusion_proof(roots, number)
     row = next(encode_columns(flatten(run.slice(within, 1))).rows())
-    checkpoint = ledger.log.checkpoint()
+    note, checkpoint = ledger.log.signed_checkpoint()  # once: another process may publish the next one meanwhile
     context = ledger.blobs.get(found.table["context"][0].as_py().hex())
     extra: JsonObject = {
         "context": _text(context),
@@ -77,13 +78,18 @@ def make_receipt(ledger: Ledger, found: Found, groups: tuple[str, ...]) -> Recei
         extra=canonical.encode(extra),
         index=place.position,
         proof=tuple(ledger.log.proof(place.position, checkpoint)),
-        note=ledger.log.note(),
+        note=note,
     )
     return ReceiptFile(encode_proof_file(file))
 
 
 def _opening(ledger: Ledger, found: Found, group: str) -> JsonObject:
-    """Return the salt and row that open a sealed group of a record."""
+    """Return the salt and row that open a sealed group of a record.
+
+    Raises:
+        ConflictError: The record has no such group.
+        VerificationError: The sealed values are not those the record committed to.
+    """
     place, schema = found.place, found.schema
     if place is None or place.manifest.shard is None or group not in schema.groups:
         raise ConflictError(f"receipt: record {found.id} has no sealed group {group!r}")
@@ -91,8 +97,10 @@ def _opening(ledger: Ledger, found: Found, group: str) -> JsonObject:
     sealed = ledger.vault.read_table(shard).slice(place.row, 1)
     columns = pick_columns(sealed, [column.name for column in schema.group_columns(group)])
     salt_key = ledger.keys.key(shard, "salt_key")
-    salt = salts(salt_key, place.row, 1, len(schema.groups))[0, schema.groups.index(group)]
-    return {"row": _text(next(encode_columns(flatten(columns)).rows())), "salt": salt.tobytes().hex()}
+    salt = salts(salt_key, place.row, 1, len(schema.groups))[0, schema.groups.index(group)].tobytes()
+    row = next(encode_columns(flatten(columns)).rows())
+    verify_opening(found.table["commitment"][0].as_py()[group], group, salt, row)
+    return {"row": _text(row), "salt": salt.hex()}
 
 
 def _text(data: bytes) -> str:

@@ -49,11 +49,12 @@ def seal_all(ledger: Ledger) -> int:
         BackstoryError: What went wrong with the first stream that could not be sealed, after all others were.
     """
     count, errors = 0, []
-    for info in ledger.spool.streams():
+    for name in ledger.spool.stream_names():
         try:
-            count += seal_stream(ledger, info)
+            count += seal_stream(ledger, ledger.spool.info(name))
         except BackstoryError as error:
-            errors.append(error)  # one damaged stream must not keep the others unsealed
+            if name in ledger.spool.stream_names():  # not one that another process sealed and removed just now
+                errors.append(error)  # one damaged stream must not keep the others unsealed
     if errors:
         raise errors[0]
     return count
@@ -88,14 +89,15 @@ def seal_stream(ledger: Ledger, info: StreamInfo) -> int:
         return 0
     try:
         schema = parse_schema(ledger.blobs.get(info.schema))
-        head = first = ledger.lock.heads().get(info.stream, 0)
-        _remove_orphans(ledger, info.stream, head)
+        head = first = _remove_orphans(ledger, info.stream, holder)
         for table in _runs(ledger, info, head):
             manifest = _write_segment(ledger, info.stream, schema, table, head)
-            if not _hold(ledger, info, holder):  # whoever holds it now may have taken this segment for an orphan
+            if not _hold(ledger, info, holder):
                 raise ConflictError(f"sealing: another sealer took over stream {info.stream}")
-            # A crash before this line leaves a segment nobody refers to, which `_remove_orphans` takes away.
-            ledger.append([{"type": MANIFEST_TYPE, **manifest.document()}], {info.stream: (head, manifest.end_seq)})
+            # A crash before this line leaves a segment nobody refers to, which `_remove_orphans` takes away. Whoever
+            # took the lease meanwhile may have taken this segment for one: the commit insists on the lease.
+            entry: JsonObject = {"type": MANIFEST_TYPE, **manifest.document()}
+            ledger.append([entry], {info.stream: (head, manifest.end_seq)}, {info.stream: holder})
             head = manifest.end_seq
         _finish(ledger, info, head)
     finally:
@@ -131,11 +133,11 @@ def _is_dead(holder: str) -> bool:
 
 def _finish(ledger: Ledger, info: StreamInfo, head: int) -> None:
     """Truncate the spool; say in the log that the stream ended if its writer is gone."""
-    ended = head > 0 and not ledger.spool.is_open(info.stream)
-    if ended and not any(ledger.spool.frames(info, head)) and not _is_closed(ledger, info):
-        torn = str(ledger.spool.torn_size(info))
-        closed: JsonObject = {"next_seq": str(head), "stream": info.stream, "type": CLOSED_TYPE, "unknown_bytes": torn}
-        ledger.append([closed])
+    if not ledger.spool.is_open(info.stream) and not any(ledger.spool.frames(info, head)):
+        torn = ledger.spool.torn_size(info)
+        if (head > 0 or torn > 0) and not _is_closed(ledger, info):  # a stream that was never written to says nothing
+            closed: JsonObject = {"next_seq": str(head), "stream": info.stream, "unknown_bytes": str(torn)}
+            ledger.append([{"type": CLOSED_TYPE, **closed}])
     ledger.spool.truncate(info, head)
 
 
@@ -196,7 +198,7 @@ def _write_segment(ledger: Ledger, stream: str, schema: Schema, table: pa.Table,
     tables = part_columns(schema, table, keys.get("salt_key", b""))
     shard = None
     if tables.sealed is not None:
-        data = ledger.vault.write_table(shard_name, tables.sealed, keys["shard_key"])
+        data = ledger.vault.write_table(shard_name, tables.sealed, keys["shard_key"], replace=False)
         shard = FileRef(name=shard_name, sha256=hashlib.sha256(data).hexdigest(), size=len(data))
     path = ledger.layout.segments / f"{name}.parquet"
     with ThreadPoolExecutor(1) as pool:  # Arrow compresses without the interpreter's lock while this thread hashes
@@ -205,6 +207,7 @@ def _write_segment(ledger: Ledger, stream: str, schema: Schema, table: pa.Table,
             ledger.world.disk.write_with,
             path,
             lambda new: write_parquet(tables.leaf, new, lambda: segment_metadata(schema.encoded, roots.result())),
+            replace=False,  # a sealer that was too slow must not put its bytes in the place of another's
         )
         try:
             roots.set_result(subtree_roots(leaf_hashes(tables.leaf)))
@@ -232,12 +235,24 @@ def _write_segment(ledger: Ledger, stream: str, schema: Schema, table: pa.Table,
     )
 
 
-def _remove_orphans(ledger: Ledger, stream: str, head: int) -> None:
-    """Remove segments and shards of a stream that a crash left uncommitted."""
-    for folder in (ledger.layout.segments, ledger.layout.vault, ledger.layout.keys):
-        for path in folder.glob(f"{stream}-*"):
-            if int(path.name.split("-")[1]) >= head:
-                ledger.world.disk.remove(path)
-        for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
-            if path.stat().st_mtime_ns < ledger.world.now_ns() - LEASE_NS:
-                ledger.world.disk.remove(path)
+def _remove_orphans(ledger: Ledger, stream: str, holder: str) -> int:
+    """Remove segments, shards and keys of a stream that a crash left uncommitted; return the stream's head.
+
+    Under the log's lock, so that no commit makes one of them count meanwhile. A sealer that lost its lease removes
+    nothing; one that takes the lease over comes through here before it writes, and waits.
+
+    Raises:
+        ConflictError: Another sealer took the stream over.
+    """
+    with ledger.exclusive():
+        if ledger.lock.lease_holder(stream) != holder:
+            raise ConflictError(f"sealing: another sealer took over stream {stream}")
+        head = ledger.lock.heads().get(stream, 0)
+        for folder in (ledger.layout.segments, ledger.layout.vault, ledger.layout.keys):
+            for path in folder.glob(f"{stream}-*"):
+                if int(path.name.split("-")[1]) >= head:
+                    ledger.world.disk.remove(path)
+            for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
+                if path.stat().st_mtime_ns < ledger.world.now_ns() - LEASE_NS:
+                    ledger.world.disk.remove(path)
+    return head

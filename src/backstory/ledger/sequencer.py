@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeAlias
 
 import msgspec
 
@@ -25,8 +26,14 @@ from backstory.tlog.note import Signer, VerifierKey, sign_note
 from backstory.tlog.tile import TILE_WIDTH, TilePath, parse_tile_path
 from backstory.tlog.tree import grow, root_at
 
+Entries: TypeAlias = Sequence[JsonObject] | Callable[[], Sequence[JsonObject]]
+"""Entries to append, or what says which when asked: asked while no other process can append, so it may look first."""
+
 Heads = Mapping[str, tuple[int, int]]
 """For each stream the first sequence number a commit seals and the one after the last."""
+
+Leases = Mapping[str, str]
+"""For each lease its holder."""
 
 
 class Staged(msgspec.Struct, frozen=True):
@@ -47,31 +54,30 @@ class Sequencer:
         self._disk = disk
         self._key = VerifierKey.parse(signer.vkey)
 
-    def commit(self, entries: Sequence[JsonObject], heads: Heads | None = None) -> range:
+    def commit(self, entries: Entries, heads: Heads | None = None, leases: Leases | None = None) -> range:
         """Append entries and advance streams, in one step that happens wholly or not at all.
 
         Args:
-            entries: Documents, each at most 65,535 bytes in canonical form.
+            entries: Documents, each at most 65,535 bytes in canonical form, or a function that returns them from what
+                the log holds; it must not append. Nothing is written if it returns none.
             heads: Streams that the entries' manifests advance.
+            leases: Leases that must still be with their holders.
 
         Returns:
             The indexes of the entries.
 
         Raises:
             LimitError: An entry is too large.
-            ConflictError: A stream is not where `heads` says; nothing was written.
+            ConflictError: A stream is not where `heads` says, or a lease was taken over; nothing was written.
             StorageError: Something could not be written. Unless the lock store had already committed, nothing
                 happened; if it had, the next commit or open completes it.
             VerificationError: The log on disk is not the one the lock store's checkpoint describes.
         """
-        encoded = [canonical.encode(entry) for entry in entries]
-        for entry, data in zip(entries, encoded, strict=True):
-            if len(data) > ENTRY_SIZE_MAX:
-                raise LimitError(
-                    f"commit: expected entries of at most {ENTRY_SIZE_MAX} bytes, got {len(data)} ({entry.get('type')})"
-                )
-        with self._exclusive():
+        with self.exclusive():
             old, checkpoint = self._recovered()
+            encoded = _encoded(entries() if callable(entries) else entries)
+            if callable(entries) and not encoded:
+                return range(checkpoint.size, checkpoint.size)
             growth = grow(checkpoint.size, encoded, self._read_tile)
             new = Checkpoint(origin=self._layout.config.origin, size=growth.size, root=growth.root)
             note = sign_note(new.encode(), self._signer)
@@ -79,7 +85,7 @@ class Sequencer:
             # A crash up to here leaves nothing, from here on a staged file whose note is not in the lock store: the
             # next `_recovered` removes it. The signature in it never left this machine.
             self._disk.write(staged, msgspec.msgpack.encode(Staged(note, growth.files)))
-            self._lock.commit(old, growth.size, note, heads or {})  # THE COMMIT POINT
+            self._lock.commit(old, growth.size, note, heads or {}, leases)  # THE COMMIT POINT
             # A crash from here on leaves work that `_recovered` repeats from the staged file.
             self._apply(growth.size, Staged(note, growth.files))
         return range(checkpoint.size, growth.size)
@@ -91,7 +97,7 @@ class Sequencer:
             VerificationError: The log on disk is not the one the lock store's checkpoint describes.
             StorageError: Its staged file is missing although it was not published.
         """
-        with self._exclusive():
+        with self.exclusive():
             self._recovered()
 
     def _recovered(self) -> tuple[bytes, Checkpoint]:
@@ -154,11 +160,21 @@ class Sequencer:
         return root_at(size, self._read_tile) if size else EMPTY_ROOT
 
     @contextlib.contextmanager
-    def _exclusive(self) -> Iterator[None]:
-        """Hold the log against other processes; the kernel lets go when this one dies."""
+    def exclusive(self) -> Iterator[None]:
+        """Hold the log against other writers, in this process too; the kernel lets go when this one dies."""
         path = self._layout.log / "writer"
         with storage_errors("locking", path):
             file = path.open("ab")
         with file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
+
+
+def _encoded(entries: Sequence[JsonObject]) -> list[bytes]:
+    encoded = [canonical.encode(entry) for entry in entries]
+    for entry, data in zip(entries, encoded, strict=True):
+        if len(data) > ENTRY_SIZE_MAX:
+            raise LimitError(
+                f"commit: expected entries of at most {ENTRY_SIZE_MAX} bytes, got {len(data)} ({entry.get('type')})"
+            )
+    return encoded

@@ -8,30 +8,36 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from backstory.columns.id_text import id_texts
+from backstory.columns.seal import pick_columns
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.read import merge_columns, records_now
 from backstory.lineage.page import page_text
 from backstory.lineage.plain import plain
 from backstory.lineage.reference import Reference, parse_references
 from backstory.lineage.registry import Registered, all_versions
+from backstory.lineage.store import note_sealed_positions
 from backstory.lineage.trace import Tracer
 from backstory.records import canonical
 from backstory.records.access import Gate
 from backstory.records.canonical import JsonObject
 from backstory.records.envelope import PREDICTION
 from backstory.records.identity import time_text
+from backstory.records.schema import Schema
 
 if TYPE_CHECKING:
     from rich.panel import Panel
 
 _COLUMNS = ("id", "time", "context", "seq", "stream")
+
+Masks: TypeAlias = dict[tuple[str, int], np.ndarray]
+"""Rows asked about: for each dataset version, by its digest and where its positions begin, a mask over its rows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +62,8 @@ class Impact:
         models: Model versions trained on some of the rows.
         features: Features the rows can have changed, with the references they came through.
         counts: How many predictions, models and features.
-        sealed: Sealed segments that were left out, as no purpose was given to open them.
+        sealed: Segments, and runs of records not in one yet, whose sealed references were left out, as no purpose was
+            given to open them.
     """
 
     source: str
@@ -107,8 +114,8 @@ class _Reach:
     """Positions reached so far, by what they are positions in; remembers what was asked before."""
 
     tracer: Tracer
-    datasets: dict[str, np.ndarray]
-    """For each dataset version of the source, a mask over its rows."""
+    gate: Gate
+    datasets: Masks
     known: dict[str, np.ndarray] = field(default_factory=dict)
 
     def of_reference(self, reference: Reference, positions: np.ndarray) -> np.ndarray:
@@ -120,22 +127,28 @@ class _Reach:
             reached[inside] = mask[positions[inside]]
             return reached
         for part in reference.parts:
-            asked = self.datasets.get(part.dataset)
+            asked = self.datasets.get((part.dataset, part.first))
             if asked is not None:
                 inside = (positions >= part.first) & (positions < part.first + part.rows)
                 reached[inside] |= asked[positions[inside] - part.first]
         return reached
 
     def of_group(self, group: str) -> np.ndarray:
-        """Return a mask over the nodes of a group: those that some reached row went into."""
+        """Return a mask over the nodes of a group: those that some reached row went into.
+
+        A group that is sealed and may not be opened reaches nothing: nor may the references of records to it.
+        """
         mask = self.known.get(group)
         if mask is None:
-            edges = self.tracer.edges(group)
-            mask = np.zeros(len(edges.starts) - 1, bool)
-            for name, reference in edges.refs.items():
-                if self.can_reach(reference):
-                    codes = np.empty(len(edges.order), np.int64)
-                    codes[edges.order] = np.repeat(np.arange(len(mask)), np.diff(edges.starts))
+            document = self.tracer.dataset(group)
+            mask = np.zeros(canonical.count_of(document, "groups"), bool)
+            refs = {name: ref for name, ref in parse_references(document.get("refs")).items() if self.can_reach(ref)}
+            if refs and ("sealed_edges" not in document or self.gate.allows()):
+                note_sealed_positions(self.gate, "impact", document)
+                edges = self.tracer.edges(group)
+                codes = np.empty(len(edges.order), np.int64)
+                codes[edges.order] = np.repeat(np.arange(len(mask)), np.diff(edges.starts))
+                for name, reference in refs.items():
                     mask[codes[self.of_reference(reference, edges.positions[name])]] = True
             self.known[group] = mask
         return mask
@@ -144,10 +157,10 @@ class _Reach:
         """Say whether a reference can lead to the rows at all."""
         if reference.group is not None:
             return bool(self.of_group(reference.group).any())
-        return any(part.dataset in self.datasets for part in reference.parts)
+        return any((part.dataset, part.first) in self.datasets for part in reference.parts)
 
 
-def find_impact(ledger: Ledger, tracer: Tracer, gate: Gate, source: str, datasets: dict[str, np.ndarray]) -> Impact:
+def find_impact(ledger: Ledger, tracer: Tracer, gate: Gate, source: str, datasets: Masks) -> Impact:
     """Return what rows of a source reached.
 
     Args:
@@ -155,18 +168,16 @@ def find_impact(ledger: Ledger, tracer: Tracer, gate: Gate, source: str, dataset
         tracer: Reads its lineage.
         gate: Opens references to people.
         source: Name of the source.
-        datasets: For each dataset version of it a mask over the rows asked about.
+        datasets: The rows asked about.
     """
-    reach = _Reach(tracer, datasets)
+    reach = _Reach(tracer, gate, datasets)
     parts: list[pa.Table] = []
     features: dict[str, set[str]] = {}
     sealed = 0
     versions = {version.digest: version for version in all_versions(ledger)}
-    for table in _reference_tables(ledger, gate):
-        if table is None:
-            sealed += 1
-        else:
-            parts += _hits(ledger, reach, table, versions, features)
+    for table, left_sealed in _reference_tables(ledger, gate):
+        sealed += left_sealed
+        parts += _hits(ledger, reach, table, versions, features)
     predictions = pa.concat_tables(parts) if parts else _empty()
     models = tuple(_reached_models(ledger, tracer, reach, gate))
     return Impact(
@@ -184,26 +195,35 @@ def find_impact(ledger: Ledger, tracer: Tracer, gate: Gate, source: str, dataset
     )
 
 
-def _reference_tables(ledger: Ledger, gate: Gate) -> Iterator[pa.Table | None]:
-    """Yield id, time, context and `row` of every prediction; None for a run whose references are sealed."""
+def _reference_tables(ledger: Ledger, gate: Gate) -> Iterator[tuple[pa.Table, bool]]:
+    """Yield id, time, context and `row` of all predictions, in runs, and whether some of a run's `row` stays sealed."""
     sealed, unsealed = records_now(ledger, PREDICTION)
     for _, manifest in sealed:
         reader = ledger.segment(manifest)
-        wanted = [name for name in (*_COLUMNS, "row") if name in reader.arrow_schema.names]
-        table = reader.read_groups(range(reader.group_count), wanted)
-        if manifest.shard is not None:
-            if not gate.allows():
-                yield None
-                continue
-            gate.pass_through("impact", ["subject"], manifest.count)
+        table = reader.read_groups(range(reader.group_count), _wanted(reader.arrow_schema.names))
+        groups = _reference_groups(ledger.schema(manifest.schema)) if manifest.shard is not None else []
+        if groups and manifest.shard is not None and gate.allows():
+            gate.pass_through("impact", groups, manifest.count)
             shard = ledger.vault.read_table(manifest.shard.name)
-            table = merge_columns(table, shard.select([name for name in ("row",) if name in shard.column_names]))
-        yield table
-    for schema, table in unsealed:
-        if schema.groups and not gate.allows():
-            yield None
-        else:
-            yield table.select([name for name in (*_COLUMNS, "row") if name in table.column_names])
+            table, groups = merge_columns(table, shard.select(["row"])), []
+        yield table, bool(groups)
+    for schema, whole in unsealed:
+        table, groups = whole, _reference_groups(schema)
+        if groups and gate.allows():
+            gate.pass_through("impact", groups, table.num_rows)
+            groups = []
+        elif groups:
+            table = pick_columns(table, [column.name for column in schema.open_columns])
+        yield table.select(_wanted(table.column_names)), bool(groups)
+
+
+def _wanted(present: list[str]) -> list[str]:
+    return [name for name in (*_COLUMNS, "row") if name in present]
+
+
+def _reference_groups(schema: Schema) -> list[str]:
+    """Return the sealed groups that hold references; those about the weather at a person's flight are open."""
+    return sorted({c.group for c in schema.columns if c.group is not None and c.name.startswith("row.")})
 
 
 def _hits(
@@ -216,15 +236,16 @@ def _hits(
     numbers = contexts.indices.to_numpy()
     for number, digest in enumerate(contexts.dictionary.to_pylist()):
         context = ledger.document(digest.hex())
+        of_context = np.flatnonzero(numbers == number)  # a position means nothing under another context's references
         for name, reference in parse_references(context.get("refs")).items():
-            if not reach.can_reach(reference):
+            if rows.type.get_field_index(name) < 0 or not reach.can_reach(reference):
                 continue
-            positions = rows.field(name).fill_null(-2).to_numpy(zero_copy_only=False)
-            hit = reach.of_reference(reference, positions) & (numbers == number)
+            positions = rows.field(name).fill_null(-2).to_numpy(zero_copy_only=False)[of_context]
+            hit = reach.of_reference(reference, positions)
             if hit.any():
                 for feature in _features_from(reach.tracer, reference, context):
                     features.setdefault(feature, set()).add(name)
-                yield _prediction_rows(table, np.flatnonzero(hit), name, positions, context, versions)
+                yield _prediction_rows(table, of_context[hit], name, positions[hit], context, versions)
 
 
 def _prediction_rows(
@@ -246,7 +267,7 @@ def _prediction_rows(
             "model": pa.repeat(pa.scalar(version.name if version else None, pa.string()), count),
             "version": pa.repeat(pa.scalar(version.version if version else None, pa.int64()), count),
             "via": pa.repeat(name, count),
-            "position": pa.array(positions[hit]),
+            "position": pa.array(positions),
         }
     )
 
@@ -262,7 +283,7 @@ def _features_from(tracer: Tracer, reference: Reference, context: JsonObject) ->
     columns = container.get("columns") if isinstance(container, dict) else None
     names = {str(column) for column in columns} if isinstance(columns, list) else set()
     if reference.group is not None:
-        aggs = tracer.edges(reference.group).document.get("aggs")
+        aggs = tracer.dataset(reference.group).get("aggs")
         return names & set(aggs) if isinstance(aggs, dict) else set()
     own: set[str] = set()
     for part in reference.parts:
@@ -281,6 +302,7 @@ def _reached_models(ledger: Ledger, tracer: Tracer, reach: _Reach, gate: Gate) -
         references = parse_references(training.get("refs"))
         if not any(reach.can_reach(reference) for reference in references.values()):
             continue
+        note_sealed_positions(gate, "impact", training)
         positions = tracer.training(training)
         direct = through = 0
         for name, reference in references.items():
@@ -290,8 +312,3 @@ def _reached_models(ledger: Ledger, tracer: Tracer, reach: _Reach, gate: Gate) -
             yield ReachedModel(
                 name=version.name, version=version.version, digest=version.digest, direct=direct, through_groups=through
             )
-
-
-def source_versions(ledger: Ledger, source: str) -> dict[str, JsonObject]:
-    """Return the dataset versions of a source by digest, oldest first, each with its `source.fixed` entry."""
-    return {canonical.text_of(entry, "dataset"): entry for entry in ledger.find_entries("source.fixed", source)}

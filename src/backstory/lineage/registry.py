@@ -62,7 +62,7 @@ def register_model(
     if rows is not None and target is not None and len(target) != len(rows):
         msg = f"register: expected {len(rows)} targets as row references, got {len(target)} (model {name})"
         raise AlignmentError(msg)
-    training = None if rows is None else _training(ledger, store, rows)
+    training = None if rows is None else _training(ledger, store, rows, name)
     personal = training is not None and training["personal"] is True
     document: JsonObject = {
         "code": code_version(),
@@ -93,26 +93,29 @@ def register_model(
             return known
     blob = None if artifact.data is None else ledger.blobs.put(artifact.data)
     ledger.put_document(document)
-    version = len(versions_of(ledger, name)) + 1
-    entry: JsonObject = {
-        "artifact": blob,
-        "model": digest,
-        "name": name,
-        "type": "model.registered",
-        "version": str(version),
-    }
-    ledger.append([entry])
-    return Registered(name=name, version=version, digest=digest, artifact=blob)
+
+    def entries() -> list[JsonObject]:
+        """Number the version among those there are by then; none if somebody registered the same meanwhile."""
+        known = versions_of(ledger, name)
+        if any(version.digest == digest for version in known):
+            return []
+        number = str(len(known) + 1)
+        return [{"artifact": blob, "model": digest, "name": name, "type": "model.registered", "version": number}]
+
+    ledger.append(entries)
+    return next(version for version in versions_of(ledger, name) if version.digest == digest)
 
 
-def _training(ledger: Ledger, store: LineageStore, rows: RowRefs) -> JsonObject:
+def _training(ledger: Ledger, store: LineageStore, rows: RowRefs, name: str) -> JsonObject:
     """Return what a version says of its training rows: which, in which order, with which features."""
     references = store.references(rows)
     personal = any(reference.personal for reference in references.values())
     table = positions_table(rows.positions)
     fields = flat_fields(to_arrow(rows.features).schema)
+    earlier = (ledger.document(version.digest).get("training") for version in versions_of(ledger, name))
+    kept = store.keep_sealed_positions(table, earlier) if personal else store.keep_positions(table)
     return {
-        **store.keep_positions(table, personal=personal),
+        **kept,
         "order": None if personal else root_of_subtrees(subtree_roots(leaf_hashes(table))).hex(),
         "personal": personal,
         "refs": {name: reference.document() for name, reference in references.items()},
@@ -180,7 +183,7 @@ def find_version(ledger: Ledger, spec: str) -> Registered:
         return found[0]
     if versions:
         return versions[-1]
-    fitting = [v for v in all_versions(ledger) if v.digest.startswith(spec)] if _DIGEST_PREFIX.fullmatch(spec) else []
+    fitting = _with_digest(ledger, spec) if _DIGEST_PREFIX.fullmatch(spec) else []
     if len(fitting) > 1:
         msg = f"model: {len(fitting)} versions have digests that begin with {spec!r}"
         raise AmbiguousError(msg)
@@ -188,6 +191,12 @@ def find_version(ledger: Ledger, spec: str) -> Registered:
         msg = f"model: none called {spec!r}, and no digest that begins so"
         raise NotFoundError(msg)
     return fitting[0]
+
+
+def _with_digest(ledger: Ledger, prefix: str) -> list[Registered]:
+    """Return the versions whose digest begins so; of entries with one digest the first."""
+    newest_first = (version for version in reversed(all_versions(ledger)) if version.digest.startswith(prefix))
+    return list({version.digest: version for version in newest_first}.values())
 
 
 def set_alias(ledger: Ledger, version: Registered, alias: str) -> None:

@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 
 from backstory.errors import ForbiddenError, NotFoundError, QueryError
 from backstory.ledger.ledger import Ledger
-from backstory.lineage.impact import source_versions
+from backstory.lineage.impact import Masks
+from backstory.lineage.store import source_versions
 from backstory.lineage.trace import Tracer
 from backstory.records import canonical
 from backstory.records.access import Gate
@@ -30,8 +31,10 @@ def select_rows(
     keys: Any,
     where: str | None,
     version: str | None,
-) -> dict[str, np.ndarray]:
-    """Return for each dataset version of a source a mask over its rows; see `Archive.impact`.
+) -> Masks:
+    """Return for each dataset version of a source, by where its positions begin, a mask over its rows.
+
+    See `Archive.impact`.
 
     Raises:
         NotFoundError: No such source or version, or no row fits.
@@ -40,12 +43,12 @@ def select_rows(
     """
     if sum(choice is not None for choice in (rows, keys, where)) != 1:
         raise QueryError("impact: expected exactly one of rows=, keys= and where=")
-    versions = _chosen(ledger, source, version)
-    masks: dict[str, np.ndarray] = {}
+    entries = _chosen(ledger, source, version)
+    masks: Masks = {}
     if rows is not None:
-        masks = _by_position(versions, [int(row) for row in rows], source)
+        masks = _by_position(entries, [int(row) for row in rows], source)
     else:
-        for digest in versions:
+        for digest, firsts in _placed(entries).items():
             document = tracer.dataset(digest)
             if document.get("personal") is True:
                 if not gate.allows():
@@ -53,42 +56,46 @@ def select_rows(
                 gate.pass_through("impact", ["source"], canonical.count_of(document, "rows"))
             mask = _by_key(tracer, digest, document, keys) if where is None else _by_predicate(tracer, digest, where)
             if mask.any():
-                masks[digest] = mask
+                masks |= dict.fromkeys([(digest, first) for first in firsts], mask)
     if not masks:
         raise NotFoundError(f"impact: no row of {source} fits")
     return masks
 
 
-def _chosen(ledger: Ledger, source: str, version: str | None) -> dict[str, JsonObject]:
-    versions = source_versions(ledger, source)
-    if not versions:
+def _chosen(ledger: Ledger, source: str, version: str | None) -> list[JsonObject]:
+    """Return the `source.fixed` entries of a source, of one dataset version if asked, oldest first."""
+    entries = ledger.find_entries("source.fixed", source)
+    if not entries:
         raise NotFoundError(f"impact: no source called {source!r} was used by a model or a prediction")
     if version is None:
-        return versions
+        return entries
     if len(version) < _PREFIX_MIN:
         raise QueryError(f"impact: expected at least {_PREFIX_MIN} digits of a dataset version's digest")
-    fitting = {digest: entry for digest, entry in versions.items() if digest.startswith(version)}
+    fitting = [entry for entry in entries if canonical.text_of(entry, "dataset").startswith(version)]
     if not fitting:
         raise NotFoundError(f"impact: no version of {source} has a digest that begins with {version!r}")
     return fitting
 
 
-def _by_position(versions: dict[str, JsonObject], rows: list[int], source: str) -> dict[str, np.ndarray]:
+def _placed(entries: list[JsonObject]) -> dict[str, set[int]]:
+    """Return where the positions of each dataset version begin: parts with equal rows are one version."""
+    placed: dict[str, set[int]] = {}
+    for entry in entries:
+        placed.setdefault(canonical.text_of(entry, "dataset"), set()).add(canonical.count_of(entry, "first"))
+    return placed
+
+
+def _by_position(entries: list[JsonObject], rows: list[int], source: str) -> Masks:
     """Positions count over the parts of the newest version."""
-    newest: list[tuple[str, int, int]] = []
-    for digest, entry in versions.items():
-        first, count = canonical.count_of(entry, "first"), canonical.count_of(entry, "rows")
-        if first == 0:
-            newest = []
-        newest.append((digest, first, count))
-    masks = {}
+    masks: Masks = {}
     left = set(rows)
-    for digest, first, count in newest:
+    for entry in source_versions(entries)[-1]:
+        first, count = canonical.count_of(entry, "first"), canonical.count_of(entry, "rows")
         inside = [row for row in rows if first <= row < first + count]
         left -= set(inside)
         if inside:
-            masks[digest] = np.zeros(count, bool)
-            masks[digest][np.array(inside) - first] = True
+            mask = masks[canonical.text_of(entry, "dataset"), first] = np.zeros(count, bool)
+            mask[np.array(inside) - first] = True
     if left:
         raise NotFoundError(f"impact: {source} has no row {min(left)}")
     return masks

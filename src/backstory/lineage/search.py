@@ -6,13 +6,14 @@ Sees the open columns only; what is sealed cannot be searched here.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from backstory.columns.id_text import id_texts
 from backstory.columns.seal import pick_columns
-from backstory.errors import QueryError
+from backstory.errors import FormatError, QueryError, StorageError
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.read import records_now
 from backstory.records import canonical
@@ -37,11 +38,17 @@ def search_predictions(ledger: Ledger, predicate: str, values: Sequence[Any], li
         limit: How many rows at most; None for all.
 
     Returns:
-        One row a prediction; structs become columns such as `feature.x`. The union of the columns of all schemas.
+        One row a prediction; structs become columns such as `feature.x`. The union of the columns of all schemas: a
+        column that is of several types is of the wider one where all are numbers, text otherwise. Predictions without
+        a column the predicate names, or with one of a type it cannot compare, are not among them.
 
     Raises:
         QueryError: The predicate is malformed, or names a column no prediction has.
+        StorageError: A segment cannot be read.
+        FormatError: A segment does not decode.
     """
+    import duckdb
+
     found: list[pa.Table] = []
     problem: Exception | None = None
     files: dict[str, list[str]] = {}
@@ -58,15 +65,13 @@ def search_predictions(ledger: Ledger, predicate: str, values: Sequence[Any], li
             paths, tables = files.get(digest, []), waiting.get(digest, [])
             union = _union(ledger.schema(digest), bool(paths), bool(tables))
             found.append(_query(named, paths, tables, union, predicate, values, limit))
-        except QueryError as error:
+        except duckdb.BinderException as error:  # records of other schemas may have the column
             problem = error
     if not found and problem is not None:
-        raise problem
+        raise _refused(problem) from problem
     if not found:
         return pa.table({"id": pa.array([], pa.string())})
-    result = pa.concat_tables(found, promote_options="permissive").sort_by(
-        [("time", "ascending"), ("seq", "ascending")]
-    )
+    result = _concat(found).sort_by([("time", "ascending"), ("seq", "ascending")])
     return result if limit is None else result.slice(0, limit)
 
 
@@ -84,7 +89,10 @@ def _query(
     with duckdb.connect(":memory:") as connection:
         if paths:
             quoted = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
-            connection.execute(f"CREATE VIEW sealed AS SELECT *, true AS is_sealed FROM read_parquet([{quoted}])")  # noqa: S608  own paths
+            try:
+                connection.execute(f"CREATE VIEW sealed AS SELECT *, true AS is_sealed FROM read_parquet([{quoted}])")  # noqa: S608  own paths
+            except duckdb.Error as error:
+                raise _unreadable(error, paths) from error
             connection.execute(f"SET allowed_paths = [{quoted}]")
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
@@ -93,10 +101,9 @@ def _query(
             connection.execute("CREATE VIEW waiting AS SELECT *, false AS is_sealed FROM unsealed")
         connection.register("named", named)
         # A line break before the last parenthesis, so that a comment in the predicate cannot swallow it.
-        query = f"SELECT * FROM ({union}) JOIN named USING (context) WHERE ({predicate}\n)"  # noqa: S608
-        if limit is not None:
-            query += f" ORDER BY time, seq LIMIT {int(limit)}"
-        return _flat(_fetch(connection, query, values))
+        query = (f"SELECT * FROM ({union}) JOIN named USING (context) WHERE", f"({predicate}\n)")  # noqa: S608
+        last = "" if limit is None else f" ORDER BY time, seq LIMIT {int(limit)}"
+        return _flat(_fetch(connection, query, last, values, paths))
 
 
 def _union(schema: Schema, sealed: bool, waiting: bool) -> str:  # noqa: FBT001  which of two tables there are
@@ -108,13 +115,94 @@ def _union(schema: Schema, sealed: bool, waiting: bool) -> str:  # noqa: FBT001 
     return " UNION ALL BY NAME ".join(parts)
 
 
-def _fetch(connection: duckdb.DuckDBPyConnection, query: str, values: Sequence[Any]) -> pa.Table:
+def _fetch(
+    connection: duckdb.DuckDBPyConnection, query: tuple[str, str], last: str, values: Sequence[Any], paths: list[str]
+) -> pa.Table:
+    """Run a query and tell a wrong predicate from a damaged segment.
+
+    A row for which the predicate cannot be worked out, as a text in it is no number, does not fulfil it: `TRY` says
+    so, but hides bounds from the reader of the segments, so it is used only where one failed.
+
+    Args:
+        connection: Where the tables are.
+        query: What is before the predicate, and the predicate in parentheses.
+        last: What follows.
+        values: Values for question marks.
+        paths: The segments.
+
+    Raises:
+        duckdb.BinderException: The predicate does not fit the columns.
+        QueryError: It is malformed.
+        StorageError: A segment cannot be read.
+        FormatError: A segment does not decode.
+    """
     import duckdb
 
+    select, where = query
+
+    def run(sql: str) -> pa.Table:
+        return connection.sql(sql, params=list(values)).to_arrow_table()
+
     try:
-        return connection.sql(query, params=list(values)).to_arrow_table()
+        return run(f"{select} {where}{last}")
+    except duckdb.BinderException:
+        raise
     except duckdb.Error as error:
-        raise QueryError(f"search: {str(error).splitlines()[0]}") from error
+        first = error
+    try:
+        run(f"{select} {where} LIMIT 0")  # reads no rows: fails only for what is asked, not for what it finds
+    except duckdb.Error as error:
+        raise _refused(error) from error
+    try:
+        return run(f"{select} TRY{where}{last}")
+    except duckdb.BinderException as error:  # TRY takes no subquery
+        if isinstance(first, duckdb.ConversionException | duckdb.OutOfRangeException):
+            raise QueryError("search: a value cannot be converted as the predicate asks; use TRY_CAST") from first
+        raise _unreadable(first, paths) from error
+    except duckdb.Error as error:
+        raise _unreadable(error, paths) from error
+
+
+def _refused(error: Exception) -> QueryError:
+    return QueryError(f"search: {str(error).splitlines()[0]}")
+
+
+def _unreadable(error: Exception, paths: list[str]) -> StorageError | FormatError:
+    """Return what is wrong with the segments; DuckDB's own words may hold values of them."""
+    import duckdb
+
+    missing = [Path(path).name for path in paths if not Path(path).exists()]
+    if missing:
+        return StorageError(f"search: segment {missing[0]} is not there; `backstory verify` names all that is wrong")
+    if isinstance(error, duckdb.IOException):
+        return StorageError("search: a segment cannot be read; `backstory verify` names it")
+    return FormatError("search: a segment does not decode; `backstory verify` names it")
+
+
+def _concat(tables: list[pa.Table]) -> pa.Table:
+    """Put tables one after the other; a column that has types without a common one becomes text."""
+    types: dict[str, list[pa.DataType]] = {}
+    for table in tables:
+        for field in table.schema:
+            types.setdefault(field.name, []).append(field.type)
+    mixed = {name for name, of_name in types.items() if not _promotable(of_name)}
+    return pa.concat_tables([_as_text(table, mixed) for table in tables], promote_options="permissive")
+
+
+def _promotable(types: list[pa.DataType]) -> bool:
+    try:
+        pa.unify_schemas([pa.schema([("value", type_)]) for type_ in types], promote_options="permissive")
+    except pa.ArrowException:
+        return False
+    return True
+
+
+def _as_text(table: pa.Table, names: set[str]) -> pa.Table:
+    for index, name in enumerate(table.column_names):
+        if name in names:
+            texts = [None if value is None else str(value) for value in table[name].to_pylist()]
+            table = table.set_column(index, name, pa.array(texts, pa.string()))
+    return table
 
 
 def _contexts(ledger: Ledger, sealed: list[tuple[int, Manifest]], unsealed: list[tuple[Schema, pa.Table]]) -> pa.Table:

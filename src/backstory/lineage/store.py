@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -32,6 +32,8 @@ from backstory.storage.segment import SUBTREES_KEY, ParquetReader, segment_metad
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from backstory.records.access import Gate
 
 DATASET_KEY = "datasets"
 GROUPS_KEPT = 48
@@ -77,21 +79,21 @@ class LineageStore:
     def restore(self, sources: Sources, reference: str) -> None:
         """Register the versions of a source of an earlier session whose tokens a frame may carry.
 
+        That is the source with the longest name the reference begins with; nothing happens if the session has one of
+        a name as long.
+
         Args:
             sources: The session's registry.
             reference: Name of an id column without `_row_`: a source's name, and what joins added to it.
         """
-        names = {canonical.text_of(entry, "name") for entry in self._ledger.find_entries("source.fixed")}
-        name = max((name for name in names if reference.startswith(name)), key=len, default=reference)
-        versions: list[list[Snapshot]] = []
-        for entry in self._ledger.find_entries("source.fixed", name):
-            snapshot = self._restored(entry)
-            if snapshot.part is not None and snapshot.first_position > 0 and versions:
-                versions[-1].append(snapshot)
-            else:
-                versions.append([snapshot])
-        for parts in versions:
-            sources.add(name, tuple(parts))
+        with self._lock:
+            known = sources.find(reference)
+            for end in range(len(reference), len(known.name) if known else 0, -1):
+                entries = self._ledger.find_entries("source.fixed", reference[:end])
+                if entries:
+                    for parts in source_versions(entries):
+                        sources.add(reference[:end], tuple(self._restored(entry) for entry in parts))
+                    return
 
     def _restored(self, entry: JsonObject) -> Snapshot:
         dataset = canonical.text_of(entry, "dataset")
@@ -179,6 +181,10 @@ class LineageStore:
         edges = positions_table({name: node.refs[name] for name in mixed}).add_column(
             0, "group", pa.array(node.codes, pa.uint32())
         )
+        if personal:
+            kept = self.keep_sealed_positions(edges, self._groups_named(node.name))
+        else:
+            kept = self.keep_positions(edges)
         document: JsonObject = {
             "aggs": {output: [column, function] for output, (column, function) in node.aggs.items()},
             "by": list(node.by),
@@ -187,7 +193,7 @@ class LineageStore:
             "name": node.name,
             "refs": {name: reference.document() for name, reference in refs.items()},
             "v": 1,
-            **self.keep_positions(edges, personal=personal),
+            **kept,
         }
         digest = self._ledger.put_document(document)
         entry: JsonObject = {
@@ -201,20 +207,69 @@ class LineageStore:
         self._groups[node.salt] = digest
         return digest
 
-    def keep_positions(self, table: pa.Table, *, personal: bool) -> JsonObject:
-        """Store a table of positions; in the vault if they point to people.
+    def _groups_named(self, name: str) -> Iterable[JsonObject]:
+        entries = self._ledger.find_entries("group.recorded", name)
+        return (self._ledger.document(canonical.text_of(entry, "group")) for entry in entries)
+
+    def keep_positions(self, table: pa.Table) -> JsonObject:
+        """Store a table of positions; return the member of the document that refers to it: `edges`, a blob."""
+        return {"edges": self._ledger.blobs.put_with(lambda path: write_parquet(table, path))}
+
+    def keep_sealed_positions(self, table: pa.Table, earlier: Iterable[JsonValue]) -> JsonObject:
+        """Store a table of positions that point to people in the vault, unless an earlier document has the same.
+
+        Args:
+            table: The positions.
+            earlier: Documents that may refer to the same positions.
 
         Returns:
-            Members of the document that refers to it: `edges`, a blob, or `sealed_edges` and their salted `root`.
+            Members of the document that refers to it: `sealed_edges`, their salted `root`, how many `rows`, and the
+            keyed `content` that equal positions share.
         """
-        if not personal:
-            return {"edges": self._ledger.blobs.put_with(lambda path: write_parquet(table, path))}
+        key = self._ledger.keys.get_or_create(DATASET_KEY, "key")["key"]
+        names = canonical.encode(dataset_schema(flat_fields(table.schema)))  # which leaves do not hold
+        plain = root_of_subtrees(subtree_roots(leaf_hashes(table))) + names
+        content = hmac.new(key, plain, hashlib.sha256).hexdigest()
+        for document in earlier:
+            if isinstance(document, dict) and document.get("content") == content:
+                return {member: document[member] for member in ("content", "root", "rows", "sealed_edges")}
         keys = {part: self._ledger.world.random_bytes(32) for part in ("salt_key", "shard_key")}
         root = root_of_subtrees(subtree_roots(personal_leaves(table, keys["salt_key"]))).hex()
         name = f"{root}.shard"
         self._ledger.keys.put(name, keys)
         self._ledger.vault.write_table(name, table, keys["shard_key"])
-        return {"root": root, "sealed_edges": name}
+        return {"content": content, "root": root, "rows": str(table.num_rows), "sealed_edges": name}
+
+
+def source_versions(entries: Iterable[JsonObject]) -> list[list[JsonObject]]:
+    """Group the `source.fixed` entries of a source into its versions, oldest first, each its parts by position.
+
+    A part belongs to the version before it unless that holds its positions already. Parts are recorded when first
+    used, so the second may come before the first.
+    """
+    versions: list[list[JsonObject]] = []
+    taken: list[tuple[int, int]] = []
+    for entry in entries:
+        first = canonical.count_of(entry, "first")
+        end = first + canonical.count_of(entry, "rows")
+        parts = isinstance(entry.get("part"), str) and versions and isinstance(versions[-1][-1].get("part"), str)
+        if parts and all(end <= low or first >= high for low, high in taken):
+            versions[-1].append(entry)
+            taken.append((first, end))
+        else:
+            versions.append([entry])
+            taken = [(first, end)]
+    return [sorted(parts, key=lambda part: canonical.count_of(part, "first")) for parts in versions]
+
+
+def note_sealed_positions(gate: Gate, question: str, document: JsonObject) -> None:
+    """Record that a question reads the positions a group or training set refers to, where they are sealed.
+
+    Raises:
+        ForbiddenError: They are, and the gate lets nothing through.
+    """
+    if isinstance(document.get("sealed_edges"), str):
+        gate.pass_through(question, ["positions"], canonical.count_of(document, "rows"))
 
 
 def positions_table(positions: Mapping[str, np.ndarray]) -> pa.Table:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backstory.errors import NotFoundError
+from backstory.columns.commit import personal_leaves
+from backstory.columns.tree import root_of_subtrees, subtree_roots
+from backstory.errors import NotFoundError, VerificationError
 from backstory.ledger.ledger import Ledger
 from backstory.lineage.reference import Part, Reference, parse_references
 from backstory.lineage.store import snapshot_reader
@@ -125,13 +127,18 @@ class Tracer:
 
         Raises:
             NotFoundError: It refers to none, or it was erased.
+            VerificationError: It is not the one the document names.
         """
         blob, sealed = document.get("edges"), document.get("sealed_edges")
         if isinstance(blob, str):
             reader = ParquetReader(self._ledger.blobs.checked_path(blob))
             return reader.read_groups(range(reader.group_count))
         if isinstance(sealed, str):
-            return self._ledger.vault.read_table(sealed)
+            table = self._ledger.vault.read_table(sealed)
+            leaves = personal_leaves(table, self._ledger.keys.key(sealed, "salt_key"))
+            if root_of_subtrees(subtree_roots(leaves)).hex() != document.get("root"):
+                raise VerificationError(f"lineage: positions in {sealed} do not lead to their root; they were changed")
+            return table
         msg = "lineage: the document refers to no positions table"
         raise NotFoundError(msg)
 

@@ -10,7 +10,9 @@ import pyarrow.compute as pc
 from backstory.columns.seal import pick_columns
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.read import Found, records_now
+from backstory.ledger.sealed import open_rows
 from backstory.lineage.reference import Reference, parse_references
+from backstory.lineage.store import note_sealed_positions
 from backstory.lineage.story import RowStory, Story
 from backstory.lineage.trace import Tracer
 from backstory.records import canonical
@@ -75,9 +77,9 @@ def opened_record(ledger: Ledger, gate: Gate, found: Found, question: str) -> tu
     gate.pass_through(question, schema.groups, 1)
     if found.place is None or found.place.manifest.shard is None:
         return table.to_pylist()[0], ()
-    shard = ledger.vault.read_table(found.place.manifest.shard.name).slice(found.place.row, 1)
+    values = open_rows(ledger, found.place.manifest, found.place.row, table)
     opened = table.to_pylist()[0]
-    for name, value in shard.drop_columns(["index"]).to_pylist()[0].items():
+    for name, value in values.to_pylist()[0].items():
         opened[name] = {**opened[name], **value} if isinstance(opened.get(name), dict) else value
     return opened, ()
 
@@ -101,9 +103,12 @@ def _row_story(
     if position == NO_ROW:
         return RowStory(reference=name, kind=kind, grade=reference.grade, state="no row")
     if reference.group is not None:
-        return _group_story(tracer, name, reference, reference.group, position, features)
+        note_sealed_positions(gate, "why", tracer.dataset(reference.group))
+        return _group_story(tracer, gate, name, reference, reference.group, position, features)
     part = reference.part_of(position)
     document = tracer.dataset(part.dataset)
+    if reference.personal:
+        gate.pass_through("why", ["source"], 1)
     values = tracer.row(part, position).to_pylist()[0]
     keys = document.get("key")
     return RowStory(
@@ -120,7 +125,7 @@ def _row_story(
 
 
 def _group_story(
-    tracer: Tracer, name: str, reference: Reference, digest: str, number: int, features: tuple[str, ...]
+    tracer: Tracer, gate: Gate, name: str, reference: Reference, digest: str, number: int, features: tuple[str, ...]
 ) -> RowStory:
     edges = tracer.edges(digest)
     members = {ref: edges.members(number, ref) for ref in edges.refs}
@@ -133,17 +138,21 @@ def _group_story(
         state="row",
         position=number,
         digest=digest,
-        key=_group_key(tracer, edges.refs, present, [str(key) for key in by] if isinstance(by, list) else []),
+        key=_group_key(tracer, gate, edges.refs, present, [str(key) for key in by] if isinstance(by, list) else []),
         members={ref: len(rows) for ref, rows in present.items()},
         sample={ref: rows[:SAMPLE_ROWS].tolist() for ref, rows in present.items()},
         features=tuple(feature for feature in features if isinstance(aggs, dict) and feature in aggs),
     )
 
 
-def _group_key(tracer: Tracer, refs: dict[str, Reference], members: dict[str, Any], by: list[str]) -> dict[str, Any]:
+def _group_key(
+    tracer: Tracer, gate: Gate, refs: dict[str, Reference], members: dict[str, Any], by: list[str]
+) -> dict[str, Any]:
     """Return the group's key values as its first member row has them, where a source has all of them."""
     for ref, rows in members.items():
         if refs[ref].group is None and len(rows):
+            if refs[ref].personal:
+                gate.pass_through("why", ["source"], 1)
             row = tracer.row(refs[ref].part_of(int(rows[0])), int(rows[0]))
             if set(by) <= set(row.column_names):
                 return dict(row.select(by).to_pylist()[0])
@@ -162,14 +171,19 @@ def _outcomes(ledger: Ledger, gate: Gate, found: Found) -> list[dict[str, Any]]:
         table = reader.read_groups(range(reader.group_count))
         mask = pc.equal(table["of"].cast(pa.large_binary()), wanted)
         rows = pc.indices_nonzero(mask).to_pylist()
+        values, begin = (table["value"] if "value" in table.column_names else None), 0
+        if rows and values is None and manifest.shard and gate.allows():
+            gate.pass_through("why", ledger.schema(manifest.schema).groups, len(rows))
+            begin = rows[0]
+            values = open_rows(ledger, manifest, begin, table.slice(begin, rows[-1] - begin + 1))["value"]
         for row in rows:
-            value = table["value"][row].as_py() if "value" in table.column_names else None
-            if "value" not in table.column_names and manifest.shard and gate.allows():
-                gate.pass_through("why", ["outcome"], 1)
-                value = ledger.vault.read_table(manifest.shard.name)["value"][row].as_py()
+            value = None if values is None else values[row - begin].as_py()
             outcomes.append({"time": time_text(table["time"][row].value), "value": value, "proof": "sealed"})
     for schema, table in unsealed:
-        for row in pc.indices_nonzero(pc.equal(table["of"].cast(pa.large_binary()), wanted)).to_pylist():
+        rows = pc.indices_nonzero(pc.equal(table["of"].cast(pa.large_binary()), wanted)).to_pylist()
+        if rows and schema.groups and gate.allows():
+            gate.pass_through("why", schema.groups, len(rows))
+        for row in rows:
             value = None if schema.groups and not gate.allows() else table["value"][row].as_py()
             outcomes.append({"time": time_text(table["time"][row].value), "value": value, "proof": "unsealed"})
     return outcomes

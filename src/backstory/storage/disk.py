@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from backstory.errors import StorageError
+from backstory.errors import ConflictError, StorageError
 
 TEMPORARY_PREFIX = ".new-"
 
@@ -31,23 +31,23 @@ def storage_errors(action: str, path: Path) -> Iterator[None]:
 class Disk:
     """The operations on files that must survive a crash."""
 
-    def write(self, path: Path, data: bytes, *, mode: int = 0o644) -> None:
-        """Make a file with these bytes durable under its final name, replacing what was there.
+    def write(self, path: Path, data: bytes, *, mode: int = 0o644, replace: bool = True) -> None:
+        """Make a file with these bytes durable under its final name; see `write_with`."""
+        self.write_with(path, lambda temporary: temporary.write_bytes(data), mode=mode, replace=replace)
 
-        Raises:
-            StorageError: As `write_with`.
-        """
-        self.write_with(path, lambda temporary: temporary.write_bytes(data), mode=mode)
-
-    def write_with(self, path: Path, fill: Callable[[Path], object], *, mode: int = 0o644) -> None:
+    def write_with(
+        self, path: Path, fill: Callable[[Path], object], *, mode: int = 0o644, replace: bool = True
+    ) -> None:
         """Let a function write a temporary file, then make it durable under its final name.
 
         Args:
             path: The final name.
             fill: Is given the temporary path.
             mode: Permissions of the file.
+            replace: Whether a file of that name gives way.
 
         Raises:
+            ConflictError: There is a file of that name and it must stay.
             StorageError: The bytes could not be made durable. The final name leads to what it did before, or, where
                 only the directory could not be flushed, to the whole new bytes; never to a part of them.
         """
@@ -57,7 +57,7 @@ class Disk:
                 os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
                 fill(temporary)
                 self.sync(temporary)
-                temporary.replace(path)
+                _publish(temporary, path, replace=replace)
             except BaseException:
                 temporary.unlink(missing_ok=True)
                 raise
@@ -93,6 +93,18 @@ class Disk:
                 with contextlib.suppress(OSError):  # or the next call would take it for durable
                     path.rmdir()
                 raise
+
+
+def _publish(temporary: Path, path: Path, *, replace: bool) -> None:
+    """Give a file its final name in one step, which of two processes at most one can do unless it may replace."""
+    if replace:
+        temporary.replace(path)
+        return
+    try:
+        os.link(temporary, path)
+    except FileExistsError as error:
+        raise ConflictError(f"writing {path.name}: another process was first (in {path.parent})") from error
+    temporary.unlink()
 
 
 def temporary_path(folder: Path) -> Path:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import secrets
 from collections.abc import Callable
 from pathlib import Path
 
-from backstory.errors import FormatError, NotFoundError
+from backstory.errors import ConflictError, FormatError, NotFoundError
 from backstory.records import canonical
 from backstory.storage.disk import Disk, read_file
 
@@ -27,7 +28,7 @@ class KeyStore:
         self._random_bytes = random_bytes
 
     def create(self, name: str, *parts: str) -> dict[str, bytes]:
-        """Draw new keys and store them durably, replacing keys of that name.
+        """Draw new keys and store them durably.
 
         Args:
             name: Name of the key file without its ending.
@@ -35,16 +36,19 @@ class KeyStore:
 
         Returns:
             The keys by part.
+
+        Raises:
+            ConflictError: There are keys of that name; they stay, as something may be encrypted under them.
         """
         keys = {part: self._random_bytes(KEY_SIZE) for part in parts}
-        self.put(name, keys)
+        self.put(name, keys, replace=False)
         return keys
 
-    def put(self, name: str, keys: dict[str, bytes]) -> None:
-        """Store given keys durably."""
+    def put(self, name: str, keys: dict[str, bytes], *, replace: bool = True) -> None:
+        """Store given keys durably; keys of that name give way or, as in `create`, are a conflict."""
         self._disk.make_directory(self._root, mode=DIRECTORY_MODE)
         document: canonical.JsonObject = {part: key.hex() for part, key in keys.items()}
-        self._disk.write(self._path(name), canonical.encode({**document, "v": 1}), mode=KEY_MODE)
+        self._disk.write(self._path(name), canonical.encode({**document, "v": 1}), mode=KEY_MODE, replace=replace)
 
     def get(self, name: str) -> dict[str, bytes]:
         """Return the keys of a file by part.
@@ -78,7 +82,10 @@ class KeyStore:
 
     def get_or_create(self, name: str, *parts: str) -> dict[str, bytes]:
         """Return the keys of a file, drawing them first where there are none."""
-        return self.get(name) if self.has(name) else self.create(name, *parts)
+        if not self.has(name):
+            with contextlib.suppress(ConflictError):  # another process drew them meanwhile
+                return self.create(name, *parts)
+        return self.get(name)
 
     def has(self, name: str) -> bool:
         """Say whether keys of that name exist."""

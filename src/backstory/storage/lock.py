@@ -64,7 +64,14 @@ class LockStore:
         with self._connected() as connection:
             return dict(connection.execute("SELECT stream, next_seq FROM stream"))
 
-    def commit(self, old: bytes, size: int, note: bytes, heads: Mapping[str, tuple[int, int]]) -> None:
+    def commit(
+        self,
+        old: bytes,
+        size: int,
+        note: bytes,
+        heads: Mapping[str, tuple[int, int]],
+        leases: Mapping[str, str] | None = None,
+    ) -> None:
         """Replace checkpoint and stream heads, if both are what the caller saw.
 
         Args:
@@ -72,9 +79,10 @@ class LockStore:
             size: New tree size.
             note: New signed note.
             heads: For each stream the first sequence number sealed and the one after the last.
+            leases: Leases by name that must be with these holders.
 
         Raises:
-            ConflictError: Another writer was first; nothing changed.
+            ConflictError: Another writer was first, or took a lease over; nothing changed.
         """
         with self._connected() as connection:
             connection.execute("BEGIN IMMEDIATE")
@@ -82,6 +90,10 @@ class LockStore:
             if swapped.rowcount != 1:
                 connection.rollback()
                 raise ConflictError("commit: the checkpoint moved since it was read")
+            for name, holder in (leases or {}).items():
+                if connection.execute("SELECT holder FROM lease WHERE name = ?", (name,)).fetchone() != (holder,):
+                    connection.rollback()
+                    raise ConflictError(f"commit: another process took over {name}")
             for stream, (first, end) in heads.items():
                 row = connection.execute("SELECT next_seq FROM stream WHERE stream = ?", (stream,)).fetchone()
                 head = row[0] if row else 0

@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import hashlib
 import io
+import logging
 import os
 import re
 import struct
@@ -21,7 +22,7 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
-from backstory.errors import FormatError, StorageError, VerificationError
+from backstory.errors import BackstoryError, FormatError, StorageError, VerificationError
 from backstory.records import canonical
 from backstory.records.identity import check_digest
 from backstory.storage.disk import Disk, read_file, storage_errors
@@ -35,6 +36,7 @@ INLINE_SIZE_MAX = 1 << 20
 ROTATE_SIZE = 64 << 20
 """A frames file above this many bytes is closed and another begun, so that the sealer can remove it."""
 _INFO_NAME = "stream.json"
+_log = logging.getLogger("backstory")
 _HEAD = struct.Struct("<II")
 _BODY = struct.Struct("<BQI")
 _FRAME_BODY = re.compile(rb"(?=[AB].{5}\x00{3})", re.DOTALL)
@@ -92,10 +94,40 @@ class Spool:
             raise
 
     def streams(self) -> list[StreamInfo]:
-        """Return the streams in the spool, in order of their ids; one whose creation was cut short is left out."""
+        """Return the streams in the spool, in order of their ids.
+
+        One whose creation was cut short is left out, and so, with a warning, is one whose description cannot be read:
+        whoever seals or verifies goes through `stream_names`.
+        """
+        found = []
+        for name in self.stream_names():
+            try:
+                found.append(self.info(name))
+            except BackstoryError as error:
+                if name in self.stream_names():  # not one that was sealed and removed just now
+                    _log.warning("stream %s is passed over: %s", name, error)
+        return found
+
+    def stream_names(self) -> list[str]:
+        """Return the ids of the streams in the spool in order; whether they can be read `info` says."""
         if not self._root.is_dir():
             return []
-        return [self._info(path) for path in sorted(self._root.iterdir()) if (path / _INFO_NAME).is_file()]
+        return sorted(path.name for path in self._root.iterdir() if (path / _INFO_NAME).is_file())
+
+    def info(self, stream: str) -> StreamInfo:
+        """Return what a stream says about itself.
+
+        Raises:
+            FormatError: Its `stream.json` is damaged.
+            StorageError: It cannot be read.
+        """
+        what = f"spool: {_INFO_NAME} of stream {stream}"
+        document = canonical.parse_object(read_file(self._root / stream / _INFO_NAME), what)
+        canonical.check_version(document, 1, what)
+        encrypted = document.get("encrypted")
+        if document.get("stream") != stream or not isinstance(encrypted, bool):
+            raise FormatError(f"{what} is of another stream, or does not say whether it is encrypted")
+        return StreamInfo(stream=stream, schema=check_digest(document.get("schema"), what), encrypted=encrypted)
 
     def is_open(self, stream: str) -> bool:
         """Say whether the stream's writer is alive."""
@@ -199,15 +231,6 @@ class Spool:
         found = [(path.name.removeprefix("frames-"), path) for path in (self._root / info.stream).glob("frames-*")]
         return [path for _, path in sorted((int(number), path) for number, path in found if number.isdecimal())]
 
-    def _info(self, folder: Path) -> StreamInfo:
-        what = f"spool: {_INFO_NAME} of stream {folder.name}"
-        document = canonical.parse_object(read_file(folder / _INFO_NAME), what)
-        canonical.check_version(document, 1, what)
-        encrypted = document.get("encrypted")
-        if document.get("stream") != folder.name or not isinstance(encrypted, bool):
-            raise FormatError(f"{what} is of another stream, or does not say whether it is encrypted")
-        return StreamInfo(stream=folder.name, schema=check_digest(document.get("schema"), what), encrypted=encrypted)
-
 
 class SpoolWriter:
     """Appends batches to one stream. Not thread-safe: the stream's lock is the caller's."""
@@ -220,6 +243,7 @@ class SpoolWriter:
         self._lock = lock
         self._disk = disk
         self._number = 0
+        self._failure: StorageError | None = None
         self._file = self._begin()
         self._size = len(MAGIC)
 
@@ -227,8 +251,9 @@ class SpoolWriter:
         """Append one batch; after this it survives the death of the process, after `sync` that of the machine.
 
         Raises:
-            StorageError: It could not be written; the stream is as before.
+            StorageError: It could not be written; the stream is as before. Or `failed`: nothing more can be.
         """
+        self._insist_sound()
         data = _ipc_bytes(table)
         if self._key is not None:
             data = encrypt(self._key, data, f"{self._info.stream}-{first_seq}")
@@ -256,14 +281,28 @@ class SpoolWriter:
             os.ftruncate(self._file.fileno(), self._size)  # a half frame would hide every later one
             raise
 
+    @property
+    def failed(self) -> bool:
+        """Whether a sync failed: the kernel forgets what it could not write, and a later sync would prove nothing."""
+        return self._failure is not None
+
     def sync(self) -> None:
         """Make everything appended so far durable.
 
         Raises:
-            StorageError: fsync failed; nothing appended since the last sync may be called durable.
+            StorageError: fsync failed, now or earlier; nothing appended since the last sync may be called durable.
         """
-        with storage_errors("syncing", self._folder):
-            os.fdatasync(self._file.fileno())
+        self._insist_sound()
+        try:
+            with storage_errors("syncing", self._folder):
+                os.fdatasync(self._file.fileno())
+        except StorageError as error:
+            self._failure = error
+            raise
+
+    def _insist_sound(self) -> None:
+        if self._failure is not None:
+            raise self._failure
 
     def abandon(self) -> None:
         """Give up the stream without a sync; in a forked child, whose parent owns it, this only closes descriptors."""

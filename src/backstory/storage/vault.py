@@ -60,11 +60,15 @@ class Vault:
         """Return where a shard is."""
         return self._root / name
 
-    def write_table(self, name: str, table: pa.Table, shard_key: bytes) -> bytes:
-        """Encrypt a table under a key, make it durable, and return the file's bytes."""
+    def write_table(self, name: str, table: pa.Table, shard_key: bytes, *, replace: bool = True) -> bytes:
+        """Encrypt a table under a key, make it durable, and return the file's bytes.
+
+        Raises:
+            ConflictError: There is a shard of that name and it must stay.
+        """
         self._disk.make_directory(self._root, mode=DIRECTORY_MODE)
         data = SHARD_MAGIC + encrypt(shard_key, parquet_bytes(table), name)
-        self._disk.write(self.path(name), data, mode=_FILE_MODE)
+        self._disk.write(self.path(name), data, mode=_FILE_MODE, replace=replace)
         return data
 
     def read_table(self, name: str) -> pa.Table:

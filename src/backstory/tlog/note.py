@@ -124,6 +124,24 @@ class VerifierKey:
             raise VerificationError(f"signature does not verify under key {self.name}+{self.key_id.hex()}") from error
 
 
+def require_key(vkey: str) -> VerifierKey:
+    """Read a verifier key that a person gave.
+
+    Args:
+        vkey: The key as text; white space around it is passed over.
+
+    Returns:
+        The key.
+
+    Raises:
+        InputError: It is malformed: a key cut short is a mistake of the caller, not a sign of tampering.
+    """
+    try:
+        return VerifierKey.parse(vkey.strip())
+    except FormatError as error:
+        raise InputError(f"public key: expected a C2SP verifier key as `init` printed it; {error}") from error
+
+
 class Ed25519Signer:
     """A signing key held in memory."""
 

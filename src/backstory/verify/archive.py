@@ -21,7 +21,7 @@ from backstory.storage.keys import KeyStore
 from backstory.storage.layout import Layout, read_layout
 from backstory.storage.lock import LockStore
 from backstory.tlog.checkpoint import Checkpoint, open_checkpoint
-from backstory.tlog.note import Ed25519Signer, VerifierKey
+from backstory.tlog.note import Ed25519Signer, VerifierKey, require_key
 from backstory.verify.audit import Audit, Progress
 from backstory.verify.blobs import check_blobs, check_snapshots
 from backstory.verify.finding import Finding, VerificationReport
@@ -55,6 +55,7 @@ def verify_archive(
     Raises:
         NotFoundError: There is no archive.
         UnsupportedVersionError: It has a newer format.
+        InputError: The pinned key is malformed.
     """
     began = time.perf_counter()
     layout = _read_config(root, vkey)
@@ -67,7 +68,7 @@ def verify_archive(
         audit = Audit(layout=layout, pool=pool, progress=progress)
         checkpoint = _check_checkpoint(audit)
         if checkpoint is not None:
-            entries, findings = check_log(layout.log, checkpoint)
+            entries, findings = check_log(layout.log, checkpoint, lambda: _size_now(layout, checkpoint.size))
             audit.findings += findings
             audit.counts["entries"] = checkpoint.size
             _check_genesis(audit, entries)
@@ -88,6 +89,8 @@ def verify_archive(
 
 
 def _read_config(root: Path, vkey: str | None) -> Layout | Finding:
+    if vkey is not None:
+        require_key(vkey)
     try:
         layout = read_layout(root)
         VerifierKey.parse(layout.config.vkey)
@@ -126,6 +129,16 @@ def _check_checkpoint(audit: Audit) -> Checkpoint | None:
         )
         audit.add("failed", "lock.sqlite", f"{what}; open the archive for writing to complete it")
     return checkpoint
+
+
+def _size_now(layout: Layout, size: int) -> int:
+    """Return the size of the log now, which may have grown since its checkpoint was read."""
+    try:
+        with _no_commit(layout):
+            note = read_file(layout.log / "checkpoint")
+        return max(size, open_checkpoint(note, layout.config.origin, [VerifierKey.parse(layout.config.vkey)]).size)
+    except BackstoryError:
+        return size
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from backstory.storage.layout import Layout
+from backstory.storage.lock import LockStore
 from backstory.verify.finding import Finding, Severity
 from backstory.verify.pool import WorkerPool
 from backstory.verify.worker import Answer, Task
@@ -25,7 +26,8 @@ class Audit:
         layout: The archive.
         pool: Processes that hash.
         progress: Is told how far the verification is.
-        heads: Next sequence number of every stream as the lock store says; None where that could not be read.
+        heads: Next sequence number of every stream as the lock store says with the checkpoint; None where that could
+            not be read.
         findings: What was found so far.
         counts: What was checked so far.
         blobs_named: Blobs that some entry or document refers to.
@@ -47,6 +49,12 @@ class Audit:
         """Keep a finding for each of the problems, each once."""
         for problem in dict.fromkeys(problems):
             self.add(severity, place, problem)
+
+    def head_now(self, stream: str) -> int:
+        """Return the next sequence number of a stream as the lock store says now: others may seal meanwhile."""
+        if self.heads is None:
+            return 0
+        return LockStore(self.layout.lock, writable=False).heads().get(stream, 0)
 
     def answers(self, what: str, tasks: list[Task], total: int) -> Iterator[Answer]:
         """Run tasks and yield their answers in order, telling how far it is."""

@@ -79,6 +79,7 @@ def check_blobs(audit: Audit, entries: list[JsonObject | None]) -> None:
     present = _check_names(audit, blobs)
     wanted = {digest for entry in entries if entry for digest in _named_blobs(entry)} | audit.blobs_named
     seen: set[str] = set()
+    sealed: dict[str, canonical.JsonValue] = {}
     while wanted:
         digest = wanted.pop()
         seen.add(digest)
@@ -91,8 +92,24 @@ def check_blobs(audit: Audit, entries: list[JsonObject | None]) -> None:
         except BackstoryError:
             continue  # a changed blob was named above; other bytes are no document
         wanted |= set(_named_blobs(document)) - seen
+        sealed.update(_sealed_edges(document))
     for digest in sorted(present - seen):
         audit.add("note", _place(digest), "nothing refers to it: left by a writer that was stopped")
+    _check_sealed_edges(audit, sealed)
+
+
+def _check_sealed_edges(audit: Audit, sealed: dict[str, canonical.JsonValue]) -> None:
+    """Hash the positions in the vault against the roots that documents name."""
+    named = {name: root for name, root in sorted(sealed.items()) if name == f"{root}.shard" and _is_digest(root)}
+    for name in sorted(set(sealed) - set(named)):
+        audit.add("failed", "vault", f"a document names a positions table that is not named by its root: {name!r}")
+    vault, keys = str(audit.layout.vault), str(audit.layout.keys)
+    tasks = [Task(path="", first_group=0, end_group=0, shard=name, vault=vault, keys=keys) for name in named]
+    for (name, root), answer in zip(named.items(), audit.answers("positions", tasks, 0), strict=True):
+        audit.add_all("failed", f"vault/{name}", answer.failed)
+        audit.add_all("unknown", f"vault/{name}", answer.unknown)
+        if not answer.failed and not answer.unknown and root_of_subtrees(answer.subtrees).hex() != root:
+            audit.add("failed", f"vault/{name}", "the positions do not lead to the root in its document: changed")
 
 
 def _check_names(audit: Audit, blobs: BlobStore) -> set[str]:
@@ -117,6 +134,23 @@ def _check_names(audit: Audit, blobs: BlobStore) -> set[str]:
 
 def _place(digest: str) -> str:
     return f"blobs/sha256/{digest[:2]}/{digest[2:]}"
+
+
+def _is_digest(value: canonical.JsonValue) -> bool:
+    return isinstance(value, str) and _DIGEST.fullmatch(value) is not None
+
+
+def _sealed_edges(value: canonical.JsonValue) -> Iterator[tuple[str, canonical.JsonValue]]:
+    """Yield the positions tables in the vault a document refers to, each with the root it must have."""
+    if isinstance(value, dict):
+        name = value.get("sealed_edges")
+        if isinstance(name, str):
+            yield name, value.get("root")
+        for member in value.values():
+            yield from _sealed_edges(member)
+    elif isinstance(value, list):
+        for member in value:
+            yield from _sealed_edges(member)
 
 
 def _named_blobs(value: canonical.JsonValue) -> Iterator[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from itertools import zip_longest
 from pathlib import Path
 
@@ -11,20 +12,25 @@ from backstory.errors import BackstoryError, FormatError, StorageError
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject
 from backstory.storage.disk import TEMPORARY_PREFIX, read_file
+from backstory.storage.log_file import read_log_file
 from backstory.tlog.checkpoint import Checkpoint
 from backstory.tlog.hashing import hash_leaf, root_hash
+from backstory.tlog.limits import HASH_SIZE
 from backstory.tlog.tile import TILE_WIDTH, TilePath, decode_bundle, parse_tile_path, tile_at, tiles_at
 from backstory.verify.finding import Finding, Severity
 
 _NOT_TILES = frozenset({"checkpoint", "writer"})
 
 
-def check_log(folder: Path, checkpoint: Checkpoint) -> tuple[list[JsonObject | None], list[Finding]]:
+def check_log(
+    folder: Path, checkpoint: Checkpoint, size_now: Callable[[], int]
+) -> tuple[list[JsonObject | None], list[Finding]]:
     """Recompute a log's tree from its entries and compare every file with it.
 
     Args:
         folder: Directory of the log.
         checkpoint: What its files must lead to.
+        size_now: Gives the size of the log once no commit is under way, for files that are newer than the checkpoint.
 
     Returns:
         The entries, None where one could not be read; and the findings.
@@ -45,7 +51,7 @@ def check_log(folder: Path, checkpoint: Checkpoint) -> tuple[list[JsonObject | N
                 what=f"entries lead to another root than the checkpoint's {checkpoint.root.hex()}",
             )
         )
-    findings += _check_other_files(folder, checkpoint.size, expected, entries)
+    findings += _check_other_files(folder, checkpoint.size, size_now, expected, entries)
     return [_parse(index, entry, findings) for index, entry in enumerate(entries)], findings
 
 
@@ -56,7 +62,7 @@ def _read_entries(folder: Path, size: int, findings: list[Finding]) -> tuple[lis
     for tile in tiles_at(size):
         if tile.level is None:
             try:
-                bundle: list[bytes] = decode_bundle(read_file(folder / tile.path), tile.width)
+                bundle: list[bytes] = decode_bundle(read_log_file(folder, tile), tile.width)
                 entries += bundle
                 leaves += [hash_leaf(entry) for entry in bundle]
             except BackstoryError as error:
@@ -72,8 +78,8 @@ def _blame_entries(folder: Path, checkpoint: Checkpoint, leaves: list[bytes], fi
     for tile in tiles_at(checkpoint.size):
         if tile.level == 0:
             try:
-                stored += split_hashes(read_file(folder / tile.path))
-            except StorageError:
+                stored += split_hashes(read_log_file(folder, tile))
+            except BackstoryError:
                 return leaves
     if len(stored) != len(leaves) or root_hash(stored) != checkpoint.root:
         return leaves
@@ -111,8 +117,8 @@ def _compare(
 ) -> None:
     place = _place(folder, tile.path)
     try:
-        data = read_file(folder / tile.path)
-    except StorageError as error:
+        data = read_log_file(folder, tile)
+    except BackstoryError as error:
         findings.append(Finding(severity=_severity(error), place=place, what=str(error)))
         return
     hashes = expected[tile.level or 0, tile.index][: tile.width]
@@ -127,11 +133,16 @@ def _compare(
 
 
 def _check_other_files(
-    folder: Path, size: int, expected: dict[tuple[int, int], list[bytes]], entries: list[bytes | None]
+    folder: Path,
+    size: int,
+    size_now: Callable[[], int],
+    expected: dict[tuple[int, int], list[bytes]],
+    entries: list[bytes | None],
 ) -> Iterator[Finding]:
-    """Check the partial tiles of earlier sizes, and name files that do not belong here."""
+    """Check the partial tiles of earlier and later sizes, and name files that do not belong here."""
+    later: int | None = None
     current = {tile.path for tile in tiles_at(size)}
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+    for path in sorted(Path(parent, name) for parent, _, names in os.walk(folder) for name in names):
         name = path.relative_to(folder).as_posix()
         if name in current or name in _NOT_TILES or path.name.startswith(TEMPORARY_PREFIX):
             continue
@@ -140,18 +151,32 @@ def _check_other_files(
             continue
         try:
             tile = parse_tile_path(name)
-            if tile.level is None:
-                first = tile.index * TILE_WIDTH
-                same = decode_bundle(read_file(path), tile.width) == entries[first : first + tile.width]
-            else:
-                hashes = expected.get((tile.level, tile.index), [])
-                same = len(hashes) >= tile.width and read_file(path) == b"".join(hashes[: tile.width])
+            same = _extends(tile, read_file(path), expected, entries)
         except BackstoryError as error:
-            yield Finding(severity="failed", place=_place(folder, name), what=f"does not belong here: {error}")
+            if path.exists():  # not a partial one that a writer replaced just now
+                yield Finding(severity="failed", place=_place(folder, name), what=f"does not belong here: {error}")
             continue
+        end = (tile.index * TILE_WIDTH + tile.width) * TILE_WIDTH ** (tile.level or 0)
         if not same:
-            what = "a tile of an earlier size differs from the log"
+            what = "a tile of another size differs from the log"
             yield Finding(severity="failed", place=_place(folder, name), what=what)
+        elif end > size:
+            later = size_now() if later is None else later  # asked after the files were listed
+            if end > later:
+                what = f"holds entries up to {end} and the log has {later}: it was longer once"
+                yield Finding(severity="failed", place=_place(folder, name), what=what)
+
+
+def _extends(
+    tile: TilePath, data: bytes, expected: dict[tuple[int, int], list[bytes]], entries: list[bytes | None]
+) -> bool:
+    """Say whether a tile or bundle agrees with the log as far as both go."""
+    if tile.level is None:
+        first = tile.index * TILE_WIDTH
+        known = entries[first : first + tile.width]
+        return list(decode_bundle(data, tile.width)[: len(known)]) == known
+    hashes = expected.get((tile.level, tile.index), [])[: tile.width]
+    return len(data) == HASH_SIZE * tile.width and data.startswith(b"".join(hashes))
 
 
 def _parse(index: int, entry: bytes | None, findings: list[Finding]) -> JsonObject | None:

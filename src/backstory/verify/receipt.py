@@ -21,7 +21,7 @@ from backstory.records.row import NULL_STRUCT, Value, decode_row
 from backstory.records.schema import COMMITMENT_PREFIX, Schema, escape_name, parse_schema
 from backstory.tlog.checkpoint import Checkpoint, open_checkpoint
 from backstory.tlog.hashing import hash_leaf
-from backstory.tlog.note import VerifierKey
+from backstory.tlog.note import require_key
 from backstory.tlog.proof import verify_inclusion
 from backstory.tlog.proof_file import ProofFile, parse_proof_file
 
@@ -125,11 +125,12 @@ def verify_receipt(receipt: str | Path | bytes, *, vkey: str) -> Receipt:
     Raises:
         VerificationError: Something in it does not verify, or it is of another key's log.
         FormatError: It is not a receipt.
+        InputError: The key is malformed.
         StorageError: The file cannot be read.
     """
     data = receipt if isinstance(receipt, bytes) else _read(Path(receipt))
     file = parse_proof_file(data)
-    key = VerifierKey.parse(vkey.strip())
+    key = require_key(vkey)
     checkpoint = open_checkpoint(file.note, key.name, [key])
     extra = canonical.parse_object(file.extra or b"", "receipt")
     canonical.check_version(extra, 1, "receipt")
