@@ -234,7 +234,17 @@ WRITES = [
     pytest.param(lambda archive, name: archive.outcome(name, 1.0), id="outcome"),
     pytest.param(lambda archive, _: archive.alias("credit", "other"), id="alias"),
     pytest.param(lambda archive, _: archive.register(len, name="length"), id="register"),
+    pytest.param(lambda archive, _: archive.reindex(), id="reindex"),
 ]
+
+
+def test_reading_makes_no_catalog(kept: Kept):
+    """An archive that lost its catalog answers from its log, and stays as it is."""
+    path, ids, _ = kept
+    (path / "catalog.sqlite").unlink()
+    with backstory.open(path, mode="r") as archive:
+        assert archive.why(ids[0]).proof["state"] == "sealed"
+    assert not (path / "catalog.sqlite").exists()
 
 
 @pytest.mark.parametrize("write", WRITES)

@@ -103,6 +103,18 @@ def test_an_unknown_source_is_not_found(recorded: tuple[Archive, Any, list[str]]
     _refused(recorded, NotFoundError, "'nothing'", lambda: recorded[0].impact("nothing", rows=[0]))
 
 
+@pytest.mark.parametrize("rows", [3, [1.5], ["1"], "12"])
+def test_positions_are_whole_numbers(rows: object, recorded: tuple[Archive, Any, list[str]]):
+    """Rows are a list of positions, not one position, a fraction or a text."""
+    _refused(recorded, QueryError, "rows=", lambda: recorded[0].impact("loans", rows=rows))  # type: ignore[arg-type]
+
+
+def test_an_unknown_level_is_refused(recorded: tuple[Archive, Any, list[str]]):
+    """Waiting for something that never comes is an error at once."""
+    predictions = recorded[0].predict("credit", loans()[["amount", "years"]])
+    _refused(recorded, InputError, "'durable' or 'sealed'", lambda: predictions.wait("done"))  # type: ignore[arg-type]
+
+
 def test_a_malformed_predicate_is_refused(recorded: tuple[Archive, Any, list[str]]):
     """Search says it is the question that is wrong."""
     _refused(recorded, QueryError, "", lambda: recorded[0].search("no_such_column > 1"))

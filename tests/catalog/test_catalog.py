@@ -103,3 +103,18 @@ def test_deleted_it_is_built_again_equal(tmp_path):
     ledger.catalog.close()
     ledger.layout.catalog.unlink()
     assert reopen(ledger.layout.root).catalog.dump() == before
+
+
+@pytest.mark.parametrize("content", [None, b"no database", bytes(4096)])
+def test_a_catalog_that_is_only_read_is_not_written(path, content):
+    """A reader starts from the file in memory, and from nothing where the file is none."""
+    if content is None:
+        catalog = Catalog(path)
+        catalog.catch_up(ENTRIES[:2])
+        catalog.close()
+        content = path.read_bytes()
+    path.write_bytes(content)
+    reading = Catalog(None, start=path)
+    reading.catch_up(ENTRIES)
+    assert (reading.entries("a"), reading.size) == ([0, 2], 3)
+    assert path.read_bytes() == content

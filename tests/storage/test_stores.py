@@ -57,7 +57,7 @@ def test_a_changed_blob_is_refused(blobs, read):
     with pytest.raises(VerificationError):
         read(blobs, digest)
     path.unlink()
-    with pytest.raises(NotFoundError):
+    with pytest.raises(StorageError, match=digest):
         read(blobs, digest)
 
 

@@ -487,7 +487,12 @@ class Archive:
         return make_receipt(self._ledger, found, groups)
 
     def reindex(self) -> int:
-        """Rebuild the catalog from the log; return how many entries it covers."""
+        """Rebuild the catalog from the log; return how many entries it covers.
+
+        Raises:
+            ForbiddenError: The archive is open for reading only.
+        """
+        self._calls.require_writable()
         return self._ledger.reindex()
 
     def close(self) -> None:

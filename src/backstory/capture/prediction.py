@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import pyarrow as pa
 
@@ -99,8 +99,11 @@ class Predictions:
         """Return when the records are on disk (`durable`) or in the log under a signed checkpoint (`sealed`).
 
         Raises:
+            InputError: There is no such level.
             StorageError: They could not be written.
         """
+        if level not in get_args(Level):
+            raise InputError(f"wait: expected {' or '.join(map(repr, get_args(Level)))}, got {level!r}")
         self._wait(level)
         return self
 

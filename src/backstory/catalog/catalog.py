@@ -31,9 +31,15 @@ PRAGMA user_version = 1
 class Catalog:
     """Positions of entries by type and name (of a closed stream its id), of segments by id and by stream."""
 
-    def __init__(self, path: Path | None) -> None:
-        """Open or create the catalog; None keeps it in memory, for archives that cannot be written."""
+    def __init__(self, path: Path | None, *, start: Path | None = None) -> None:
+        """Open or create the catalog.
+
+        Args:
+            path: Its file; None keeps it in memory, for archives that are only read.
+            start: File to start from in memory, where there is one; it is not written.
+        """
         self._path = path
+        self._start = start
         self._lock = threading.RLock()
         self._closed = False
         try:
@@ -48,12 +54,16 @@ class Catalog:
         target = ":memory:" if self._path is None else str(self._path)
         connection = sqlite3.connect(target, timeout=30, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA synchronous = OFF")  # losable: it is rebuilt from the log
+        if self._start is not None and self._start.exists():
+            with contextlib.closing(sqlite3.connect(f"{self._start.absolute().as_uri()}?mode=ro", uri=True)) as source:
+                source.backup(connection)
         return connection
 
     def _reset(self) -> None:
         """Start from nothing: the file is of another version, or not a sound SQLite file."""
         with contextlib.suppress(AttributeError):
             self._connection.close()
+        self._start = None
         if self._path is not None:
             self._path.unlink(missing_ok=True)
         try:

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from backstory.errors import LimitError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
 
@@ -52,12 +52,14 @@ class TokenColumn:
         none: Rows that name no row: null, NaN or 0.
         invalid: Rows whose value cannot be a token: negative, fractional, too large, or of a type tokens do not fit.
         flaw: What the column's type says about the damage, or "" if it says nothing.
+        is_copy: Whether `tokens` is a copy of the column, and may be written.
     """
 
     tokens: NDArray[np.uint64]
     none: NDArray[np.bool_]
     invalid: NDArray[np.bool_]
     flaw: str
+    is_copy: bool = True
 
 
 def id_columns(names: Iterable[str]) -> list[str]:
@@ -83,9 +85,8 @@ def mint_tokens(positions: NDArray[np.int64], salt: int) -> NDArray[np.uint64]:
         raise LimitError(message)
     unsigned = np.ascontiguousarray(positions).view(np.uint64)
     tokens = np.empty(unsigned.shape, np.uint64)
-    for start in range(0, unsigned.size, _CHUNK_ROWS):
-        part = unsigned[start : start + _CHUNK_ROWS]
-        out = tokens[start : start + _CHUNK_ROWS]
+    for chunk in _chunks(unsigned.size):
+        part, out = unsigned[chunk], tokens[chunk]
         np.add(part, np.uint64(1), out=out)
         out <<= _CHECK_BITS
         out |= _check_bits(part, salt)
@@ -107,22 +108,21 @@ def check_tokens(tokens: NDArray[np.uint64], salt: int, first_position: int, row
     if rows * _TABLE_PAYS_FROM <= tokens.size:
         return _check_by_table(tokens, salt, first_position, rows)
     valid = np.empty(tokens.shape, np.bool_)
-    for start in range(0, tokens.size, _CHUNK_ROWS):
-        part = tokens[start : start + _CHUNK_ROWS]
+    for chunk in _chunks(tokens.size):
+        part, out = tokens[chunk], valid[chunk]
         position = part >> _CHECK_BITS
         position -= np.uint64(1)
         check = _check_bits(position, salt)
         check ^= part & _CHECK_MASK
         position -= np.uint64(first_position)
-        out = valid[start : start + _CHUNK_ROWS]
         np.less(position, np.uint64(rows), out=out)
         out &= check == 0
     return valid
 
 
-def positions_of(tokens: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Return the position each token names; -1 for token 0."""
-    positions = tokens >> _CHECK_BITS
+def positions_of(tokens: NDArray[np.uint64], out: NDArray[np.uint64] | None = None) -> NDArray[np.int64]:
+    """Return the position each token names; -1 for token 0. `out` is memory to use, `tokens` itself where it may go."""
+    positions = np.right_shift(tokens, _CHECK_BITS, out=out)
     positions -= np.uint64(1)
     return positions.view(np.int64)
 
@@ -147,7 +147,8 @@ def _read_numpy(values: NDArray[Any]) -> TokenColumn:
     kind, width = values.dtype.kind, values.dtype.itemsize
     if kind == "u" and width == _TOKEN_BYTES:
         tokens = values.astype(np.uint64, copy=False)
-        return TokenColumn(tokens=tokens, none=tokens == 0, invalid=np.zeros(tokens.shape, np.bool_), flaw="")
+        nothing = np.zeros(tokens.shape, np.bool_)
+        return TokenColumn(tokens=tokens, none=tokens == 0, invalid=nothing, flaw="", is_copy=False)
     if kind == "i" and width == _TOKEN_BYTES:
         invalid = values < 0
         tokens = values.astype(np.uint64)
@@ -163,15 +164,19 @@ def _read_numpy(values: NDArray[Any]) -> TokenColumn:
 
 
 def _read_floats(values: NDArray[np.float64]) -> TokenColumn:
-    none = np.isnan(values)
-    none |= values == 0
+    whole = np.empty(values.shape, np.int64)
+    none, good = np.empty(values.shape, np.bool_), np.empty(values.shape, np.bool_)
     with np.errstate(invalid="ignore"):
-        whole = values.astype(np.int64)
-    # What has a fraction, is too large, or is no number, does not come back as it was.
-    good = whole.astype(np.float64) == values
-    good &= whole > 0
-    good &= whole <= _FLOAT_EXACT_MAX
-    whole *= good
+        for chunk in _chunks(values.size):
+            given, out, sound = values[chunk], whole[chunk], good[chunk]
+            np.isnan(given, out=none[chunk])
+            none[chunk] |= given == 0
+            # What has a fraction, is too large, or is no number, does not come back as it was.
+            np.copyto(out, given, casting="unsafe")
+            np.equal(out, given, out=sound)
+            sound &= out > 0
+            sound &= given <= _FLOAT_EXACT_MAX
+            out *= sound
     invalid = ~(good | none)
     fractional = bool(invalid.any()) and bool((np.floor(values[invalid]) != values[invalid]).any())
     flaw = "arithmetic on row ids, such as a mean or a rolling window" if fractional else ""
@@ -215,11 +220,17 @@ def _check_by_table(tokens: NDArray[np.uint64], salt: int, first_position: int, 
     if rows == 0:
         return np.zeros(tokens.shape, np.bool_)
     expected = mint_tokens(np.arange(first_position, first_position + rows, dtype=np.int64), salt)
-    index = tokens >> _CHECK_BITS
-    index -= np.uint64(first_position + 1)
-    # What points outside is compared with the first or last token, and differs from it.
-    valid: NDArray[np.bool_] = expected.take(index.view(np.int64), mode="clip") == tokens
+    valid = np.empty(tokens.shape, np.bool_)
+    for chunk in _chunks(tokens.size):
+        index = tokens[chunk] >> _CHECK_BITS
+        index -= np.uint64(first_position + 1)
+        # What points outside is compared with the first or last token, and differs from it.
+        np.equal(expected.take(index.view(np.int64), mode="clip"), tokens[chunk], out=valid[chunk])
     return valid
+
+
+def _chunks(rows: int) -> Iterator[slice]:
+    return (slice(start, start + _CHUNK_ROWS) for start in range(0, rows, _CHUNK_ROWS))
 
 
 def _check_bits(positions: NDArray[np.uint64], salt: int) -> NDArray[np.uint64]:

@@ -74,8 +74,7 @@ class Ledger:
         self._readers = lru_cache(_READERS_KEPT)(lambda path: ParquetReader(path, _GROUPS_KEPT))
         if writable:
             self._writer().recover()
-        can_index = os.access(layout.root, os.W_OK) and (writable or not layout.catalog.exists())
-        self.catalog = Catalog(layout.catalog if can_index or os.access(layout.catalog, os.W_OK) else None)
+        self.catalog = Catalog(layout.catalog) if writable else Catalog(None, start=layout.catalog)
         self.catch_up()
 
     def _writer(self) -> Sequencer:
@@ -143,7 +142,15 @@ class Ledger:
             self.catalog.catch_up(self.log.entries(first, end))
 
     def reindex(self) -> int:
-        """Rebuild the catalog from the log and return how many entries it covers."""
+        """Rebuild the catalog from the log and return how many entries it covers.
+
+        Raises:
+            ForbiddenError: The archive's directory cannot be written.
+        """
+        if not os.access(self.layout.root, os.W_OK):
+            raise ForbiddenError(f"reindex: the directory {self.layout.root} cannot be written")
+        self.catalog.close()
+        self.catalog = Catalog(self.layout.catalog)
         self.catalog.clear()
         self.catch_up()
         return self.catalog.size

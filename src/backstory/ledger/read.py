@@ -125,7 +125,8 @@ def find_record(ledger: Ledger, prefix: str, kind: str) -> Found:
     """
     digits = prefix.replace("-", "").lower()
     if not digits or len(digits) > _HEX_DIGITS or set(digits) - set("0123456789abcdef"):
-        raise QueryError(f"id: expected up to {_HEX_DIGITS} hex digits, got {len(digits)} characters")
+        other = "" if not set(digits) - set("0123456789abcdef") else ", some of them no hex digits"
+        raise QueryError(f"id: expected 1 to {_HEX_DIGITS} hex digits, got {len(digits)} characters{other}")
     first, last = digits.ljust(_HEX_DIGITS, "0"), digits.ljust(_HEX_DIGITS, "f")
     found = _search(ledger, kind, first, last)
     if not found:

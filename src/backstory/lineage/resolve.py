@@ -87,7 +87,7 @@ def _conclude(
     reference: str, column: str, tokens: TokenColumn, best: tuple[int, Origin, NDArray[np.bool_]]
 ) -> Resolved:
     failed, origin, valid = best
-    positions = positions_of(tokens.tokens)
+    positions = positions_of(tokens.tokens, tokens.tokens if tokens.is_copy else None)
     used = _parts_used(origin, positions, valid)
     if failed == 0:
         return Resolved(reference=reference, origin=used, positions=positions, failure=None)

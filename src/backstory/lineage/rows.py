@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import operator
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,10 +44,11 @@ def select_rows(
     """
     if sum(choice is not None for choice in (rows, keys, where)) != 1:
         raise QueryError("impact: expected exactly one of rows=, keys= and where=")
+    positions = None if rows is None else _positions(rows)
     entries = _chosen(ledger, source, version)
     masks: Masks = {}
-    if rows is not None:
-        masks = _by_position(entries, [int(row) for row in rows], source)
+    if positions is not None:
+        masks = _by_position(entries, positions, source)
     else:
         for digest, firsts in _placed(entries).items():
             document = tracer.dataset(digest)
@@ -83,6 +85,13 @@ def _placed(entries: list[JsonObject]) -> dict[str, set[int]]:
     for entry in entries:
         placed.setdefault(canonical.text_of(entry, "dataset"), set()).add(canonical.count_of(entry, "first"))
     return placed
+
+
+def _positions(rows: Iterable[int]) -> list[int]:
+    try:
+        return [operator.index(row) for row in rows]
+    except TypeError as error:
+        raise QueryError(f"impact: expected rows=[…] with whole numbers: {error}") from error
 
 
 def _by_position(entries: list[JsonObject], rows: list[int], source: str) -> Masks:

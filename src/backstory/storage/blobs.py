@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from backstory.errors import NotFoundError, VerificationError
+from backstory.errors import StorageError, VerificationError
 from backstory.records.identity import check_digest
 from backstory.storage.disk import TEMPORARY_PREFIX, Disk, read_file, storage_errors, temporary_path
 
@@ -67,12 +67,12 @@ class BlobStore:
         """Return a blob's bytes after checking them against their name.
 
         Raises:
-            NotFoundError: There is no such blob.
+            StorageError: It is missing, or cannot be read.
             VerificationError: The bytes are not the ones the name promises.
         """
         path = self.path(digest)
         if not path.exists():
-            raise NotFoundError(f"reading blob: none with digest {digest}")
+            raise StorageError(f"blob {digest}: expected a file at {path}")
         data = read_file(path)
         if hashlib.sha256(data).hexdigest() != digest:
             raise VerificationError(f"reading blob: content does not match its name {digest}")
@@ -82,12 +82,12 @@ class BlobStore:
         """Return the path of a blob whose bytes were checked since the file last changed.
 
         Raises:
-            NotFoundError: There is no such blob.
+            StorageError: It is missing, or cannot be read.
             VerificationError: The bytes are not the ones the name promises.
         """
         path = self.path(digest)
         if not path.exists():
-            raise NotFoundError(f"reading blob: none with digest {digest}")
+            raise StorageError(f"blob {digest}: expected a file at {path}")
         status = path.stat()
         state = (status.st_mtime_ns, status.st_size)
         if self._checked.get(digest) != state:
