@@ -1,7 +1,8 @@
 # Needs git, make, Python 3.11 or newer with venv, and a package index that pip knows of. Everything else is installed
-# into .venv, once; a changed requirements file installs again.
+# into .venv, once, and what `make bench` compares us with into .venv-peers; a changed requirements file installs again.
 
 VENV := .venv
+PEERS := .venv-peers
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 # Compiling every module of every library would take longer than downloading them; Python compiles what it imports.
@@ -25,7 +26,7 @@ help:
 	@echo 'make bench   the speed table'
 	@echo 'make docs    runs the documentation'
 	@echo 'make lock    resolves requirements/*.in again'
-	@echo 'make clean   removes everything made here, .venv too'
+	@echo 'make clean   removes everything made here, .venv and .venv-peers too'
 
 demo: $(VENV)/.demo
 	$(BIN)/backstory demo --replace
@@ -42,7 +43,7 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.dev
+bench: $(VENV)/.dev $(PEERS)/.peers
 	$(BIN)/python -m benchmarks
 
 docs: $(VENV)/.dev
@@ -55,10 +56,11 @@ lock: $(VENV)/.python
 	$(COMPILE) --python-version 3.11 requirements/demo.in -c requirements/dev.txt -o requirements/demo.txt
 	$(COMPILE) --python-version 3.11 --no-deps requirements/data.in -o requirements/data.txt
 	$(COMPILE) --python-version 3.12 --no-deps requirements/foreign.in -o requirements/foreign.txt
+	$(COMPILE) --python-version 3.11 requirements/peers.in -o requirements/peers.txt
 	$(COMPILE) --python-version 3.11 requirements/lock.in -o requirements/lock.txt
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.python:
@@ -78,3 +80,9 @@ $(VENV)/.dev: $(VENV)/.python requirements/dev.txt requirements/data.txt require
 	$(INSTALL) --no-deps --ignore-requires-python -r requirements/foreign.txt
 	$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@ $(VENV)/.demo
+
+# Apart from ours, so that neither chooses a version for the other.
+$(PEERS)/.peers: requirements/peers.txt
+	@python=$$($(FIND_PYTHON)) && echo "make: $(PEERS) with $$($$python --version)" && $$python -m venv --clear $(PEERS)
+	$(INSTALL:$(BIN)/%=$(PEERS)/bin/%) --only-binary :all: -r requirements/peers.txt
+	@touch $@

@@ -99,7 +99,7 @@ def test_nothing_is_called_durable_after_a_failed_fsync(ledger, monkeypatch, dur
 
 def test_a_failed_fsync_at_a_rotation_is_not_forgotten(ledger, monkeypatch):
     """Records appended before a frames file was full are not called durable when its last fsync failed."""
-    monkeypatch.setattr(spool_module, "ROTATE_SIZE", 10)
+    monkeypatch.setattr(spool_writer_module, "ROTATE_SIZE", 10)
     recorder = new_recorder(ledger, "sync")
     batch = make_batch(ledger, OPEN, 0, 1)
     recorder.record(batch)

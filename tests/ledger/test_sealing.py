@@ -168,7 +168,7 @@ def test_long_streams_become_several_segments(tmp_path, monkeypatch):
     """Segments never exceed their limits of rows and contexts, and cut batches where they must."""
     monkeypatch.setattr(seal, "SEGMENT_ROWS_MAX", 300)
     monkeypatch.setattr(seal, "SEGMENT_CONTEXTS_MAX", 2)
-    monkeypatch.setattr(spool_module, "INLINE_SIZE_MAX", 10_000)
+    monkeypatch.setattr(spool_writer_module, "INLINE_SIZE_MAX", 10_000)
     ledger = new_ledger(tmp_path / "archive")
     recorder = new_recorder(ledger)
     for n, rows in enumerate((700, 1, 1, 1, 299)):

@@ -123,7 +123,7 @@ def test_zeros_at_the_end_are_a_torn_tail(spool, tmp_path):
 
 def test_a_missing_file_is_a_gap(spool, tmp_path, monkeypatch):
     """Files in the middle that are gone are an error, not fewer records."""
-    monkeypatch.setattr(spool_module, "ROTATE_SIZE", 1)
+    monkeypatch.setattr(spool_writer_module, "ROTATE_SIZE", 1)
     fill(spool, PLAIN, [2, 2, 2, 2])
     frames_file(tmp_path, 2).unlink()
     with pytest.raises(FormatError):
@@ -133,8 +133,8 @@ def test_a_missing_file_is_a_gap(spool, tmp_path, monkeypatch):
 @pytest.mark.parametrize("info", [PLAIN, SECRET])
 def test_rotation_and_batch_files_change_nothing(spool, tmp_path, monkeypatch, info):
     """Records come back through rotated files and batch files as through one."""
-    monkeypatch.setattr(spool_module, "ROTATE_SIZE", 1)
-    monkeypatch.setattr(spool_module, "INLINE_SIZE_MAX", 1)
+    monkeypatch.setattr(spool_writer_module, "ROTATE_SIZE", 1)
+    monkeypatch.setattr(spool_writer_module, "INLINE_SIZE_MAX", 1)
     end = fill(spool, info, [2, 3, 4])
     assert read(spool, info) == list(range(end))
     assert len(list((tmp_path / "spool" / STREAM).glob("*.arrow"))) == 3
@@ -142,7 +142,7 @@ def test_rotation_and_batch_files_change_nothing(spool, tmp_path, monkeypatch, i
 
 def test_a_changed_batch_file_is_refused(spool, tmp_path, monkeypatch):
     """A batch file that is not the one its frame names is an error."""
-    monkeypatch.setattr(spool_module, "INLINE_SIZE_MAX", 1)
+    monkeypatch.setattr(spool_writer_module, "INLINE_SIZE_MAX", 1)
     fill(spool, PLAIN, [2])
     path = tmp_path / "spool" / STREAM / "0.arrow"
     path.write_bytes(path.read_bytes()[:-1] + b"\x01")
@@ -171,8 +171,8 @@ def test_a_batch_of_another_stream_is_refused(spool):
 
 def test_sealing_a_part_keeps_the_rest(spool, tmp_path, monkeypatch):
     """Truncation removes what is sealed, of an open stream too, and never a record above."""
-    monkeypatch.setattr(spool_module, "ROTATE_SIZE", 1)
-    monkeypatch.setattr(spool_module, "INLINE_SIZE_MAX", 1)
+    monkeypatch.setattr(spool_writer_module, "ROTATE_SIZE", 1)
+    monkeypatch.setattr(spool_writer_module, "INLINE_SIZE_MAX", 1)
     writer = spool.create(PLAIN)
     for first in range(0, 8, 2):
         writer.append(records(first, 2), first)
@@ -247,7 +247,7 @@ def test_a_full_disk_leaves_the_writer_usable(tmp_path, monkeypatch):
     spool = Spool(tmp_path / "spool", KeyStore(tmp_path / "keys", disk), disk)
     writer = spool.create(PLAIN)
     writer.append(records(0, 2), 0)
-    monkeypatch.setattr(spool_module, "ROTATE_SIZE", 1)
+    monkeypatch.setattr(spool_writer_module, "ROTATE_SIZE", 1)
     disk.full = True
     with pytest.raises(StorageError):
         writer.append(records(2, 2), 2)
@@ -307,7 +307,7 @@ def test_a_malformed_stream_json_hides_no_other_stream(spool, tmp_path, caplog):
 
 def test_nothing_is_appended_after_a_failed_sync(spool, monkeypatch):
     """Where the sync before a rotation fails, all that follows is refused: the kernel forgets what it did not write."""
-    monkeypatch.setattr(spool_module, "ROTATE_SIZE", 10)
+    monkeypatch.setattr(spool_writer_module, "ROTATE_SIZE", 10)
     writer = spool.create(PLAIN)
     writer.append(records(0, 1), 0)
 

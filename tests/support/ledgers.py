@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from backstory.capture.recorder import Batch, Durability, Recorder
+from backstory.capture.policy import Durability, Policy
+from backstory.capture.recorder import Batch, Recorder
 from backstory.ledger.ledger import Ledger, create_archive
 from backstory.records.envelope import prediction_schema
 from backstory.records.schema import Schema
@@ -45,7 +46,8 @@ class QuickDisk(Disk):
 def world(seed: int = 1, disk: Disk | None = None) -> World:
     """Return a world whose clock goes a millisecond further each time it is read, and whose chance is a seed's."""
     ticks = itertools.count(BEGAN_NS, 10**6)
-    return World(now_ns=lambda: next(ticks), random_bytes=random.Random(seed).randbytes, disk=disk or QuickDisk())
+    tick = ticks.__next__
+    return World(now_ns=tick, monotonic_ns=tick, random_bytes=random.Random(seed).randbytes, disk=disk or QuickDisk())
 
 
 def make_body(schema: Schema, first: int, rows: int) -> pa.Table:
@@ -85,4 +87,4 @@ def reopen(root: Path, *, seed: int = 2, disk: Disk | None = None) -> Ledger:
 
 def new_recorder(ledger: Ledger, durability: Durability = "sync") -> Recorder:
     """Return a recorder into an archive's spool."""
-    return Recorder(ledger.spool, ledger.blobs, ledger.world, durability)
+    return Recorder(ledger.spool, ledger.blobs, ledger.world, Policy(durability=durability))

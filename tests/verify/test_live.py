@@ -42,7 +42,7 @@ def test_a_log_that_grows_is_sound(monkeypatch, ledger, before, added):
 
 def test_a_spool_that_is_sealed_meanwhile_is_sound(monkeypatch, ledger):
     """Records that a sealer takes out of the spool are not missing."""
-    monkeypatch.setattr(spool_module, "ROTATE_SIZE", 10)
+    monkeypatch.setattr(spool_writer_module, "ROTATE_SIZE", 10)
     recorder = new_recorder(ledger)
     recorder.record(make_batch(ledger, OPEN, 0, 2))
 

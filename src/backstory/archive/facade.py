@@ -16,8 +16,9 @@ from backstory.archive.calls import Calls
 from backstory.capture.decision import Threshold
 from backstory.capture.model_version import ModelVersion
 from backstory.capture.outcome import outcome_batch
+from backstory.capture.policy import Policy
 from backstory.capture.prediction import Capture, Predictions
-from backstory.capture.recorder import Durability, Recorder
+from backstory.capture.recorder import Recorder
 from backstory.debug.replay import Replay, replay_prediction
 from backstory.errors import (
     ForbiddenError,
@@ -76,7 +77,7 @@ class Archive:
         actor: str | None = None,
         purpose: str | None = None,
         vkey: str | None = None,
-        durability: Durability = "group",
+        policy: Policy | None = None,
         world: World | None = None,
     ) -> None:
         """Open an archive; see `backstory.open`."""
@@ -91,7 +92,7 @@ class Archive:
         self._sources = Sources()
         self._store = LineageStore(self._ledger)
         self._tracer = Tracer(self._ledger)
-        self._recorder = Recorder(self._ledger.spool, self._ledger.blobs, world, durability)
+        self._recorder = Recorder(self._ledger.spool, self._ledger.blobs, world, policy)
         capture = Capture(self._recorder, self._ledger.blobs, self.flush)
         self._calls = Calls(self._ledger, self._store, self._sources, capture)
         self._models: dict[str, ModelVersion] = {}
@@ -362,7 +363,8 @@ class Archive:
         record = outcome_batch(
             self._ledger.blobs, found.table["id"][0].as_py(), value, sealed=bool(found.schema.groups)
         )
-        return self._recorder.record(record).ids[0]
+        recorded = self._recorder.record(record)
+        return recorded.ids[0] if recorded else ""
 
     def flush(self) -> None:
         """Return when everything recorded here so far is sealed: in the log under a signed checkpoint.

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from backstory.archive.facade import Archive, Mode
-from backstory.capture.recorder import Durability
+from backstory.capture.policy import Durability, OnFailure, OnFull, Policy
 from backstory.ledger.ledger import create_archive
 from backstory.storage.world import World
 
@@ -40,6 +40,9 @@ def open_archive(
     purpose: str | None = None,
     vkey: str | None = None,
     durability: Durability = "group",
+    on_full: OnFull = "block",
+    on_failure: OnFailure = "closed",
+    spill: str | None = None,
     world: World | None = None,
 ) -> Archive:
     """Open an archive.
@@ -53,6 +56,11 @@ def open_archive(
         purpose: Why sealed values are read; needed, with `actor`, to read any.
         vkey: The public key pinned when the archive was created; None trusts the archive's own.
         durability: `group`: a record is on disk at most 50 ms after it was made. `sync`: before the prediction returns.
+            `async`: at most 5 s after it was made.
+        on_full: Where records come faster than they can be written, `block` lets the caller wait, `refuse` refuses and
+            counts them, `spill` writes them to another directory where the first cannot be written.
+        on_failure: `closed`: a prediction that cannot be recorded is not given out. `open`: it is, and is counted.
+        spill: That directory, best on another disk.
         world: Clock, randomness and disk; for tests.
 
     Raises:
@@ -62,4 +70,5 @@ def open_archive(
         VerificationError: Its key is not the pinned one, or its log is damaged.
         StorageError: Its files cannot be read or, for `rw`, written.
     """
-    return Archive(path, mode=mode, actor=actor, purpose=purpose, vkey=vkey, durability=durability, world=world)
+    policy = Policy(durability=durability, on_full=on_full, on_failure=on_failure, spill=spill)
+    return Archive(path, mode=mode, actor=actor, purpose=purpose, vkey=vkey, policy=policy, world=world)

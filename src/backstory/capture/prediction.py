@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import pyarrow as pa
 
 from backstory.capture.decision import Threshold
+from backstory.capture.ids import Ids
 from backstory.capture.output import output_column
-from backstory.capture.recorder import Batch, Ids, Recorded, Recorder
+from backstory.capture.recorder import Batch, Recorded, Recorder
 from backstory.capture.subject import subject_column
 from backstory.columns.arrow_type import arrow_type, flat_fields, logical_type
 from backstory.errors import AlignmentError, ColumnError, InputError, InputMutatedError
@@ -24,7 +25,7 @@ from backstory.frames.table import hold, to_arrow
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject, JsonValue
 from backstory.records.envelope import FAILED, OK, prediction_schema
-from backstory.records.schema import escape_name
+from backstory.records.schema import Schema, escape_name
 from backstory.storage.blobs import BlobStore
 
 if TYPE_CHECKING:
@@ -84,7 +85,8 @@ class Predictions:
 
     Attributes:
         output: What the model returned, unchanged.
-        ids: Id of each prediction, in the order of the rows.
+        ids: Id of each prediction, in the order of the rows; none where the records were refused and the policy lets
+            predictions go out without them.
     """
 
     output: Any
@@ -168,8 +170,8 @@ class Capture:
         result: pa.Table | None = None,
         form: JsonObject | None = None,
         error: str | None = None,
-    ) -> Recorded:
-        """Record the rows of a call that has ended.
+    ) -> Recorded | None:
+        """Record the rows of a call that has ended; None if they were refused and the policy allows that.
 
         Args:
             begun: The call, with its input.
@@ -177,6 +179,14 @@ class Capture:
             form: What the output was besides its values.
             error: Class name of the exception of a failed call.
         """
+        body, schema, context = self.shape(begun, result=result, form=form)
+        status = OK if error is None else FAILED
+        request_id = begun.call.request_id
+        batch = Batch(schema=schema, context=context, status=status, error=error, request_id=request_id, body=body)
+        return self._recorder.record(batch)
+
+    def shape(self, begun: Begun, *, result: pa.Table | None, form: JsonObject | None) -> tuple[pa.Table, Schema, str]:
+        """Return the columns of a call's records, their schema, and the digest of their context; see `record`."""
         call, body = begun.call, begun.table
         if result is not None:
             for name in result.column_names:
@@ -191,10 +201,7 @@ class Capture:
             decision="bool" if "decision" in names else None,
             subject="subject" in names,
         )
-        context = self._context(call, _shown(begun.container, personal=bool(schema.groups)), form)
-        status = OK if error is None else FAILED
-        batch = Batch(schema=schema, context=context, status=status, error=error, request_id=call.request_id, body=body)
-        return self._recorder.record(batch)
+        return body, schema, self._context(call, _shown(begun.container, personal=bool(schema.groups)), form)
 
     def _context(self, call: Call, container: JsonObject, form: JsonObject | None) -> str:
         """Intern what is the same for many records and return its digest."""
@@ -207,6 +214,7 @@ class Capture:
             "method": call.method,
             "model": call.model,
             "output": form,
+            "policy": self._recorder.policy.document(),
             "refs": call.rows.document,
             "v": 1,
         }
@@ -284,6 +292,20 @@ class Begun:
             ModelError: The output has no encoding; recorded as a failed call.
             InputMutatedError: The model changed its input.
         """
+        result, form = self.result(output, column)
+        recorded = self.capture.record(self, result=result, form=form)
+        ids = recorded.ids if recorded is not None else Ids(0, 0)
+        difference = find_difference(self.held, self.call.features)
+        if difference is not None:
+            first, last = (ids[0], ids[-1]) if ids else ("", "")
+            raise InputMutatedError(
+                f"model changed its input while predicting: {difference}; recorded as it was before (id {first} on)",
+                ids=[first, last],
+            )
+        return Predictions(output, ids, self.capture.wait)
+
+    def result(self, output: Any, column: pa.Array | None) -> tuple[pa.Table, JsonObject]:  # noqa: ANN401
+        """Return output and decision as they are recorded, and what the context says of their form; see `finish`."""
         call = self.call
         try:
             form: JsonObject = {"dtype": type(output).__name__, "kind": "returned"}
@@ -292,19 +314,10 @@ class Begun:
             columns = {"output": column}
             if call.decision is not None:
                 columns["decision"] = call.decision.decide(column)
-            result = self.capture.typed(call, columns)
+            return self.capture.typed(call, columns), form
         except InputError as error:
             self.fail(error)
             raise
-        recorded = self.capture.record(self, result=result, form=form)
-        difference = find_difference(self.held, call.features)
-        if difference is not None:
-            first, last = recorded.ids[0], recorded.ids[-1]
-            raise InputMutatedError(
-                f"model changed its input while predicting: {difference}; recorded as it was before (id {first} on)",
-                ids=[first, last],
-            )
-        return Predictions(output, recorded.ids, self.capture.wait)
 
 
 def _rows_column(rows: Rows, count: int) -> pa.StructArray:

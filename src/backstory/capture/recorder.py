@@ -1,67 +1,40 @@
-"""The recorder: ids, sequence numbers and the spool.
+"""The recorder: from what was predicted to the spool.
 
-Ids and sequence numbers of a stream are assigned under its one lock, both increasing whatever the clock does. A record
-is acknowledged when it is at or below the stream's durable watermark: with durability `sync` before `record` returns,
-with `group` at most 50 ms later. A forked child opens streams of its own.
+A record is acknowledged when it is at or below its stream's durable watermark: with durability `sync` before it is
+given out, with `group` at most 50 ms later, with `async` at most 5 s later. A forked child opens streams of its own.
 """
 
 from __future__ import annotations
 
+import atexit
+import logging
 import os
 import threading
 import weakref
-from collections import OrderedDict
-from collections.abc import Collection, Iterator, Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Literal, overload
 
 import numpy as np
 import pyarrow as pa
 
-from backstory.errors import ConflictError, LimitError, StorageError
-from backstory.records.identity import ID_SIZE, id_text, next_ids
+from backstory.capture.ids import Ids, new_stream_id
+from backstory.capture.policy import SYNC_INTERVAL_NS, Policy
+from backstory.capture.stream import Head, Stream
+from backstory.columns.record_table import envelope_columns
+from backstory.errors import BusyError, ConflictError, LimitError, StorageError
+from backstory.records.canonical import JsonObject
+from backstory.records.identity import ID_SIZE, time_text
 from backstory.records.limits import STREAMS_OPEN_MAX
 from backstory.records.schema import Schema
 from backstory.storage.blobs import BlobStore
-from backstory.storage.spool import Spool, SpoolWriter, StreamInfo
+from backstory.storage.spool import Spool, StreamInfo
 from backstory.storage.world import World
 
-Durability = Literal["sync", "group"]
-GROUP_INTERVAL_SECONDS = 0.05
-_RANDOM_SIZE = 10
 BATCH_ROWS_MAX = 2**32 - 1
-
-
-@dataclass(frozen=True, slots=True)
-class Ids(Sequence[str]):
-    """Ids of the records of one call: a run of consecutive UUIDs, as text.
-
-    Attributes:
-        first: The first id as an integer.
-        count: How many.
-    """
-
-    first: int
-    count: int  # type: ignore[assignment]  # hides `Sequence.count`, which nobody needs of ids that are all distinct
-
-    def __len__(self) -> int:
-        """Return how many ids there are."""
-        return self.count
-
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        """Return one id, or a list of them."""
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(self.count))]
-        at = range(self.count)[index]
-        return id_text((self.first + at).to_bytes(ID_SIZE, "big"))
-
-    def __iter__(self) -> Iterator[str]:
-        """Iterate over the ids."""
-        return (self[i] for i in range(self.count))
+_WRITE_INTERVAL_SECONDS = 0.025
+_RETRY_SECONDS = 0.5
+_log = logging.getLogger("backstory")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,153 +72,236 @@ class Recorded:
         return self.first_seq + len(self.ids)
 
 
-class _Stream:
-    """One open stream and its counters; every access is under `lock`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecorderStatus:
+    """What a recorder has done and what it holds.
 
-    def __init__(self, info: StreamInfo, writer: SpoolWriter) -> None:
-        self.info = info
-        self.writer = writer
-        self.lock = threading.Lock()
-        self.next_seq = 0
-        self.last_id = 0
-        self.durable_seq = 0
-        """The watermark: records below it are on disk."""
-        self.retired = False
-        """Closed because other kinds of record were used more lately; takes no more records."""
+    Attributes:
+        recorded: Records that were given an id.
+        durable: Those of them that are on disk.
+        refused: Records that were refused instead.
+        pending_size: Bytes of records that wait in memory to be written.
+        failure: Why a stream could not be written the last time; None if all could.
+    """
 
-    def sync(self) -> None:
-        with self.lock:
-            self.sync_held()
+    recorded: int
+    durable: int
+    refused: int
+    pending_size: int
+    failure: str | None
 
-    def sync_held(self) -> None:
-        """Make the stream durable; its lock is held."""
-        if self.durable_seq < self.next_seq:
-            self.writer.sync()
-            self.durable_seq = self.next_seq
+
+class RowTarget:
+    """Where single records of one kind go: their schema, and the stream that takes them now."""
+
+    __slots__ = ("schema", "stream")
+
+    def __init__(self, schema: Schema) -> None:
+        """Record under a schema; the stream is found when first needed."""
+        self.schema = schema
+        self.stream: Stream | None = None
 
 
 _RECORDERS: weakref.WeakSet[Recorder] = weakref.WeakSet()
 
 
 def _leave_parents() -> None:
-    for recorder in _RECORDERS:
+    for recorder in list(_RECORDERS):
         recorder.leave_parent()
+
+
+@atexit.register
+def _close_all() -> None:
+    for recorder in list(_RECORDERS):
+        try:
+            recorder.close()
+        except StorageError as error:
+            _log.error("records may be lost: %s", error)
 
 
 os.register_at_fork(after_in_child=_leave_parents)
 
 
 class Recorder:
-    """Appends records to the spool of one archive, from any thread."""
+    """Appends records to a spool, from any thread."""
 
-    def __init__(self, spool: Spool, blobs: BlobStore, world: World, durability: Durability = "group") -> None:
-        """Record into a spool; streams are opened when first needed."""
+    def __init__(
+        self,
+        spool: Spool,
+        blobs: BlobStore,
+        world: World,
+        policy: Policy | None = None,
+        *,
+        on_sync: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Record into a spool; streams are opened when first needed.
+
+        Args:
+            spool: Where records go.
+            blobs: Where their schemas are kept.
+            world: Clock, randomness, disk.
+            policy: What to promise, and what to do where that cannot be kept.
+            on_sync: Called after every background sync; whoever seals looks whether there is enough to seal.
+        """
+        self.policy = policy or Policy()
         self._spool = spool
         self._blobs = blobs
         self._world = world
-        self._durability = durability
-        self._streams: OrderedDict[str, _Stream] = OrderedDict()
-        self._retired: list[tuple[StreamInfo, int]] = []
+        self._on_sync = on_sync
+        self._streams: OrderedDict[str, Stream] = OrderedDict()
+        self._retired: list[Stream] = []
+        self._refused: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._closing = False
         self._syncer: threading.Thread | None = None
-        self._sync_error: StorageError | None = None
+        self._job: JsonObject | None = None
         _RECORDERS.add(self)
 
-    def record(self, batch: Batch) -> Recorded:
+    def record(self, batch: Batch) -> Recorded | None:
         """Append records; they have ids and sequence numbers when this returns.
+
+        Returns:
+            Where they are; None if they could not be kept and the policy lets predictions go out all the same.
 
         Raises:
             StorageError: They could not be written and were not recorded; or, with durability `sync`, they were written
-                and could not be made durable. After a failed fsync a recorder takes no more records.
+                and could not be made durable.
             ConflictError: The recorder is closed.
             LimitError: More than 2**32 − 1 records in one call.
         """
         rows = batch.body.num_rows
         if rows > BATCH_ROWS_MAX:
             raise LimitError(f"recording: expected at most {BATCH_ROWS_MAX} rows in one call, got {rows}")
-        while True:
-            stream = self._stream(batch.schema)
-            with stream.lock:
-                if stream.retired:
-                    continue  # another thread closed it between the two lines above
-                recorded = self._append(stream, batch)
-            break
-        if self._durability == "sync":
-            self._sync(stream)
+        try:
+            while True:
+                stream = self._stream(batch.schema)
+                place = stream.append_table(
+                    rows, lambda *assigned, info=stream.info: _with_envelope(batch, info.stream, *assigned)
+                )
+                if place is not None:
+                    break  # otherwise another thread retired it between the two lines above
+            self._acknowledge(stream)
+        except StorageError as error:
+            self._refuse(batch.schema, rows, error)
+            return None
+        return Recorded(stream=stream.info.stream, first_seq=place[0], ids=Ids(place[1], rows))
+
+    def record_row(self, target: RowTarget, head: Head, body: tuple[object, ...]) -> int | None:
+        """Append one record whose values are plain; return its id as `record` does.
+
+        Raises:
+            StorageError: As `record`.
+            BusyError: Records come faster than they are written, and the policy refuses them.
+            ConflictError: The recorder is closed.
+        """
+        try:
+            while True:
+                stream = target.stream
+                if stream is None or stream.is_retired:
+                    stream = target.stream = self._stream(target.schema)
+                if stream.pending_size >= self.policy.buffer_size or stream.failure is not None:
+                    self._make_room(stream)
+                    continue
+                number = stream.append_row(head, body)
+                if number is not None:
+                    break
+            self._acknowledge(stream)
+        except (StorageError, BusyError) as error:
+            self._refuse(target.schema, 1, error)
+            return None
+        return number
+
+    def _acknowledge(self, stream: Stream) -> None:
+        if self.policy.durability == "sync":
+            stream.sync(stream.next_seq)
+        elif not self._wake.is_set():
+            self._wake.set()
+
+    def _make_room(self, stream: Stream) -> None:
+        """Return when the stream may take rows again, as the policy says.
+
+        Raises:
+            StorageError: It cannot be written.
+            BusyError: The policy refuses rows that come too fast.
+        """
+        if stream.failure is not None:
+            stream.sync()
+        elif self.policy.on_full == "refuse":
+            raise BusyError("recording: expected room in the buffer; records come faster than they are written")
         else:
             self._wake.set()
-        return recorded
+            with stream.room:
+                while stream.pending_size >= self.policy.buffer_size and stream.failure is None:
+                    stream.room.wait()
 
-    def _append(self, stream: _Stream, batch: Batch) -> Recorded:
-        """Assign ids and sequence numbers and append; the stream's lock is held."""
-        rows = batch.body.num_rows
-        if self._sync_error is not None:
-            raise self._sync_error
-        now_ns = self._world.now_ns()
-        random = int.from_bytes(self._world.random_bytes(_RANDOM_SIZE), "big") >> 6
-        first_id, last_id = next_ids(stream.last_id, now_ns // 10**6, random, rows)
-        first_seq = stream.next_seq
-        if rows:
-            table = _with_envelope(batch, stream.info.stream, first_seq, first_id, now_ns)
-            try:
-                stream.writer.append(table, first_seq)
-            except StorageError as error:
-                if stream.writer.failed:  # it synced what came before, and that may be lost
-                    self._sync_error = error
-                raise
-            stream.next_seq, stream.last_id = first_seq + rows, last_id
-        return Recorded(stream=stream.info.stream, first_seq=first_seq, ids=Ids(first_id, rows))
+    def _refuse(self, schema: Schema, rows: int, error: StorageError | BusyError) -> None:
+        """Count records that are not kept; raise unless predictions go out without their record."""
+        with self._lock:
+            stream = self._streams.get(schema.digest)
+            if stream is None:
+                self._refused[schema.digest] += rows
+        if stream is not None:
+            stream.refuse(rows)
+        self._wake.set()
+        if self.policy.on_failure == "closed":
+            raise error
+        _log.error("recording: %d predictions go out without a record: %s", rows, error)
 
     def sync(self) -> None:
         """Make every record durable before returning.
 
         Raises:
-            StorageError: fsync failed, now or in the background.
+            StorageError: Something could not be made durable; it is still held.
         """
-        if self._sync_error is not None:
-            raise self._sync_error
         for stream in list(self._streams.values()):
-            self._sync(stream)
-
-    def _sync(self, stream: _Stream) -> None:
-        try:
             stream.sync()
-        except StorageError as error:
-            self._sync_error = error  # the kernel forgets what it could not write: a later fsync proves nothing
-            raise
+        for stream in list(self._retired):
+            if stream.failure is not None:
+                raise stream.failure
 
     def streams(self) -> list[tuple[StreamInfo, int]]:
         """Return the streams of this process, each with the sequence number after its last record."""
-        return [*self._retired, *((stream.info, stream.next_seq) for stream in list(self._streams.values()))]
+        return [(stream.info, stream.next_seq) for stream in [*self._retired, *list(self._streams.values())]]
 
     def forget_retired(self, sealed: Collection[tuple[StreamInfo, int]]) -> None:
         """Forget streams that take no more records and are sealed to their end, as `streams` gave them."""
         with self._lock:
-            self._retired = [stream for stream in self._retired if stream not in sealed]
+            self._retired = [stream for stream in self._retired if (stream.info, stream.next_seq) not in sealed]
+
+    def status(self) -> RecorderStatus:
+        """Return what was recorded and what waits."""
+        streams = [*self._retired, *list(self._streams.values())]
+        failures = [str(stream.failure) for stream in streams if stream.failure is not None]
+        return RecorderStatus(
+            recorded=sum(stream.next_seq for stream in streams),
+            durable=sum(stream.durable_seq for stream in streams),
+            refused=sum(stream.refused for stream in streams) + sum(self._refused.values()),
+            pending_size=sum(stream.pending_size for stream in streams),
+            failure=failures[0] if failures else None,
+        )
 
     def close(self) -> None:
         """Make everything durable and give up the streams; a closed recorder takes no more records.
 
         Raises:
-            StorageError: fsync failed, now or in the background: the last records may not be durable.
+            StorageError: Something could not be made durable.
         """
         self._closing = True
         self._wake.set()
-        if self._syncer is not None:
+        if self._syncer is not None and self._syncer is not threading.current_thread():
             self._syncer.join()
-        try:
-            self.sync()
-        finally:
-            self._abandon()
+        errors = []
+        with self._lock:
+            for digest in list(self._streams):
+                try:
+                    self._retire(digest)
+                except StorageError as error:
+                    errors.append(error)
+        if errors:
+            raise errors[0]
 
-    def _abandon(self) -> None:
-        for stream in self._streams.values():
-            stream.writer.abandon()
-        self._streams = OrderedDict()
-
-    def _stream(self, schema: Schema) -> _Stream:
+    def _stream(self, schema: Schema) -> Stream:
         with self._lock:
             if self._closing:
                 raise ConflictError("recording: the recorder is closed")
@@ -255,73 +311,82 @@ class Recorder:
             else:
                 if len(self._streams) >= STREAMS_OPEN_MAX:
                     self._retire(next(iter(self._streams)))
-                self._blobs.put(schema.encoded)
-                name = _new_stream_id(self._world)
-                info = StreamInfo(stream=name, schema=schema.digest, encrypted=bool(schema.groups))
-                stream = self._streams[schema.digest] = _Stream(info, self._spool.create(info))
-            if self._syncer is None and self._durability == "group":
+                stream = self._streams[schema.digest] = self._open(schema)
+            if self._syncer is None:
                 self._syncer = threading.Thread(target=self._sync_in_background, name="backstory-sync", daemon=True)
                 self._syncer.start()
             return stream
 
+    def _open(self, schema: Schema) -> Stream:
+        self._blobs.put(schema.encoded)
+        info = StreamInfo(
+            stream=new_stream_id(self._world),
+            schema=schema.digest,
+            encrypted=bool(schema.groups),
+            opened=time_text(self._world.now_ns()),
+            policy=self.policy.document(),
+            spill=self.policy.spill,
+            job=self._job,
+        )
+        writer = self._spool.create(info)
+        return Stream(info, writer, self._world, refused=self._refused.pop(schema.digest, 0))
+
     def _retire(self, digest: str) -> None:
-        """Close the stream of a schema, durably; its records wait in the spool for the sealer."""
-        stream = self._streams[digest]
-        with stream.lock:
-            try:
-                stream.sync_held()
-            except StorageError as error:
-                self._sync_error = error
-                raise
-            stream.retired = True
-            stream.writer.abandon()
-        del self._streams[digest]
-        self._retired.append((stream.info, stream.next_seq))
+        """Close the stream of a schema; its records wait in the spool for the sealer."""
+        stream = self._streams.pop(digest)
+        self._retired.append(stream)
+        stream.retire()
 
     def leave_parent(self) -> None:
         """In a forked child: the streams are the parent's, its thread is not here, its locks may be held for ever."""
-        self._abandon()
+        for stream in self._streams.values():
+            stream.abandon()
+        self._streams = OrderedDict()
         self._retired = []
+        self._refused = Counter()
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._syncer = None
 
     def _sync_in_background(self) -> None:
-        wait = threading.Event()
+        pause = threading.Event()
+        synced_ns = 0
         while not self._closing:
             self._wake.wait()
-            wait.wait(GROUP_INTERVAL_SECONDS / 2)  # gather what other threads append meanwhile
+            pause.wait(_WRITE_INTERVAL_SECONDS)  # gather what other threads append meanwhile
             self._wake.clear()
-            try:
-                for stream in list(self._streams.values()):
-                    self._sync(stream)
-            except StorageError:
-                return  # the next caller is told
+            is_due = self._world.monotonic_ns() - synced_ns >= SYNC_INTERVAL_NS[self.policy.durability]
+            synced_ns = self._world.monotonic_ns() if is_due else synced_ns
+            failed = [s for s in list(self._streams.values()) if not self._write(s, durably=is_due)]
+            if failed:
+                pause.wait(_RETRY_SECONDS)
+            if failed or not is_due:
+                self._wake.set()
+            self._on_sync()
 
-
-def _new_stream_id(world: World) -> str:
-    random = int.from_bytes(world.random_bytes(_RANDOM_SIZE), "big") >> 6
-    first, _ = next_ids(0, world.now_ns() // 10**6, random, 1)
-    return first.to_bytes(ID_SIZE, "big").hex()
+    def _write(self, stream: Stream, *, durably: bool) -> bool:
+        try:
+            stream.sync() if durably else stream.write()
+        except StorageError as error:
+            _log.warning("recording: %s; what waits is kept in memory", error)
+            return False
+        return True
 
 
 def _with_envelope(batch: Batch, stream: str, first_seq: int, first_id: int, now_ns: int) -> pa.Table:
     """Put the envelope columns before the body."""
     rows = batch.body.num_rows
-    columns = {
+    given = {
         "id": _ids(first_id, rows),
-        "stream": pa.repeat(pa.scalar(bytes.fromhex(stream), pa.binary(ID_SIZE)), rows),
-        "seq": pa.array(np.arange(first_seq, first_seq + rows, dtype=np.uint64)),
         "time": pa.repeat(pa.scalar(now_ns, pa.timestamp("ns", "UTC")), rows),
-        "kind": pa.repeat(batch.schema.kind, rows),
         "status": pa.repeat(batch.status, rows),
         "error": pa.repeat(pa.scalar(batch.error, pa.string()), rows),
         "context": pa.repeat(pa.scalar(bytes.fromhex(batch.context), pa.binary(32)), rows),
-        "batch_row": pa.array(np.arange(rows, dtype=np.uint32)),
-        "batch_rows": pa.repeat(pa.scalar(rows, pa.uint32()), rows),
         "request_id": pa.repeat(pa.scalar(batch.request_id, pa.string()), rows),
     }
-    return pa.table({**columns, **dict(zip(batch.body.column_names, batch.body.columns, strict=True))})
+    batch_row, batch_rows = pa.array(np.arange(rows, dtype=np.uint32)), pa.repeat(pa.scalar(rows, pa.uint32()), rows)
+    envelope = envelope_columns(stream, batch.schema.kind, first_seq, given, batch_row, batch_rows)
+    return pa.table({**envelope, **dict(zip(batch.body.column_names, batch.body.columns, strict=True))})
 
 
 def _ids(first: int, rows: int) -> pa.Array:

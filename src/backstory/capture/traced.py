@@ -2,39 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
-import datetime as dt
-import decimal
 import functools
 import inspect
-import json
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar, cast
 
 import pyarrow as pa
 
 from backstory.capture.output import output_column
+from backstory.capture.plain import one_value
 from backstory.capture.prediction import Begun
-from backstory.columns.encode import iter_blocks
-from backstory.errors import ColumnError, InputError, ModelError
+from backstory.errors import InputError, ModelError
 from backstory.frames.table import kind_of
 
 _MATRIX = 2
 P = ParamSpec("P")
 T = TypeVar("T")
-
-_PLAIN = (
-    bool,
-    int,
-    float,
-    str,
-    bytes,
-    dt.datetime,
-    dt.date,
-    dt.time,
-    dt.timedelta,
-    decimal.Decimal,
-)
 
 Begin = Callable[[Any, list[Any] | None], Begun]
 """Takes down a call: its features, and whom it is about, which may be nobody; None where nobody was asked for."""
@@ -128,42 +111,9 @@ def output_of(output: Any, rows: int) -> pa.Array:  # noqa: ANN401
     return value if rows == 1 else pa.concat_arrays([value] * rows)
 
 
-def one_value(value: Any) -> pa.Array:  # noqa: ANN401
-    """Return a value as an Arrow array of one; as JSON text where the row encoding has no form for it."""
-    plain = _plain(value)
-    try:
-        array = pa.array([plain])
-        for block in iter_blocks(pa.table({"value": array})):
-            block.joined()
-    except (pa.ArrowException, ColumnError, OverflowError, TypeError, ValueError):
-        return pa.array([json.dumps(plain, default=str, ensure_ascii=False)])
-    return array
-
-
 def _is_table(value: Any) -> bool:  # noqa: ANN401
     try:
         kind = kind_of(value)
     except InputError:
         return False
     return kind not in {"record", "records", "numpy"} or (kind == "numpy" and value.ndim == _MATRIX)
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401  one return for each kind of value
-    """Return a value made of plain Python; what has no plain form becomes the name of its type."""
-    if value is None or isinstance(value, _PLAIN):
-        return value
-    if isinstance(value, dict):
-        return {str(name): _plain(item) for name, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(item) for item in value]
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return _plain(dataclasses.asdict(value))
-    if hasattr(value, "model_dump"):
-        return _plain(value.model_dump())
-    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
-        return _plain(value.item())
-    if hasattr(value, "tolist") and getattr(value, "ndim", 0) == 1:
-        return _plain(value.tolist())
-    name = f"{type(value).__module__}.{type(value).__qualname__}"
-    shape = getattr(value, "shape", None)
-    return f"<{name}>" if shape is None else f"<{name} of shape {shape}>"

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from backstory.errors import ConflictError, StorageError
 from backstory.records.canonical import JsonObject
-from backstory.records.manifest import CLOSED_TYPE, MANIFEST_TYPE, parse_manifest
+from backstory.records.manifest import MANIFEST_TYPE, STREAM_TYPES, parse_manifest
+from backstory.records.merge import MERGE_TYPE, parse_merge
 
-_VERSION = 1
+_VERSION = 2
 _TABLES = """
 CREATE TABLE indexed (only INTEGER PRIMARY KEY CHECK (only = 0), size INTEGER NOT NULL) STRICT;
 INSERT INTO indexed VALUES (0, 0);
@@ -20,16 +21,20 @@ CREATE TABLE entry (position INTEGER PRIMARY KEY, type TEXT NOT NULL, name TEXT)
 CREATE INDEX entry_name ON entry (type, name);
 CREATE TABLE segment (
   position INTEGER PRIMARY KEY, kind TEXT NOT NULL, stream TEXT NOT NULL, first_seq INTEGER NOT NULL,
-  end_seq INTEGER NOT NULL, first_id TEXT NOT NULL, last_id TEXT NOT NULL
+  end_seq INTEGER NOT NULL, first_id TEXT NOT NULL, last_id TEXT NOT NULL,
+  merged INTEGER
 ) STRICT;
 CREATE INDEX segment_id ON segment (last_id, first_id);
 CREATE INDEX segment_seq ON segment (stream, end_seq);
-PRAGMA user_version = 1
+PRAGMA user_version = 2
 """
 
 
 class Catalog:
-    """Positions of entries by type and name (of a closed stream its id), of segments by id and by stream."""
+    """Positions of entries by type and name (of entries about a stream its id), of segments by id and by stream.
+
+    Beside each segment stands the position of the entry that merged it last, if any did.
+    """
 
     def __init__(self, path: Path | None, *, start: Path | None = None) -> None:
         """Open or create the catalog.
@@ -109,12 +114,12 @@ class Catalog:
             self._connection.execute("UPDATE indexed SET size = ?", (size,))
 
     def _apply(self, position: int, document: JsonObject) -> None:
-        name = document.get("stream" if document["type"] == CLOSED_TYPE else "name")
+        name = document.get("stream" if document["type"] in STREAM_TYPES else "name")
         self._connection.execute("INSERT INTO entry VALUES (?, ?, ?)", (position, document["type"], name))
         if document["type"] == MANIFEST_TYPE:
             manifest = parse_manifest(document)
             self._connection.execute(
-                "INSERT INTO segment VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO segment VALUES (?, ?, ?, ?, ?, ?, ?, NULL)",
                 (
                     position,
                     manifest.kind,
@@ -124,6 +129,12 @@ class Catalog:
                     manifest.first_id,
                     manifest.last_id,
                 ),
+            )
+        elif document["type"] == MERGE_TYPE:
+            merge = parse_merge(document)
+            self._connection.execute(
+                "UPDATE segment SET merged = ? WHERE stream = ? AND end_seq > ? AND end_seq <= ? AND first_seq >= ?",
+                (position, merge.stream, merge.first_seq, merge.end_seq, merge.first_seq),
             )
 
     def entries(self, type_: str, name: str | None = None) -> list[int]:
@@ -145,6 +156,24 @@ class Catalog:
         """Return positions of the manifests of a stream that reach into a range of sequence numbers, in order."""
         query = "SELECT position FROM segment WHERE stream = ? AND end_seq > ? AND first_seq < ?"
         return self._positions(query, [stream, first, end])
+
+    def merged(self, stream: str, end_seq: int) -> int | None:
+        """Return the position of the entry that merged a segment last, by its end; None if it is in its own file."""
+        query = "SELECT merged FROM segment WHERE stream = ? AND end_seq = ? AND merged IS NOT NULL"
+        found = self._positions(query, [stream, end_seq])
+        return found[0] if found else None
+
+    def streams_in_files(self, least: int) -> list[str]:
+        """Return the streams whose records are in so many files or more."""
+        query = "SELECT stream FROM segment GROUP BY stream HAVING count(DISTINCT ifnull(merged, position)) >= ?"
+        with self._errors():
+            return sorted(row[0] for row in self._connection.execute(query, [least]))
+
+    def ranges(self) -> set[tuple[str, int, int]]:
+        """Return stream, first sequence number and end of every file that holds records."""
+        query = "SELECT stream, min(first_seq), max(end_seq) FROM segment GROUP BY ifnull(merged, position)"
+        with self._errors():
+            return set(self._connection.execute(query))
 
     def dump(self) -> tuple[int, list[tuple[object, ...]]]:
         """Return how many entries are indexed and everything kept of them, to compare it with a rebuilt one."""

@@ -17,6 +17,7 @@ from backstory.records.canonical import JsonObject
 from backstory.records.commitment import commit
 from backstory.records.identity import time_text
 from backstory.records.manifest import Manifest
+from backstory.records.merge import Merge, parse_merge
 from backstory.records.row import encode_row
 from backstory.records.schema import Schema, parse_schema
 from backstory.storage.blobs import BlobStore
@@ -71,6 +72,7 @@ class Ledger:
             lambda digest: canonical.parse_object(self.blobs.get(digest), f"blob {digest}")
         )
         self._schemas = lru_cache(_DOCUMENTS_KEPT)(lambda digest: parse_schema(self.blobs.get(digest)))
+        self._merges = lru_cache(_DOCUMENTS_KEPT)(lambda position: parse_merge(self.log.entry(position)))
         self._readers = lru_cache(_READERS_KEPT)(lambda path: ParquetReader(path, _GROUPS_KEPT))
         if writable:
             self._writer().recover()
@@ -187,8 +189,31 @@ class Ledger:
         return self._schemas(digest)
 
     def segment(self, manifest: Manifest) -> ParquetReader:
-        """Return a reader of a segment; it may hold row groups read before."""
-        return self._readers(self.layout.segments / manifest.file.name)
+        """Return a reader of a segment, wherever its rows are now; it may hold row groups read before.
+
+        Raises:
+            StorageError: The file cannot be read.
+            FormatError: It is not Parquet, or does not hold the segment.
+        """
+        merge = self.merge_of(manifest)
+        while True:
+            try:
+                return self._segment(manifest, merge)
+            except StorageError:  # gone, perhaps as another process merged it since this one last looked
+                self.catch_up()
+                before, merge = merge, self.merge_of(manifest)
+                if merge == before:
+                    raise
+
+    def _segment(self, manifest: Manifest, merge: Merge | None) -> ParquetReader:
+        if merge is None:
+            return self._readers(self.layout.segments / manifest.file.name)
+        return self._readers(self.layout.segments / merge.file.name).part(manifest.first_seq - merge.first_seq)
+
+    def merge_of(self, manifest: Manifest) -> Merge | None:
+        """Return what says where a segment's rows are now; None if they are in the file its manifest names."""
+        position = self.catalog.merged(manifest.stream, manifest.end_seq)
+        return None if position is None else self._merges(position)
 
     def put_document(self, document: JsonObject) -> str:
         """Store canonical JSON as a blob and return its digest."""

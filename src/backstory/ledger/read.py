@@ -88,7 +88,7 @@ def spool_tables(ledger: Ledger, kind: str) -> Iterator[tuple[Schema, pa.Table]]
 
 def _spool_tables(ledger: Ledger, info: StreamInfo, head: int) -> Iterator[pa.Table]:
     for frame in ledger.spool.frames(info, head):
-        yield ledger.spool.table(info, frame).slice(max(head - frame.first_seq, 0))
+        yield ledger.spool.table(info, ledger.schema(info.schema), frame).slice(max(head - frame.first_seq, 0))
 
 
 def records_now(ledger: Ledger, kind: str) -> tuple[list[tuple[int, Manifest]], list[tuple[Schema, pa.Table]]]:

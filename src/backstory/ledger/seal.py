@@ -24,7 +24,14 @@ from backstory.ledger.ledger import Ledger
 from backstory.records.canonical import JsonObject
 from backstory.records.identity import time_text
 from backstory.records.limits import SEGMENT_CONTEXTS_MAX, SEGMENT_ROWS_MAX
-from backstory.records.manifest import CLOSED_TYPE, MANIFEST_TYPE, FileRef, Manifest
+from backstory.records.manifest import (
+    CLOSED_TYPE,
+    HEARTBEAT_TYPE,
+    MANIFEST_TYPE,
+    OPENED_TYPE,
+    FileRef,
+    Manifest,
+)
 from backstory.records.schema import Schema, parse_schema
 from backstory.storage.blobs import file_digest
 from backstory.storage.disk import TEMPORARY_PREFIX
@@ -90,14 +97,16 @@ def seal_stream(ledger: Ledger, info: StreamInfo) -> int:
     try:
         schema = parse_schema(ledger.blobs.get(info.schema))
         head = first = _remove_orphans(ledger, info.stream, holder)
-        for table in _runs(ledger, info, head):
+        for table in _runs(ledger, info, schema, head):
             manifest = _write_segment(ledger, info.stream, schema, table, head)
             if not _hold(ledger, info, holder):
                 raise ConflictError(f"sealing: another sealer took over stream {info.stream}")
             # A crash before this line leaves a segment nobody refers to, which `_remove_orphans` takes away. Whoever
             # took the lease meanwhile may have taken this segment for one: the commit insists on the lease.
-            entry: JsonObject = {"type": MANIFEST_TYPE, **manifest.document()}
-            ledger.append([entry], {info.stream: (head, manifest.end_seq)}, {info.stream: holder})
+            entries: list[JsonObject] = [{"type": MANIFEST_TYPE, **manifest.document()}]
+            if head == 0:
+                entries = [*_opened(ledger, info), *entries]
+            ledger.append(entries, {info.stream: (head, manifest.end_seq)}, {info.stream: holder})
             head = manifest.end_seq
         _finish(ledger, info, head)
     finally:
@@ -132,13 +141,34 @@ def _is_dead(holder: str) -> bool:
 
 
 def _finish(ledger: Ledger, info: StreamInfo, head: int) -> None:
-    """Truncate the spool; say in the log that the stream ended if its writer is gone."""
-    if not ledger.spool.is_open(info.stream) and not any(ledger.spool.frames(info, head)):
-        torn = ledger.spool.torn_size(info)
-        if (head > 0 or torn > 0) and not _is_closed(ledger, info):  # a stream that was never written to says nothing
-            closed: JsonObject = {"next_seq": str(head), "stream": info.stream, "unknown_bytes": str(torn)}
-            ledger.append([{"type": CLOSED_TYPE, **closed}])
+    """Say in the log what the writer said of itself and, if it is gone, that the stream ended; truncate the spool."""
+    ended = not ledger.spool.is_open(info.stream)  # asked first: what was appended before it ended is seen below
+    if not any(ledger.spool.frames(info, head)):
+        said = ledger.spool.last_mark(info)
+        mark, is_clean = said or ({}, False)
+        torn = ledger.spool.torn_size(info) if ended else 0
+        spoke = head > 0 or torn > 0 or mark.get("refused", "0") != "0"  # one that was never written to says nothing
+        if ended and spoke and not _is_closed(ledger, info):
+            closed: JsonObject = {"clean": is_clean, "mark": mark, "next_seq": str(head), "unknown_bytes": str(torn)}
+            ledger.append([*_opened(ledger, info), {"type": CLOSED_TYPE, "stream": info.stream, **closed}])
+        elif not ended and mark and spoke:
+            _append_heartbeat(ledger, info, mark)
     ledger.spool.truncate(info, head)
+
+
+def _append_heartbeat(ledger: Ledger, info: StreamInfo, mark: JsonObject) -> None:
+    """Put what the writer last counted into the log, unless it is there."""
+    at = ledger.catalog.entries(HEARTBEAT_TYPE, info.stream)
+    if not at or ledger.log.entry(at[-1]).get("mark") != mark:
+        ledger.append([*_opened(ledger, info), {"mark": mark, "stream": info.stream, "type": HEARTBEAT_TYPE}])
+
+
+def _opened(ledger: Ledger, info: StreamInfo) -> list[JsonObject]:
+    """Return the entry that begins a stream, unless the log has it."""
+    if ledger.catalog.entries(OPENED_TYPE, info.stream):
+        return []
+    entry: JsonObject = {"opened": info.opened, "policy": info.policy, "schema": info.schema, "stream": info.stream}
+    return [{"type": OPENED_TYPE, **entry}]
 
 
 def _is_closed(ledger: Ledger, info: StreamInfo) -> bool:
@@ -147,13 +177,13 @@ def _is_closed(ledger: Ledger, info: StreamInfo) -> bool:
     return bool(ledger.catalog.entries(CLOSED_TYPE, info.stream))
 
 
-def _runs(ledger: Ledger, info: StreamInfo, head: int) -> Iterator[pa.Table]:
+def _runs(ledger: Ledger, info: StreamInfo, schema: Schema, head: int) -> Iterator[pa.Table]:
     """Yield tables of at most `SEGMENT_ROWS_MAX` records and `SEGMENT_CONTEXTS_MAX` contexts, from `head`, gap-free."""
     parts: list[pa.Table] = []
     contexts: set[bytes] = set()
     rows = 0
     damage: BackstoryError | None = None
-    for table in _tables(ledger, info, head):
+    for table in _tables(ledger, info, schema, head):
         if isinstance(table, BackstoryError):
             damage = table
             break
@@ -176,14 +206,14 @@ def _runs(ledger: Ledger, info: StreamInfo, head: int) -> Iterator[pa.Table]:
         raise damage  # what came before it is sealed; it and what follows stay in the spool
 
 
-def _tables(ledger: Ledger, info: StreamInfo, head: int) -> Iterator[pa.Table | BackstoryError]:
+def _tables(ledger: Ledger, info: StreamInfo, schema: Schema, head: int) -> Iterator[pa.Table | BackstoryError]:
     """Yield the batches of a stream from `head` on; at last, where it is damaged, the error that says so."""
     at = head
     try:
         for frame in ledger.spool.frames(info, head):
             if frame.first_seq > at:
                 raise FormatError(f"sealing: expected seq {at}, got {frame.first_seq} (stream {info.stream})")
-            table = ledger.spool.table(info, frame).slice(at - frame.first_seq)
+            table = ledger.spool.table(info, schema, frame).slice(at - frame.first_seq)
             at += table.num_rows
             yield table
     except BackstoryError as error:

@@ -17,6 +17,12 @@ STREAMS_OPEN_MAX = 64
 SEGMENT_ROWS_MAX = 1_048_576
 """Rows of one segment: 128 row groups of 8,192."""
 
+MERGE_ROWS_MAX = SEGMENT_ROWS_MAX
+"""Rows of one merged file."""
+
+MERGE_PARTS_MAX = 1_024
+"""Manifests of one merged file: each adds a row group, so some kilobytes to the footer whoever opens the file reads."""
+
 SEGMENT_CONTEXTS_MAX = 256
 """Contexts one manifest may name: 64 hex digits each keeps the entry below half its limit."""
 
@@ -31,4 +37,5 @@ INTEGER_MAX = 2**53 - 1
 
 assert ROW_GROUP_ROWS % SUBTREE_ROWS == 0  # noqa: S101  relation between two constants, checked once at import
 assert SEGMENT_ROWS_MAX % ROW_GROUP_ROWS == 0  # noqa: S101
+assert MERGE_PARTS_MAX * 23 < ENTRY_SIZE_MAX // 2  # noqa: S101  indexes of up to 20 digits
 assert SEGMENT_CONTEXTS_MAX * 68 < ENTRY_SIZE_MAX // 2  # noqa: S101

@@ -11,8 +11,9 @@ from backstory.records.identity import check_digest, check_hex_id
 from backstory.records.limits import SEGMENT_CONTEXTS_MAX, SEGMENT_ROWS_MAX
 
 MANIFEST_TYPE = "segment.sealed"
-CLOSED_TYPE = "stream.closed"
-"""Type of the entry that says that a writer has ended and all it recorded is sealed."""
+OPENED_TYPE, HEARTBEAT_TYPE, CLOSED_TYPE = "stream.opened", "stream.heartbeat", "stream.closed"
+"""Types of the entries about a writer: it began, it said what it has counted, it ended and all of it is sealed."""
+STREAM_TYPES = frozenset({OPENED_TYPE, HEARTBEAT_TYPE, CLOSED_TYPE})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,22 +111,31 @@ def parse_manifest(document: JsonObject) -> Manifest:
         contexts=tuple(check_digest(c, "manifest's context") for c in contexts),
         schema=check_digest(document.get("schema"), "manifest's schema"),
         root=check_digest(document.get("root"), "manifest's root"),
-        file=_parse_file(document.get("file")),
-        shard=None if shard is None else _parse_file(shard),
+        file=parse_file(document.get("file")),
+        shard=None if shard is None else parse_file(shard),
     )
     if not 0 < manifest.count <= SEGMENT_ROWS_MAX:
         raise FormatError(f"manifest: expected 1 to {SEGMENT_ROWS_MAX} records, got {manifest.count}")
     return manifest
 
 
-def _parse_file(value: JsonValue) -> FileRef:
+def parse_file(value: JsonValue, what: str = "manifest") -> FileRef:
+    """Read what an entry says of a file.
+
+    Args:
+        value: The member of the entry.
+        what: What the entry is, for the error message.
+
+    Raises:
+        FormatError: Not a file, or one in another folder.
+    """
     if not isinstance(value, dict):
-        raise FormatError("manifest: expected a file with name, sha256 and size")
+        raise FormatError(f"{what}: expected a file with name, sha256 and size")
     name = canonical.text_of(value, "name")
     if "/" in name or name.startswith("."):
-        raise FormatError("manifest: a file's name must not lead to another folder")
+        raise FormatError(f"{what}: a file's name must not lead to another folder")
     return FileRef(
         name=name,
-        sha256=check_digest(value.get("sha256"), "manifest's file"),
+        sha256=check_digest(value.get("sha256"), f"{what}'s file"),
         size=canonical.count_of(value, "size"),
     )

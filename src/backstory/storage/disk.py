@@ -28,6 +28,48 @@ def storage_errors(action: str, path: Path) -> Iterator[None]:
         ) from error
 
 
+class AppendFile:
+    """A file that only grows; what is appended is durable after `sync`."""
+
+    def __init__(self, path: Path) -> None:
+        """Append to an existing file; made by `Disk.append_to`."""
+        self._path = path
+        with storage_errors("opening", path):
+            self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
+            self.size = os.fstat(self._descriptor).st_size
+
+    def append(self, data: bytes) -> None:
+        """Append bytes, which then survive the death of the process.
+
+        Raises:
+            StorageError: They could not be written; the file is as it was.
+        """
+        written = 0
+        with storage_errors("appending to", self._path):
+            try:
+                while written < len(data):
+                    written += os.write(self._descriptor, data[written:])
+            except BaseException:
+                os.ftruncate(self._descriptor, self.size)
+                raise
+        self.size += len(data)
+
+    def sync(self) -> None:
+        """Flush what was appended to the device.
+
+        Raises:
+            StorageError: That failed, and the kernel may have dropped it: a later sync proves nothing about it.
+        """
+        with storage_errors("syncing", self._path):
+            os.fdatasync(self._descriptor)
+
+    def close(self) -> None:
+        """Close the file; once is enough, twice does no harm."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
 class Disk:
     """The operations on files that must survive a crash."""
 
@@ -62,6 +104,14 @@ class Disk:
                 temporary.unlink(missing_ok=True)
                 raise
             self.sync_directory(path.parent)
+
+    def append_to(self, path: Path) -> AppendFile:
+        """Open an existing file to append to it.
+
+        Raises:
+            StorageError: It cannot be opened.
+        """
+        return AppendFile(path)
 
     def sync(self, path: Path) -> None:
         """Flush a file's bytes to the device."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import copy
 import io
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from backstory.errors import FormatError, StorageError
-from backstory.records.limits import ROW_GROUP_ROWS
+from backstory.records import canonical
+from backstory.records.limits import ROW_GROUP_ROWS, SUBTREE_ROWS
 
 SCHEMA_KEY = b"backstory.schema"
 SUBTREES_KEY = b"backstory.subtrees"
+COUNTS_KEY = b"backstory.counts"
+_HASH_SIZE = 32
 _COMPRESSION_LEVEL = 3
 _COUNTERS = frozenset({"seq", "batch_row", "index"})
 """Columns that count up: their differences take no room, a dictionary of them takes all."""
@@ -33,17 +38,37 @@ def write_parquet(
         metadata: Gives the file's key-value metadata; called after the rows were written.
     """
     plain = table.replace_schema_metadata(None)
-    leaves = [path for field in plain.schema for path in _leaf_paths(field.name, field.type)]
-    with pq.ParquetWriter(
+    with _parquet_writer(target, plain.schema) as writer:
+        writer.write_table(plain, row_group_size=ROW_GROUP_ROWS)
+        writer.add_key_value_metadata(metadata())
+
+
+def write_groups(groups: Iterable[pa.Table], schema: pa.Schema, target: Path, metadata: dict[bytes, bytes]) -> None:
+    """Write tables as the archive's Parquet, each as one row group.
+
+    Args:
+        groups: Tables of 1 to 8,192 rows.
+        schema: Their Arrow schema.
+        target: A path.
+        metadata: The file's key-value metadata.
+    """
+    plain = schema.remove_metadata()
+    with _parquet_writer(target, plain) as writer:
+        for table in groups:
+            writer.write_table(table.replace_schema_metadata(None), row_group_size=ROW_GROUP_ROWS)
+        writer.add_key_value_metadata(metadata)
+
+
+def _parquet_writer(target: Path | io.BytesIO, schema: pa.Schema) -> pq.ParquetWriter:
+    leaves = [path for field in schema for path in _leaf_paths(field.name, field.type)]
+    return pq.ParquetWriter(
         target,
-        plain.schema,
+        schema,
         compression="zstd",
         compression_level=_COMPRESSION_LEVEL,
         use_dictionary=[path for path in leaves if path not in _COUNTERS],
         column_encoding={path: "DELTA_BINARY_PACKED" for path in leaves if path in _COUNTERS},
-    ) as writer:
-        writer.write_table(plain, row_group_size=ROW_GROUP_ROWS)
-        writer.add_key_value_metadata(metadata())
+    )
 
 
 def _leaf_paths(name: str, type_: pa.DataType) -> Iterator[str]:
@@ -67,6 +92,22 @@ def parquet_bytes(table: pa.Table) -> bytes:
 def segment_metadata(schema: bytes, subtrees: bytes) -> dict[bytes, bytes]:
     """Return the key-value metadata of a segment."""
     return {SCHEMA_KEY: schema, SUBTREES_KEY: base64.b64encode(subtrees)}
+
+
+def merged_metadata(schema: bytes, subtrees: bytes, counts: Sequence[int]) -> dict[bytes, bytes]:
+    """Return the key-value metadata of a merged file: the subtree roots of its manifests, and their rows."""
+    texts: list[canonical.JsonValue] = [str(count) for count in counts]
+    return {**segment_metadata(schema, subtrees), COUNTS_KEY: canonical.encode(texts)}
+
+
+def group_count_of(rows: int) -> int:
+    """Return how many row groups so many rows of one manifest take."""
+    return -(-rows // ROW_GROUP_ROWS)
+
+
+def subtree_count_of(rows: int) -> int:
+    """Return how many subtree roots so many rows of one manifest have."""
+    return -(-rows // SUBTREE_ROWS)
 
 
 def segment_name(stream: str, first_seq: int, count: int) -> str:
@@ -100,16 +141,14 @@ class ParquetReader:
         self._name = path.name
         self._kept_groups = kept_groups
         self._kept: OrderedDict[int, pa.Table] = OrderedDict()
-
-    @property
-    def row_count(self) -> int:
-        """Rows in the file."""
-        return int(self._file.metadata.num_rows)
+        self._groups = range(int(self._file.metadata.num_row_groups))
+        self._subtrees: bytes | None = None
+        self._parts: dict[int, ParquetReader] | None = None
 
     @property
     def group_count(self) -> int:
-        """Row groups in the file."""
-        return int(self._file.metadata.num_row_groups)
+        """Row groups there are."""
+        return len(self._groups)
 
     @property
     def arrow_schema(self) -> pa.Schema:
@@ -128,11 +167,57 @@ class ParquetReader:
         return bytes(value)
 
     def subtrees(self) -> bytes:
-        """Return the stored subtree roots, concatenated; a convenience, not evidence."""
-        try:
-            return base64.b64decode(self.metadata(SUBTREES_KEY), validate=True)
-        except ValueError as error:
-            raise FormatError(f"reading {self._name}: subtree roots are not base64") from error
+        """Return the stored subtree roots, concatenated; a convenience, not evidence.
+
+        Raises:
+            FormatError: There are none, or they are malformed.
+        """
+        if self._subtrees is None:
+            try:
+                self._subtrees = base64.b64decode(self.metadata(SUBTREES_KEY), validate=True)
+            except ValueError as error:
+                raise FormatError(f"reading {self._name}: subtree roots are not base64") from error
+        return self._subtrees
+
+    def counts(self) -> list[int]:
+        """Return how many rows of each manifest a merged file says it holds; not evidence.
+
+        Raises:
+            FormatError: It does not say so, or says it wrongly.
+        """
+        texts = canonical.parse(self.metadata(COUNTS_KEY), f"counts of {self._name}")
+        if not isinstance(texts, list):
+            raise FormatError(f"reading {self._name}: expected a list of counts")
+        return [canonical.count_of({"count": text}, "count") for text in texts]
+
+    def part(self, first_row: int) -> ParquetReader:
+        """Return a reader of one manifest's rows in a merged file, to be used as if they were a file.
+
+        Args:
+            first_row: Row of the file at which the manifest begins.
+
+        Raises:
+            FormatError: None begins there.
+        """
+        if self._parts is None:
+            self._parts = self._cut()
+        part = self._parts.get(first_row)
+        if part is None:
+            raise FormatError(f"reading {self._name}: no manifest begins at row {first_row}")
+        return part
+
+    def _cut(self) -> dict[int, ParquetReader]:
+        """Return a reader of each manifest's rows, by its first row; they share the file and what is kept of it."""
+        parts, group, subtree, roots = {}, 0, 0, self.subtrees()
+        counts = self.counts()
+        for first_row, count in zip(accumulate(counts, initial=0), counts, strict=False):
+            part = copy.copy(self)
+            part._groups = self._groups[group : group + group_count_of(count)]  # noqa: SLF001  of the same class
+            end = subtree + subtree_count_of(count)
+            part._subtrees = roots[subtree * _HASH_SIZE : end * _HASH_SIZE]  # noqa: SLF001
+            parts[first_row] = part
+            group, subtree = group + group_count_of(count), end
+        return parts
 
     def read_groups(self, groups: Sequence[int], columns: list[str] | None = None) -> pa.Table:
         """Read row groups.
@@ -141,8 +226,8 @@ class ParquetReader:
             FormatError: The bytes do not decode.
         """
         try:
-            return self._file.read_row_groups(list(groups), columns=columns, use_threads=False)
-        except (pa.ArrowException, OSError, ValueError) as error:
+            return self._file.read_row_groups([self._groups[i] for i in groups], columns=columns, use_threads=False)
+        except (pa.ArrowException, OSError, ValueError, IndexError) as error:
             raise FormatError(f"reading {self._name}: row groups {groups[0]} to {groups[-1]} do not decode") from error
 
     def read_rows(self, first: int, count: int) -> pa.Table:
@@ -153,18 +238,19 @@ class ParquetReader:
 
     def read_group(self, group: int) -> pa.Table:
         """Read a whole row group, or give the one that was kept."""
-        table = self._kept.get(group)
+        at = self._groups[group]
+        table = self._kept.get(at)
         if table is None:
             table = self.read_groups([group])
             if self._kept_groups:
-                self._kept[group] = table
+                self._kept[at] = table
                 if len(self._kept) > self._kept_groups:
                     self._kept.popitem(last=False)
         return table
 
     def bounds(self, group: int, column: str) -> tuple[Any, Any] | None:
         """Return the least and greatest value of a column in a row group, if the file says so."""
-        row_group = self._file.metadata.row_group(group)
+        row_group = self._file.metadata.row_group(self._groups[group])
         for index in range(row_group.num_columns):
             part = row_group.column(index)
             if part.path_in_schema == column:

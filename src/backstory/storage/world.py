@@ -16,10 +16,12 @@ class World:
 
     Attributes:
         now_ns: Nanoseconds since the epoch, UTC.
+        monotonic_ns: Nanoseconds of a clock nobody sets.
         random_bytes: Returns that many random bytes.
         disk: Writes files durably.
     """
 
     now_ns: Callable[[], int] = time.time_ns
+    monotonic_ns: Callable[[], int] = time.monotonic_ns
     random_bytes: Callable[[int], bytes] = secrets.token_bytes
     disk: Disk = field(default_factory=Disk)

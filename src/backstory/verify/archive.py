@@ -72,7 +72,8 @@ def verify_archive(
             audit.findings += findings
             audit.counts["entries"] = checkpoint.size
             _check_genesis(audit, entries)
-            check_segments(audit, _check_manifests(audit, entries))
+            manifests = _check_manifests(audit, entries)
+            check_segments(audit, entries, manifests, lambda: _size_now(layout, checkpoint.size))
             check_snapshots(audit, entries)
             check_spool(audit)
             check_blobs(audit, entries)

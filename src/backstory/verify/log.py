@@ -72,6 +72,22 @@ def _read_entries(folder: Path, size: int, findings: list[Finding]) -> tuple[lis
     return entries, leaves
 
 
+def later_entries(folder: Path, first: int, end: int) -> list[JsonObject | None]:
+    """Return entries `first` to `end`, exclusive, of a log that grew; unproven, and fewer where they cannot be read.
+
+    What they say may be followed to evidence, and is none itself.
+    """
+    start = first // TILE_WIDTH * TILE_WIDTH
+    found: list[bytes] = []
+    try:
+        for number in range(start // TILE_WIDTH, -(-end // TILE_WIDTH)):
+            tile = tile_at(end, None, number)
+            found += decode_bundle(read_log_file(folder, tile), tile.width)
+    except BackstoryError:
+        pass
+    return [_parse(start + at, entry, []) for at, entry in enumerate(found)][first - start :]
+
+
 def _blame_entries(folder: Path, checkpoint: Checkpoint, leaves: list[bytes], findings: list[Finding]) -> list[bytes]:
     """Name the entries that are wrong if the tiles are right; return the leaf hashes to go on with."""
     stored: list[bytes] = []

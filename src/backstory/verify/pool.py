@@ -13,7 +13,7 @@ from typing import Self
 
 import msgspec
 
-from backstory.verify.worker import Answer, Task, receive, send, work
+from backstory.verify.worker import Answer, Task, keep_open, receive, send, work
 
 INLINE_TASKS = 2
 """So few tasks are done sooner here than a process starts."""
@@ -45,7 +45,8 @@ class WorkerPool:
         """Run tasks and yield their answers in the order of the tasks."""
         count = min(self._workers, len(tasks))
         if count <= 1 or len(tasks) <= INLINE_TASKS or not sys.executable:
-            yield from map(work, tasks)
+            opener = keep_open()
+            yield from (work(task, opener) for task in tasks)
             return
         waiting: queue.SimpleQueue[tuple[Task, Future[Answer]]] = queue.SimpleQueue()
         futures: list[Future[Answer]] = []

@@ -54,11 +54,11 @@ def _read_stream(audit: Audit, spool: Spool, stream: str, head: int, findings: l
     try:
         info = spool.info(stream)
         audit.blobs_named.add(info.schema)
-        parse_schema(BlobStore(audit.layout.blobs, Disk()).get(info.schema))
+        schema = parse_schema(BlobStore(audit.layout.blobs, Disk()).get(info.schema))
         for frame in spool.frames(info, head):
             if frame.first_seq > at:
                 findings.append(f"records {at} to {frame.first_seq - 1} are missing")
-            table = spool.table(info, frame)
+            table = spool.table(info, schema, frame)
             audit.blobs_named |= {digest.hex() for digest in pc.unique(table["context"]).to_pylist()}
             at = frame.first_seq + frame.count
         torn = spool.torn_size(info)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import struct
 import sys
+from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeAlias
 
 import msgspec
 import numpy as np
@@ -30,14 +32,18 @@ from backstory.storage.vault import Vault
 
 LENGTH = struct.Struct("<I")
 
+_FILES_KEPT = 2
+Opener: TypeAlias = Callable[[str], ParquetReader]
+
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
     """Hash the rows of some row groups of a Parquet file.
 
     Attributes:
         path: The file.
-        first_group: First row group.
+        first_group: First row group; of a merged file, counted from where the segment begins.
         end_group: Last row group, exclusive.
+        offset: Row groups of the file before the segment's first.
         stream: For a segment its stream in hex, else None.
         first_seq: For a segment the sequence number of its first record.
         schema: For a segment its schema, canonical JSON.
@@ -49,6 +55,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     first_group: int
     end_group: int
+    offset: int = 0
     stream: str | None = None
     first_seq: int = 0
     schema: bytes = b""
@@ -79,13 +86,17 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     unknown: list[str] = []
 
 
-def work(task: Task) -> Answer:
+def keep_open() -> Opener:
+    """Return what opens files and keeps the latest open: a merged file is asked for by each of its segments."""
+    return lru_cache(_FILES_KEPT)(lambda path: ParquetReader(Path(path)))
+
+
+def work(task: Task, opener: Opener) -> Answer:
     """Hash the rows of a task and check what can be checked from them alone."""
     try:
         if task.stream is None and task.shard is not None:
             return _check_personal_snapshot(task)
-        reader = ParquetReader(Path(task.path))
-        table = reader.read_groups(range(task.first_group, task.end_group))
+        table = opener(task.path).read_groups(range(task.offset + task.first_group, task.offset + task.end_group))
         subtrees = subtree_roots(leaf_hashes(table))
         if task.stream is None:
             return Answer(rows=table.num_rows, subtrees=subtrees)
@@ -195,5 +206,6 @@ def main() -> None:
     """Answer tasks until standard input ends."""
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)
+    opener = keep_open()
     while (data := receive(sys.stdin.buffer)) is not None:
-        send(sys.stdout.buffer, work(msgspec.msgpack.decode(data, type=Task)))
+        send(sys.stdout.buffer, work(msgspec.msgpack.decode(data, type=Task), opener))

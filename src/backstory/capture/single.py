@@ -1,0 +1,186 @@
+"""One prediction at a time, in microseconds: what stays the same from call to call is worked out once.
+
+The first call of a shape (names and types of features and output) goes the way of batches up to the record's schema and
+context. Every further call of that shape is a row of plain values under them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from backstory.capture.plain import one_value
+from backstory.capture.prediction import Call, Capture
+from backstory.capture.recorder import Recorder, RowTarget
+from backstory.capture.stream import Head
+from backstory.errors import BackstoryError, InputError
+from backstory.records.envelope import FAILED, OK
+
+_PLAIN = frozenset({bool, int, float, str, bytes, type(None)})
+_INT64_MIN, _INT64_END = -(1 << 63), 1 << 63
+_SHAPES_MAX = 4_096
+"""Shapes one site remembers; columns that are null now and then make many."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Shape:
+    """What calls of one shape have in common.
+
+    Attributes:
+        target: Where their records go.
+        context: Digest of their context.
+        whole: Positions of whole numbers, which must fit int64.
+        items: Positions of NumPy scalars, which are recorded as what they hold.
+    """
+
+    target: RowTarget
+    context: bytes
+    whole: tuple[int, ...]
+    items: tuple[int, ...]
+
+
+class SingleCapture:
+    """Records predictions of one site: one model or function, with what runs around it. Threads may share it."""
+
+    def __init__(self, capture: Capture, recorder: Recorder, site: Call) -> None:
+        """Record through a capture; `site` is a call without features."""
+        self._capture = capture
+        self._recorder = recorder
+        self._site = site
+        self._shapes: dict[object, _Shape | None] = {}
+
+    def record(
+        self,
+        features: Mapping[str, Any],
+        output: Any = None,  # noqa: ANN401  a plain value or a dict of them
+        *,
+        error: str | None = None,
+        request_id: str | None = None,
+        subject: str | None = None,
+    ) -> int | None:
+        """Record one prediction.
+
+        Args:
+            features: Its features by name.
+            output: What the model returned: one value, or values by name.
+            error: Class name of the exception where it failed instead.
+            request_id: The caller's id of the request.
+            subject: Whom it is about; its values are then sealed.
+
+        Returns:
+            Its id; None if it was refused and the policy allows that.
+
+        Raises:
+            InputError: Something has no form in which it can be recorded.
+            StorageError: It could not be recorded.
+            BusyError: Records come faster than they are written, and the policy refuses them.
+        """
+        values = list(features.values())
+        names = tuple(features)
+        if error is not None:
+            form: object = error
+        elif type(output) is dict:
+            form = (tuple(output), len(values))
+            values.extend(output.values())
+        else:
+            form = None
+            values.append(output)
+        key = (names, tuple(map(type, values)), form, subject is None)
+        try:
+            shape = self._shapes[key]
+        except KeyError:
+            shape = self._learn(key, features, output, error, subject)
+        if shape is None:
+            return self._record_slowly(features, output, error, request_id, subject)
+        for at in shape.items:
+            values[at] = values[at].item()
+        for at in shape.whole:
+            if not _INT64_MIN <= values[at] < _INT64_END:
+                raise InputError("recording: expected whole numbers within 64 bits, got a larger one")
+        if self._site.decision is not None and error is None:
+            values.append(bool(float(output) >= self._site.decision.value))
+        if subject is not None:
+            values.append(subject)
+        head: Head = (OK if error is None else FAILED, error, shape.context, request_id)
+        return self._recorder.record_row(shape.target, head, tuple(values))
+
+    def _learn(
+        self,
+        key: tuple[object, ...],
+        features: Mapping[str, Any],
+        output: Any,  # noqa: ANN401
+        error: str | None,
+        subject: str | None,
+    ) -> _Shape | None:
+        """Work out schema and context of calls of a new shape; None for one whose calls are recorded one by one."""
+        shape = None
+        types: tuple[type, ...] = key[1]  # type: ignore[assignment]
+        if features and all(_is_plain(type_) for type_ in types) and _is_simple(self._site, output):
+            begun, result, form = self._begin(features, output, error, subject)
+            _, schema, context = self._capture.shape(begun, result=result, form=form)
+            shape = _Shape(
+                RowTarget(schema),
+                bytes.fromhex(context),
+                whole=tuple(at for at, type_ in enumerate(types) if type_ is not bool and issubclass(type_, int)),
+                items=tuple(at for at, type_ in enumerate(types) if type_ not in _PLAIN),
+            )
+        if len(self._shapes) >= _SHAPES_MAX:
+            self._shapes.clear()
+        self._shapes[key] = shape
+        return shape
+
+    def _begin(
+        self,
+        features: Mapping[str, Any],
+        output: Any,  # noqa: ANN401
+        error: str | None,
+        subject: str | None,
+    ) -> tuple[Any, pa.Table | None, Any]:
+        """Take a call down the way of batches."""
+        table = pa.table({str(name): one_value(value) for name, value in features.items()})
+        call = dataclasses.replace(self._site, features=table, subject=subject)
+        begun = self._capture.begin(call)
+        if error is not None:
+            return begun, None, None
+        return begun, *begun.result(output, output_value(output))
+
+    def _record_slowly(
+        self,
+        features: Mapping[str, Any],
+        output: Any,  # noqa: ANN401
+        error: str | None,
+        request_id: str | None,
+        subject: str | None,
+    ) -> int | None:
+        begun, result, form = self._begin(features, output, error, subject)
+        begun = dataclasses.replace(begun, call=dataclasses.replace(begun.call, request_id=request_id))
+        recorded = self._capture.record(begun, result=result, form=form, error=error)
+        return None if recorded is None else recorded.ids.first
+
+
+def output_value(output: Any) -> pa.Array:  # noqa: ANN401
+    """Return a single output as an Arrow array of one: a struct for values by name."""
+    if type(output) is dict and output:
+        return pa.StructArray.from_arrays([one_value(value) for value in output.values()], names=list(map(str, output)))
+    return one_value(output)
+
+
+def _is_plain(type_: type) -> bool:
+    return type_ in _PLAIN or (type_.__module__ == "numpy" and hasattr(type_, "item") and _holds_plain(type_))
+
+
+def _holds_plain(type_: Callable[[], Any]) -> bool:
+    try:
+        return type(type_().item()) in _PLAIN
+    except (TypeError, ValueError, BackstoryError):
+        return False
+
+
+def _is_simple(site: Call, output: Any) -> bool:  # noqa: ANN401
+    """Say whether output and decision are one plain value, or plain values by name and no decision."""
+    if type(output) is dict:
+        return site.decision is None and bool(output) and all(type(name) is str for name in output)
+    return site.decision is None or (site.decision.column is None and isinstance(output, int | float))

@@ -1,0 +1,203 @@
+"""One open stream: ids and sequence numbers, the rows that wait to be written, what is durable.
+
+Two locks. `lock` guards the counters and the waiting rows and is held for a microsecond; `io` guards the file and is
+held while it is written and flushed, so that nobody who only adds a row waits for a disk. `io` is taken first.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from backstory.capture.ids import IdSource
+from backstory.errors import StorageError
+from backstory.records.canonical import JsonObject
+from backstory.records.identity import ID_SIZE, time_text
+from backstory.storage.clock import clock_state
+from backstory.storage.spool import StreamInfo
+from backstory.storage.spool_frames import END, HEARTBEAT
+from backstory.storage.spool_writer import SpoolWriter
+from backstory.storage.world import World
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+HEARTBEAT_NS = 60 * 10**9
+"""A stream that records says at least so often what it has counted."""
+CLOCK_JUMP_NS = 5 * 10**8
+"""A clock that moved so much against one that nobody sets was set."""
+
+_encode = msgspec.msgpack.Encoder().encode
+Head = tuple[str, str | None, bytes, str | None]
+"""Status, error, context, request id: what a row has besides id, time and its schema's own columns."""
+
+
+class Stream:
+    """An open stream of the spool and its counters.
+
+    Attributes:
+        info: What the stream's description says.
+        next_seq: Sequence number of the next record.
+        durable_seq: The watermark: records below it are on disk.
+        refused: Records that were refused instead of recorded.
+        pending_size: Bytes of rows that wait to be written.
+        failure: Why the stream could not be written the last time; None if it could.
+        is_retired: Whether it takes no more records.
+    """
+
+    def __init__(self, info: StreamInfo, writer: SpoolWriter, world: World, *, refused: int = 0) -> None:
+        """Record into a writer."""
+        self.info = info
+        self.lock = threading.Lock()
+        self.io = threading.Lock()
+        self.room = threading.Condition(self.lock)
+        self.next_seq = 0
+        self.durable_seq = 0
+        self.refused = refused
+        self.pending_size = 0
+        self.failure: StorageError | None = None
+        self.is_retired = False
+        self._writer = writer
+        self._world = world
+        self._now_ns = world.now_ns
+        self._ids = IdSource(world)
+        self._pending: list[bytes] = []
+        self._marked = (0, 0, world.monotonic_ns())
+        self._clocks = (world.now_ns(), world.monotonic_ns())
+
+    def append_row(self, head: Head, body: tuple[object, ...]) -> int | None:
+        """Add one record to those that wait to be written; return its id, or None if the stream is retired.
+
+        Raises:
+            TypeError: A value is none that MessagePack has.
+        """
+        with self.lock:
+            if self.is_retired:
+                return None
+            now_ns = self._now_ns()
+            number = self._ids.next(now_ns)
+            row = _encode((number.to_bytes(ID_SIZE, "big"), now_ns, *head, *body))
+            self._pending.append(row)
+            self.pending_size += len(row)
+            self.next_seq += 1
+            return number
+
+    def append_table(self, rows: int, build: Callable[[int, int, int], pa.Table]) -> tuple[int, int] | None:
+        """Write a batch; return its first sequence number and first id, or None if the stream is retired.
+
+        Args:
+            rows: How many records.
+            build: Returns them, given first sequence number, first id and time in nanoseconds.
+
+        Raises:
+            StorageError: They could not be written; the stream is as before.
+        """
+        with self.io, self.lock:
+            if self.is_retired:
+                return None
+            self._write_pending()
+            now_ns = self._now_ns()
+            first_seq, first_id = self.next_seq, self._ids.run(now_ns, rows)
+            self._writer.append_table(build(first_seq, first_id, now_ns), first_seq)
+            self.next_seq += rows
+            return first_seq, first_id
+
+    def sync(self, seq: int | None = None) -> None:
+        """Make records durable: all, or those below a sequence number, which another caller may have done.
+
+        Raises:
+            StorageError: They could not be; they are still held, and calling again tries again.
+        """
+        with self.io:
+            if (self.next_seq if seq is None else seq) > self.durable_seq or self._mark_is_due():
+                self._sync()
+
+    def write(self) -> None:
+        """Hand what waits to the system: it then survives the death of the process.
+
+        Raises:
+            StorageError: It could not be written; it still waits.
+        """
+        with self.io, self.lock:
+            try:
+                self._write_pending()
+            except StorageError as error:
+                self.failure = error
+                raise
+            finally:
+                self.room.notify_all()
+
+    def retire(self) -> None:
+        """Say that the stream ends, make it durable and give it up.
+
+        Raises:
+            StorageError: It could not be made durable. It is given up all the same.
+        """
+        with self.io:
+            with self.lock:
+                self.is_retired = True
+            try:
+                self._sync(END)
+            finally:
+                self._writer.abandon()
+
+    def abandon(self) -> None:
+        """Give the stream up as it is: in a forked child it is the parent's."""
+        self.is_retired = True
+        self._writer.abandon()
+
+    def refuse(self, rows: int) -> None:
+        """Count records that are not kept."""
+        with self.lock:
+            self.refused += rows
+
+    def _sync(self, mark: int = HEARTBEAT) -> None:
+        """Write what waits, a mark where one is due, and make it durable; `io` is held."""
+        try:
+            with self.lock:
+                self._write_pending()
+                end_seq = self.next_seq
+                if mark == END or self._mark_is_due():
+                    self._writer.append_mark(mark, end_seq, self._mark(end_seq))
+            self._writer.sync()
+        except StorageError as error:
+            with self.lock:
+                self.failure = error
+                self.room.notify_all()
+            raise
+        with self.lock:
+            self.failure, self.durable_seq = None, end_seq
+            self.room.notify_all()
+
+    def _write_pending(self) -> None:
+        """Write the rows that wait; both locks are held."""
+        if self._pending:
+            self._writer.append_rows(self._pending, self.next_seq - len(self._pending))
+            self._pending, self.pending_size = [], 0
+
+    def _mark_is_due(self) -> bool:
+        recorded, refused, at = self._marked
+        passed = self._world.monotonic_ns() - at > HEARTBEAT_NS
+        return refused != self.refused or (passed and recorded != self.next_seq) or self._clock_jump() != 0
+
+    def _clock_jump(self) -> int:
+        """Return by how many nanoseconds the clock was set since the last mark; 0 if it only drifted."""
+        wall, monotonic = self._clocks
+        moved = (self._world.now_ns() - wall) - (self._world.monotonic_ns() - monotonic)
+        return moved if abs(moved) > CLOCK_JUMP_NS else 0
+
+    def _mark(self, next_seq: int) -> JsonObject:
+        jump_ns = self._clock_jump()
+        self._clocks = (self._now_ns(), self._world.monotonic_ns())
+        self._marked = (next_seq, self.refused, self._clocks[1])
+        return {
+            "clock": clock_state(),
+            "jump_ns": str(jump_ns),
+            "recorded": str(next_seq),
+            "refused": str(self.refused),
+            "time": time_text(self._clocks[0]),
+            "v": 1,
+        }

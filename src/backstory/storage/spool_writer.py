@@ -1,0 +1,158 @@
+"""Appending to one stream of the spool. Bytes: docs/format.md section 15.
+
+Frames stay in memory until they are durable. Where a file cannot be made durable the kernel may have dropped what it
+could not write, and a later fsync would prove nothing: the frames still held go to a new file, which says from where on
+the old one is void.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import pyarrow as pa
+
+from backstory.errors import StorageError
+from backstory.records import canonical
+from backstory.records.canonical import JsonObject
+from backstory.storage.disk import AppendFile, Disk
+from backstory.storage.spool_frames import BATCH, FILE, MAGIC, RESUME, ROWS, encode_frame
+from backstory.storage.vault import encrypt
+
+INLINE_SIZE_MAX = 1 << 20
+"""A batch above this many bytes goes to a file of its own."""
+ROTATE_SIZE = 64 << 20
+"""A frames file above this many bytes is closed and another begun, so that the sealer can remove it."""
+BATCH_SUFFIX = ".arrow"
+_ARRAY = b"\xdd"
+"""MessagePack's head of an array, before its length in four bytes."""
+
+
+class SpoolWriter:
+    """Appends frames to one stream. Not thread-safe: one caller at a time."""
+
+    def __init__(self, folders: Sequence[Path], stream: str, key: bytes | None, lock: BinaryIO, disk: Disk) -> None:
+        """Write into the first of a stream's directories that can be written; made by `Spool.create`."""
+        self._folders = folders
+        self._stream = stream
+        self._key = key
+        self._lock = lock
+        self._disk = disk
+        self._number = 0
+        self._held: list[tuple[int, bytes]] = []
+        self._is_void = False
+        self._file = self._begin(MAGIC)
+
+    def append_table(self, table: pa.Table, first_seq: int) -> None:
+        """Append a batch of records with all their columns; it is durable after `sync`.
+
+        Raises:
+            StorageError: It could not be written; the stream is as before.
+        """
+        data = self._protected(_ipc_bytes(table), first_seq)
+        kind = BATCH
+        if len(data) > INLINE_SIZE_MAX:
+            self._write_file(f"{first_seq}{BATCH_SUFFIX}", data)
+            kind, data = FILE, hashlib.sha256(data).digest()
+        self._append(kind, first_seq, table.num_rows, data)
+
+    def append_rows(self, rows: Sequence[bytes], first_seq: int) -> None:
+        """Append records that are MessagePack arrays of their values; they are durable after `sync`.
+
+        Raises:
+            StorageError: They could not be written; the stream is as before.
+        """
+        data = b"".join((_ARRAY, len(rows).to_bytes(4, "big"), *rows))
+        self._append(ROWS, first_seq, len(rows), self._protected(data, first_seq))
+
+    def append_mark(self, kind: int, next_seq: int, document: JsonObject) -> None:
+        """Append what the writer has to say about itself; see `spool_frames`.
+
+        Raises:
+            StorageError: It could not be written; the stream is as before.
+        """
+        self._append(kind, next_seq, 0, canonical.encode(document))
+
+    def sync(self) -> None:
+        """Make everything appended so far durable, in a new file if need be.
+
+        Raises:
+            StorageError: That failed; what was appended since the last sync is still held, and calling again tries
+                another new file.
+        """
+        if not self._held:
+            return
+        if not self._is_void:
+            try:
+                self._file.sync()
+            except StorageError:
+                self._is_void = True
+            else:
+                self._held.clear()
+                self._rotate_if_large()
+                return
+        self._resume()
+
+    def _append(self, kind: int, first_seq: int, count: int, data: bytes) -> None:
+        frame = encode_frame(kind, first_seq, count, data)
+        try:
+            if not self._is_void:  # else it goes to the new file with the rest
+                self._file.append(frame)
+        except StorageError:
+            if len(self._folders) == 1:
+                raise
+            self._is_void = True
+        self._held.append((first_seq, frame))
+
+    def _protected(self, data: bytes, first_seq: int) -> bytes:
+        return data if self._key is None else encrypt(self._key, data, f"{self._stream}-{first_seq}")
+
+    def _resume(self) -> None:
+        """Write what is held into a new file, durably, and leave the old one to whoever reads both."""
+        first_seq = self._held[0][0]
+        held = b"".join(frame for _, frame in self._held)
+        following = self._begin(MAGIC + encode_frame(RESUME, first_seq, 0, b"") + held)
+        self._file.close()
+        self._file, self._is_void = following, False
+        self._held.clear()
+
+    def _rotate_if_large(self) -> None:
+        if self._file.size > ROTATE_SIZE:
+            try:
+                following = self._begin(MAGIC)
+            except StorageError:
+                return  # a disk that is full here leaves the writer with the file it has
+            self._file.close()
+            self._file = following
+
+    def _begin(self, content: bytes) -> AppendFile:
+        path = self._write_file(f"frames-{self._number}", content)
+        self._number += 1
+        return self._disk.append_to(path)
+
+    def _write_file(self, name: str, content: bytes) -> Path:
+        """Make a file durable in the first of the directories that takes it."""
+        for folder in self._folders:
+            try:
+                self._disk.write(folder / name, content)
+            except StorageError:
+                if folder == self._folders[-1]:
+                    raise
+            else:
+                return folder / name
+        raise AssertionError(name)  # pragma: no cover - there is at least one directory
+
+    def abandon(self) -> None:
+        """Give up the stream without a sync; in a forked child, whose parent owns it, this only closes descriptors."""
+        self._file.close()
+        self._lock.close()
+
+
+def _ipc_bytes(table: pa.Table) -> bytes:
+    buffer = io.BytesIO()
+    with pa.ipc.new_stream(buffer, table.schema) as writer:
+        writer.write_table(table)
+    return buffer.getvalue()
