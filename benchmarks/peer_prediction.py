@@ -1,7 +1,7 @@
 """The prediction that everything measured records: 14 floats, 4 whole numbers, 2 strings, and one float as output.
 
-The values follow from the number of the call, differ from call to call, and are alike in every process. Standard library
-only: the peers' environment has to run it too.
+The values follow from the number of the call, differ from call to call, and are alike in every process. Only the
+standard library is used: the peers' environment has to run it too.
 """
 
 from __future__ import annotations

@@ -63,7 +63,8 @@ def _cpu_seconds() -> float:
 
 
 def _stored_bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    """Return the size of all files but SQLite's shared memory, which holds no data and comes and goes."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.name.endswith("-shm"))
 
 
 if __name__ == "__main__":

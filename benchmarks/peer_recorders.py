@@ -18,7 +18,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import BinaryIO, Protocol, TextIO
+from typing import Any, BinaryIO, Protocol, TextIO
 
 from benchmarks.peer_prediction import Fields, prediction_fields
 
@@ -273,14 +273,14 @@ def encode_structlog(event: object, **_: object) -> str:
     return encode_json(event)
 
 
-def iter_objects(path: Path) -> Iterator[dict]:  # type: ignore[type-arg]
+def iter_objects(path: Path) -> Iterator[dict[str, Any]]:
     """Read a file of JSON lines."""
     with path.open(encoding="utf-8") as file:
         yield from map(json.loads, file)
 
 
-# As many calls as a few seconds allow. MLflow's queue holds 1,000 traces, OpenTelemetry's 2,048 spans: in their first rows
-# the disk is waited for before that, and nothing is dropped; the bursts show what happens otherwise.
+# As many calls as a few seconds allow. MLflow's queue holds 1,000 traces, OpenTelemetry's 2,048 spans: their first rows
+# wait for the disk before that, so that nothing is dropped; the bursts show what happens otherwise.
 PEERS = {
     "MLflow tracing, SQLite": Peer(open=MlflowTraces, calls=100, calls_per_flush=100),
     "MLflow tracing, SQLite, burst": Peer(open=MlflowTraces, calls=1_500, calls_per_flush=1_500, slow=True),

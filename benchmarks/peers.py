@@ -1,7 +1,7 @@
 """The peers' half of the speed table: what others ask of the caller for one prediction, and what they keep of it.
 
 Each peer runs in a process of its own, with the interpreter of an environment of its own, and records the prediction of
-`benchmarks.peer_prediction`. `python -m benchmarks.peers` prints this half alone; with `--slow` also what takes minutes.
+`benchmarks.peer_prediction`. `python -m benchmarks.peers` prints this half alone; `--slow` adds what takes minutes.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def peer_rows(*, slow: bool = False) -> list[PeerFigures]:
 
     Raises:
         FileNotFoundError: The peers' environment has no interpreter.
-        subprocess.CalledProcessError: A peer failed; what it said is printed on standard error.
+        subprocess.CalledProcessError: A peer failed; what it said is a note of the error.
     """
     python = find_python()
     return [measure_peer(name, python) for name, peer in PEERS.items() if slow or not peer.slow]
@@ -90,7 +90,7 @@ def measure_peer(name: str, python: Path) -> PeerFigures:
         store, working = Path(folder, "store"), Path(folder, "working")
         store.mkdir()
         working.mkdir()  # peers may leave files where they run
-        command = [python, "-m", "benchmarks.peer_process", name, store]
+        command = [str(python), "-m", "benchmarks.peer_process", name, str(store)]
         done = subprocess.run(
             command, cwd=working, env=_environment(), capture_output=True, text=True, timeout=SECONDS_MAX, check=False
         )

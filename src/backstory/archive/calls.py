@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import threading
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any, ParamSpec, TypeVar
 
 from backstory.capture.decision import Threshold
 from backstory.capture.model_version import ModelVersion
+from backstory.capture.observation import Observation
 from backstory.capture.prediction import Begun, Call, Capture, Predictions, Rows
+from backstory.capture.recorder import Recorder
+from backstory.capture.single import SingleCapture
+from backstory.capture.steps import Sampling
 from backstory.capture.traced import traced
 from backstory.errors import ForbiddenError, InputError, ModelError, TokenError
 from backstory.frames.table import column_names, frame_of_records, kind_of
@@ -31,8 +38,13 @@ T = TypeVar("T")
 class Calls:
     """Makes recorded calls of models and functions for one open archive."""
 
-    def __init__(self, ledger: Ledger, store: LineageStore, sources: Sources, capture: Capture) -> None:
+    def __init__(
+        self, ledger: Ledger, store: LineageStore, sources: Sources, capture: Capture, recorder: Recorder
+    ) -> None:
         """Record through a capture, with the lineage of a session's sources."""
+        self._recorder = recorder
+        self._lock = threading.Lock()
+        self._singles: dict[ModelVersion | None, SingleCapture] = {}
         self._ledger = ledger
         self._store = store
         self._sources = sources
@@ -94,19 +106,46 @@ class Calls:
         """Return a function that records its calls; see `Archive.traced`."""
         source = capture_artifact(function)
 
-        def begin(features: Any, about: list[Any] | None) -> Begun:  # noqa: ANN401
+        @functools.cache
+        def site() -> Call:  # at the first call, as finding out about code and environment takes a while
             self.require_writable()
-            call = Call(
+            return Call(
                 model=None if model is None else _named(model),
                 method=function.__qualname__,
-                features=features,
-                subject=about,
+                features=None,
                 code={**self._code, "function": source.class_name, "source": source.content_digest},
                 environment=self._environment,
             )
-            return self._capture.begin(call)
 
-        return traced(function, begin, subject)
+        def begin(features: Any, about: list[Any] | None) -> Begun:  # noqa: ANN401
+            return self._capture.begin(dataclasses.replace(site(), features=features, subject=about))
+
+        return traced(function, begin, SingleCapture(self._capture, self._recorder, site), subject)
+
+    def observe(
+        self, model: ModelVersion | None, *, request_id: str | None, subject: str | None, sampling: Sampling
+    ) -> Observation:
+        """Return a prediction whose parts come one by one; see `Archive.prediction`."""
+        self.require_writable()
+        with self._lock:
+            single = self._singles.get(model)
+            if single is None:
+                call = Call(
+                    model=None if model is None else _named(model),
+                    method="prediction",
+                    features=None,
+                    code=self._code,
+                    environment=self._environment,
+                )
+                single = self._singles[model] = SingleCapture(self._capture, self._recorder, lambda: call)
+        return Observation(
+            self._capture,
+            single,
+            self._ledger.world.random_bytes,
+            request_id=request_id,
+            subject=subject,
+            sampling=sampling,
+        )
 
     def _input(
         self,

@@ -15,10 +15,12 @@ from uuid import UUID
 from backstory.archive.calls import Calls
 from backstory.capture.decision import Threshold
 from backstory.capture.model_version import ModelVersion
+from backstory.capture.observation import Observation
 from backstory.capture.outcome import outcome_batch
 from backstory.capture.policy import Policy
 from backstory.capture.prediction import Capture, Predictions
 from backstory.capture.recorder import Recorder
+from backstory.capture.steps import Keep, Sampling
 from backstory.debug.replay import Replay, replay_prediction
 from backstory.errors import (
     ForbiddenError,
@@ -94,7 +96,7 @@ class Archive:
         self._tracer = Tracer(self._ledger)
         self._recorder = Recorder(self._ledger.spool, self._ledger.blobs, world, policy)
         capture = Capture(self._recorder, self._ledger.blobs, self.flush)
-        self._calls = Calls(self._ledger, self._store, self._sources, capture)
+        self._calls = Calls(self._ledger, self._store, self._sources, capture, self._recorder)
         self._models: dict[str, ModelVersion] = {}
         self._lock = threading.RLock()
         if mode == "rw":
@@ -351,6 +353,37 @@ class Archive:
         if function is None:
             return lambda inner: self._calls.trace(inner, model, subject)
         return self._calls.trace(function, model, subject)
+
+    def prediction(
+        self,
+        model: ModelVersion | str | None = None,
+        *,
+        subject: str | None = None,
+        request_id: str | None = None,
+        keep: Keep = "full",
+        rate: float = 1.0,
+        keep_if: Callable[[Any], bool] | None = None,
+    ) -> Observation:
+        """Begin a prediction whose parts come one by one: `with archive.prediction(model) as p: …`.
+
+        Inside, `p.features({...})`, `p.step("impute", values)`, `p.uses("stats", key=…)`, `p.output(score)` say what
+        happens. What is predicted inside becomes a step of it, and is its features and output where none are given.
+
+        Args:
+            model: The model version it stands for.
+            subject: The person it is about. Its values are then sealed.
+            request_id: The caller's id of the request.
+            keep: What to keep of steps: `full` their values, `digest` a digest of them, `record` that they happened.
+            rate: For how many of the predictions, from 0 to 1. All steps of a prediction that failed are kept in full.
+            keep_if: Told the output, says which others are.
+
+        Raises:
+            InputError: `keep` or `rate` is none.
+            NotFoundError: There is no such model.
+        """
+        version = self.model(model) if isinstance(model, str) else model
+        sampling = Sampling(keep=keep, rate=rate, rule=keep_if)
+        return self._calls.observe(version, request_id=request_id, subject=subject, sampling=sampling)
 
     def outcome(self, prediction: str, value: Any) -> str:  # noqa: ANN401  any value with an encoding
         """Record what turned out later about a prediction; returns the id of the outcome's record.

@@ -29,7 +29,7 @@ _PLAIN = (
 
 def one_value(value: Any) -> pa.Array:  # noqa: ANN401
     """Return a value as an Arrow array of one; as JSON text where the row encoding has no form for it."""
-    plain = _plain(value)
+    plain = plain_value(value)
     try:
         array = pa.array([plain])
         for block in iter_blocks(pa.table({"value": array})):
@@ -39,22 +39,22 @@ def one_value(value: Any) -> pa.Array:  # noqa: ANN401
     return array
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401  one return for each kind of value
+def plain_value(value: Any) -> Any:  # noqa: ANN401  one return for each kind of value
     """Return a value made of plain Python; what has no plain form becomes the name of its type."""
     if value is None or isinstance(value, _PLAIN):
         return value
     if isinstance(value, dict):
-        return {str(name): _plain(item) for name, item in value.items()}
+        return {str(name): plain_value(item) for name, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(item) for item in value]
+        return [plain_value(item) for item in value]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return _plain(dataclasses.asdict(value))
+        return plain_value(dataclasses.asdict(value))
     if hasattr(value, "model_dump"):
-        return _plain(value.model_dump())
+        return plain_value(value.model_dump())
     if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
-        return _plain(value.item())
+        return plain_value(value.item())
     if hasattr(value, "tolist") and getattr(value, "ndim", 0) == 1:
-        return _plain(value.tolist())
+        return plain_value(value.tolist())
     name = f"{type(value).__module__}.{type(value).__qualname__}"
     shape = getattr(value, "shape", None)
     return f"<{name}>" if shape is None else f"<{name} of shape {shape}>"

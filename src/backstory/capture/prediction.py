@@ -5,27 +5,29 @@ A failed call is recorded with the class of its exception, which is raised on un
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import pyarrow as pa
 
 from backstory.capture.decision import Threshold
+from backstory.capture.enclosing import Enclosing, enclosing
 from backstory.capture.ids import Ids
 from backstory.capture.output import output_column
 from backstory.capture.recorder import Batch, Recorded, Recorder
 from backstory.capture.subject import subject_column
 from backstory.columns.arrow_type import arrow_type, flat_fields, logical_type
-from backstory.errors import AlignmentError, ColumnError, InputError, InputMutatedError
+from backstory.errors import AlignmentError, BusyError, ColumnError, InputError, InputMutatedError, StorageError
 from backstory.frames.container import describe_container
 from backstory.frames.equality import find_difference
 from backstory.frames.table import hold, to_arrow
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject, JsonValue
-from backstory.records.envelope import FAILED, OK, prediction_schema
-from backstory.records.schema import Schema, escape_name
+from backstory.records.envelope import ENVELOPE, FAILED, OK, prediction_schema
+from backstory.records.schema import Schema, escape_name, split_name
 from backstory.storage.blobs import BlobStore
 
 if TYPE_CHECKING:
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Level = Literal["durable", "sealed"]
+PAYLOAD_SIZE_MAX = 1 << 16
+"""A single text or bytes value longer than this goes to a blob; the record has its digest."""
+_log = logging.getLogger("backstory")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +70,7 @@ class Call:
         decision: The rule that turns outputs into decisions.
         code: The code that is running.
         environment: Digest of the environment's description.
+        steps: What the prediction went through, as it is recorded; see `capture.steps`.
     """
 
     model: JsonObject | None
@@ -77,6 +83,7 @@ class Call:
     decision: Threshold | None = None
     code: JsonObject = field(default_factory=dict)
     environment: str | None = None
+    steps: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +164,13 @@ class Capture:
             columns["subject"] = subject_column(call.subject, features.num_rows)
         return Begun(self, call, held, self.typed(call, columns), describe_container(held))
 
+    def payload(self, value: Any) -> Any:  # noqa: ANN401  any value
+        """Return a value as it is or, where it is a large text or bytes, the digest of the blob that holds it."""
+        if not isinstance(value, str | bytes) or len(value) <= PAYLOAD_SIZE_MAX:
+            return value
+        data = value.encode() if isinstance(value, str) else value
+        return {"blob": self._blobs.put(data), "size": len(data), "type": type(value).__name__}
+
     def wait(self, level: Level) -> None:
         """Return when everything recorded so far is durable, or sealed."""
         self._recorder.sync()
@@ -200,8 +214,16 @@ class Capture:
             outputs=[f for f in fields if f[0] == "output" or f[0].startswith("output.")],
             decision="bool" if "decision" in names else None,
             subject="subject" in names,
+            steps=call.steps is not None,
         )
-        return body, schema, self._context(call, _shown(begun.container, personal=bool(schema.groups)), form)
+        if call.steps is not None:
+            body = body.append_column("steps", pa.repeat(pa.scalar(call.steps, pa.large_string()), body.num_rows))
+        order = dict.fromkeys(split_name(column.name)[0] for column in schema.columns[len(ENVELOPE) :])
+        return (
+            body.select(list(order)),
+            schema,
+            self._context(call, _shown(begun.container, personal=bool(schema.groups)), form),
+        )
 
     def _context(self, call: Call, container: JsonObject, form: JsonObject | None) -> str:
         """Intern what is the same for many records and return its digest."""
@@ -277,8 +299,15 @@ class Begun:
     container: dict[str, Any]
 
     def fail(self, error: BaseException) -> None:
-        """Record that the model raised; the caller raises it on."""
-        self.capture.record(self, error=type(error).__qualname__)
+        """Record that the model raised; the caller raises it on, whatever becomes of the record."""
+        around = enclosing()
+        if around is not None and self.table.num_rows == 1:
+            around.take_failure(self, type(error).__qualname__)
+            return
+        try:
+            self.capture.record(self._within(around), error=type(error).__qualname__)
+        except (StorageError, BusyError) as problem:
+            _log.error("recording: a failed prediction is not recorded: %s", problem)
 
     def finish(self, output: Any, column: pa.Array | None = None) -> Predictions:  # noqa: ANN401
         """Record what the model returned.
@@ -293,8 +322,13 @@ class Begun:
             InputMutatedError: The model changed its input.
         """
         result, form = self.result(output, column)
-        recorded = self.capture.record(self, result=result, form=form)
-        ids = recorded.ids if recorded is not None else Ids(0, 0)
+        ids = Ids(0, 0)
+        around = enclosing()
+        if around is not None and self.table.num_rows == 1:
+            around.take_call(self, output, result, form)
+        else:
+            recorded = self.capture.record(self._within(around), result=result, form=form)
+            ids = recorded.ids if recorded is not None else ids
         difference = find_difference(self.held, self.call.features)
         if difference is not None:
             first, last = (ids[0], ids[-1]) if ids else ("", "")
@@ -303,6 +337,12 @@ class Begun:
                 ids=[first, last],
             )
         return Predictions(output, ids, self.capture.wait)
+
+    def _within(self, around: Enclosing | None) -> Begun:
+        """Return the call with the request id of the prediction around it: of many rows it is a record of its own."""
+        if around is None or self.call.request_id is not None:
+            return self
+        return replace(self, call=replace(self.call, request_id=around.request_id))
 
     def result(self, output: Any, column: pa.Array | None) -> tuple[pa.Table, JsonObject]:  # noqa: ANN401
         """Return output and decision as they are recorded, and what the context says of their form; see `finish`."""

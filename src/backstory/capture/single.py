@@ -7,19 +7,22 @@ context. Every further call of that shape is a row of plain values under them.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import pyarrow as pa
 
 from backstory.capture.plain import one_value
-from backstory.capture.prediction import Call, Capture
+from backstory.capture.prediction import PAYLOAD_SIZE_MAX, Begun, Call, Capture
 from backstory.capture.recorder import Recorder, RowTarget
 from backstory.capture.stream import Head
 from backstory.errors import BackstoryError, InputError
+from backstory.records.canonical import JsonObject
 from backstory.records.envelope import FAILED, OK
 
 _PLAIN = frozenset({bool, int, float, str, bytes, type(None)})
+_SIZED = frozenset({str, bytes})
 _INT64_MIN, _INT64_END = -(1 << 63), 1 << 63
 _SHAPES_MAX = 4_096
 """Shapes one site remembers; columns that are null now and then make many."""
@@ -34,25 +37,31 @@ class _Shape:
         context: Digest of their context.
         whole: Positions of whole numbers, which must fit int64.
         items: Positions of NumPy scalars, which are recorded as what they hold.
+        texts: Positions of texts and bytes, which may be too large for a row.
     """
 
     target: RowTarget
     context: bytes
     whole: tuple[int, ...]
     items: tuple[int, ...]
+    texts: tuple[int, ...]
 
 
 class SingleCapture:
     """Records predictions of one site: one model or function, with what runs around it. Threads may share it."""
 
-    def __init__(self, capture: Capture, recorder: Recorder, site: Call) -> None:
-        """Record through a capture; `site` is a call without features."""
+    def __init__(self, capture: Capture, recorder: Recorder, site: Callable[[], Call]) -> None:
+        """Record through a capture; `site` gives a call without features, and is asked at the first call."""
         self._capture = capture
         self._recorder = recorder
-        self._site = site
+        self._ask_site = site
         self._shapes: dict[object, _Shape | None] = {}
 
-    def record(
+    @functools.cached_property
+    def _site(self) -> Call:
+        return self._ask_site()
+
+    def record(  # noqa: C901  one straight path, whose every call would cost a share of its microseconds
         self,
         features: Mapping[str, Any],
         output: Any = None,  # noqa: ANN401  a plain value or a dict of them
@@ -60,6 +69,7 @@ class SingleCapture:
         error: str | None = None,
         request_id: str | None = None,
         subject: str | None = None,
+        steps: str | None = None,
     ) -> int | None:
         """Record one prediction.
 
@@ -69,6 +79,7 @@ class SingleCapture:
             error: Class name of the exception where it failed instead.
             request_id: The caller's id of the request.
             subject: Whom it is about; its values are then sealed.
+            steps: What it went through; see `capture.steps`.
 
         Returns:
             Its id; None if it was refused and the policy allows that.
@@ -88,13 +99,13 @@ class SingleCapture:
         else:
             form = None
             values.append(output)
-        key = (names, tuple(map(type, values)), form, subject is None)
+        key = (names, tuple(map(type, values)), form, subject is None, steps is None)
         try:
             shape = self._shapes[key]
         except KeyError:
-            shape = self._learn(key, features, output, error, subject)
-        if shape is None:
-            return self._record_slowly(features, output, error, request_id, subject)
+            shape = self._learn(key, features, output, error, subject, steps)
+        if shape is None or (shape.texts and self._is_large(shape, values)):
+            return self._record_slowly(features, output, error, request_id, subject, steps)
         for at in shape.items:
             values[at] = values[at].item()
         for at in shape.whole:
@@ -102,6 +113,8 @@ class SingleCapture:
                 raise InputError("recording: expected whole numbers within 64 bits, got a larger one")
         if self._site.decision is not None and error is None:
             values.append(bool(float(output) >= self._site.decision.value))
+        if steps is not None:
+            values.append(steps)
         if subject is not None:
             values.append(subject)
         head: Head = (OK if error is None else FAILED, error, shape.context, request_id)
@@ -114,38 +127,47 @@ class SingleCapture:
         output: Any,  # noqa: ANN401
         error: str | None,
         subject: str | None,
+        steps: str | None,
     ) -> _Shape | None:
         """Work out schema and context of calls of a new shape; None for one whose calls are recorded one by one."""
         shape = None
         types: tuple[type, ...] = key[1]  # type: ignore[assignment]
         if features and all(_is_plain(type_) for type_ in types) and _is_simple(self._site, output):
-            begun, result, form = self._begin(features, output, error, subject)
+            begun, result, form = self._begin(features, output, error, None, subject, steps)
             _, schema, context = self._capture.shape(begun, result=result, form=form)
             shape = _Shape(
                 RowTarget(schema),
                 bytes.fromhex(context),
                 whole=tuple(at for at, type_ in enumerate(types) if type_ is not bool and issubclass(type_, int)),
                 items=tuple(at for at, type_ in enumerate(types) if type_ not in _PLAIN),
+                texts=tuple(at for at, type_ in enumerate(types) if type_ in _SIZED),
             )
         if len(self._shapes) >= _SHAPES_MAX:
             self._shapes.clear()
         self._shapes[key] = shape
         return shape
 
+    def _is_large(self, shape: _Shape, values: list[Any]) -> bool:
+        return any(len(values[at]) > PAYLOAD_SIZE_MAX for at in shape.texts)
+
     def _begin(
         self,
         features: Mapping[str, Any],
         output: Any,  # noqa: ANN401
         error: str | None,
+        request_id: str | None,
         subject: str | None,
-    ) -> tuple[Any, pa.Table | None, Any]:
+        steps: str | None,
+    ) -> tuple[Begun, pa.Table | None, JsonObject | None]:
         """Take a call down the way of batches."""
-        table = pa.table({str(name): one_value(value) for name, value in features.items()})
-        call = dataclasses.replace(self._site, features=table, subject=subject)
+        given = features or {"none": None}
+        if subject is None:  # a payload about a person stays among the sealed values
+            given = {name: self._capture.payload(value) for name, value in given.items()}
+            output = self._capture.payload(output)
+        table = pa.table({str(name): one_value(value) for name, value in given.items()})
+        call = dataclasses.replace(self._site, features=table, request_id=request_id, subject=subject, steps=steps)
         begun = self._capture.begin(call)
-        if error is not None:
-            return begun, None, None
-        return begun, *begun.result(output, output_value(output))
+        return (begun, None, None) if error is not None else (begun, *begun.result(output, output_value(output)))
 
     def _record_slowly(
         self,
@@ -154,9 +176,9 @@ class SingleCapture:
         error: str | None,
         request_id: str | None,
         subject: str | None,
+        steps: str | None,
     ) -> int | None:
-        begun, result, form = self._begin(features, output, error, subject)
-        begun = dataclasses.replace(begun, call=dataclasses.replace(begun.call, request_id=request_id))
+        begun, result, form = self._begin(features, output, error, request_id, subject, steps)
         recorded = self._capture.record(begun, result=result, form=form, error=error)
         return None if recorded is None else recorded.ids.first
 
@@ -166,6 +188,18 @@ def output_value(output: Any) -> pa.Array:  # noqa: ANN401
     if type(output) is dict and output:
         return pa.StructArray.from_arrays([one_value(value) for value in output.values()], names=list(map(str, output)))
     return one_value(output)
+
+
+def is_plain_features(features: Mapping[str, Any]) -> bool:
+    """Say whether nobody can change these values, so that they can be recorded later."""
+    return bool(features) and _PLAIN.issuperset(map(type, features.values()))
+
+
+def is_plain_output(output: Any) -> bool:  # noqa: ANN401
+    """Say whether an output is one plain value, or plain values by name."""
+    if type(output) is dict:
+        return bool(output) and _PLAIN.issuperset(map(type, output.values())) and {str}.issuperset(map(type, output))
+    return type(output) in _PLAIN
 
 
 def _is_plain(type_: type) -> bool:

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Generator
+from dataclasses import dataclass, replace
 from typing import Any, ParamSpec, TypeVar, cast
 
 import pyarrow as pa
 
+from backstory.capture.enclosing import enclosing, inside
 from backstory.capture.output import output_column
 from backstory.capture.plain import one_value
 from backstory.capture.prediction import Begun
+from backstory.capture.single import SingleCapture, is_plain_features, is_plain_output
+from backstory.capture.steps import Steps
 from backstory.errors import InputError, ModelError
 from backstory.frames.table import kind_of
+from backstory.records.canonical import JsonObject
 
 _MATRIX = 2
+_YIELDS_MAX = 10_000
+"""Values of a generator that are kept; of the others how many there were."""
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -23,78 +31,245 @@ Begin = Callable[[Any, list[Any] | None], Begun]
 """Takes down a call: its features, and whom it is about, which may be nobody; None where nobody was asked for."""
 
 
-def traced(function: Callable[P, T], begin: Begin, subject: str | None) -> Callable[P, T]:
+@dataclass(frozen=True, slots=True)
+class _Site:
+    """What recording the calls of one function needs.
+
+    Attributes:
+        begin: Takes down a call before it runs.
+        single: Records a call of plain values after it ran.
+        signature: The function's.
+        subject: Name of the parameter that says whom a call is about.
+        names: Names of its parameters, if all of them can be given by position; else None.
+    """
+
+    begin: Begin
+    single: SingleCapture
+    signature: inspect.Signature
+    subject: str | None
+    names: tuple[str, ...] | None
+
+    def start(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Running:
+        """Take down a call before it runs."""
+        if self.names is not None and not kwargs and len(args) == len(self.names):
+            arguments = dict(zip(self.names, args, strict=True))
+        else:
+            bound = self.signature.bind(*args, **kwargs)
+            bound.apply_defaults()
+            arguments = bound.arguments
+        features = values_of(arguments)
+        about = None if self.subject is None else arguments[self.subject]
+        running = _Running(self, features, about)
+        # Values that nobody can change are recorded together with the output; others are taken down now.
+        is_plain = is_plain_features(features) and (about is None) is (self.subject is None)
+        if not is_plain or enclosing() is not None:
+            running.begun = self.begin(table_of(arguments, features), None if self.subject is None else [about])
+        return running
+
+
+@dataclass(slots=True)
+class _Running:
+    """A call that runs, and takes in what is predicted inside it."""
+
+    site: _Site
+    features: dict[str, Any]
+    about: Any
+    begun: Begun | None = None
+    steps: Steps | None = None
+    request_id: str | None = None
+
+    def inside(self) -> contextlib.AbstractContextManager[None]:
+        """Let what is predicted in this block be a step of this call, unless this call is a step itself."""
+        return contextlib.nullcontext() if enclosing() is not None else inside(self)
+
+    def take_call(self, begun: Begun, output: Any, result: pa.Table, form: JsonObject) -> None:  # noqa: ANN401, ARG002
+        """Take in a call made inside."""
+        self.steps = self.steps or Steps()
+        self.steps.add_call(begun, output)
+
+    def take_failure(self, begun: Begun, error: str) -> None:
+        """Take in a call made inside that raised."""
+        self.steps = self.steps or Steps()
+        self.steps.add_call(begun, None, error=error)
+
+    def fail(self, error: BaseException) -> None:
+        """Record that it raised."""
+        self._taken("failed").fail(error)
+
+    def finish(self, output: Any) -> None:  # noqa: ANN401  any value
+        """Record what it returned."""
+        if self.begun is None and is_plain_output(output):
+            steps = None if self.steps is None else self.steps.text("full", "always")
+            about = None if self.about is None else str(self.about)
+            self.site.single.record(self.features, output, subject=about, steps=steps)
+        else:
+            begun = self._taken("always")
+            begun.finish(output, output_of(output, begun.table.num_rows))
+
+    def _taken(self, why: str) -> Begun:
+        """Return the call as the way of batches takes it down."""
+        begun = self.begun
+        if begun is None:
+            begun = self.site.begin(_one_row(self.features), None if self.site.subject is None else [self.about])
+        if self.steps is None:
+            return begun
+        return replace(begun, call=replace(begun.call, steps=self.steps.text("full", why)))
+
+
+def traced(function: Callable[P, T], begin: Begin, single: SingleCapture, subject: str | None) -> Callable[P, T]:
     """Return a callable that records each call and otherwise is the given one.
 
     Args:
-        function: A function, method or coroutine function.
+        function: A function or method, a coroutine function, a generator function of either kind.
         begin: Takes down a call before it runs.
+        single: Records a call of plain values after it ran.
         subject: Name of the parameter that says whom a call is about.
 
     Raises:
-        ModelError: A generator function, or no parameter of the subject's name.
+        ModelError: No parameter of the subject's name.
     """
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise ModelError(
-            f"traced: expected a function or coroutine function, got a generator ({function.__qualname__})"
-        )
     signature = inspect.signature(function)
     if subject is not None and subject not in signature.parameters:
         raise ModelError(f"traced: {function.__qualname__} has no parameter {subject!r} for the subject")
-
-    def start(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Begun:
-        bound = signature.bind(*args, **kwargs)
-        bound.apply_defaults()
-        return begin(features_of(bound.arguments), None if subject is None else [bound.arguments[subject]])
-
+    kinds = {parameter.kind for parameter in signature.parameters.values()}
+    simple = kinds <= {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.POSITIONAL_ONLY}
+    site = _Site(begin, single, signature, subject, tuple(signature.parameters) if simple else None)
+    if inspect.isasyncgenfunction(function):
+        return cast("Callable[P, T]", _async_generator(function, site))
+    if inspect.isgeneratorfunction(function):
+        return cast("Callable[P, T]", _generator(function, site))
     if inspect.iscoroutinefunction(function):
+        return cast("Callable[P, T]", _coroutine(function, site))
+    return _function(function, site)
 
-        @functools.wraps(function)
-        async def record_async(*args: P.args, **kwargs: P.kwargs) -> Any:  # noqa: ANN401
-            begun = start(args, kwargs)
-            try:
-                output = await function(*args, **kwargs)
-            except BaseException as error:
-                begun.fail(error)
-                raise
-            begun.finish(output, output_of(output, begun.table.num_rows))
-            return output
 
-        return cast("Callable[P, T]", record_async)
-
+def _function(function: Callable[P, T], site: _Site) -> Callable[P, T]:
     @functools.wraps(function)
     def record(*args: P.args, **kwargs: P.kwargs) -> T:
-        begun = start(args, kwargs)
+        running = site.start(args, kwargs)
         try:
-            output = function(*args, **kwargs)
+            with running.inside():
+                output = function(*args, **kwargs)
         except BaseException as error:
-            begun.fail(error)
+            running.fail(error)
             raise
-        begun.finish(output, output_of(output, begun.table.num_rows))
+        running.finish(output)
         return output
 
     return record
 
 
-def features_of(arguments: dict[str, Any]) -> Any:  # noqa: ANN401
-    """Return what to record of a call: a table that is the only argument as it is, everything else as one row.
+def _coroutine(function: Callable[..., Any], site: _Site) -> Callable[..., Any]:
+    @functools.wraps(function)
+    async def record(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        running = site.start(args, kwargs)
+        try:
+            with running.inside():
+                output = await function(*args, **kwargs)
+        except BaseException as error:
+            running.fail(error)
+            raise
+        running.finish(output)
+        return output
 
-    Args:
-        arguments: Arguments by parameter name, defaults included.
+    return record
 
-    Returns:
-        A table of the caller's own, or an Arrow table of one row: the items of a dict that is the only argument, or the
-        arguments by name.
-    """
+
+def _generator(function: Callable[..., Any], site: _Site) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def record(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:  # noqa: ANN401
+        running = site.start(args, kwargs)
+        yielded = _Yielded()
+        try:
+            returned = yield from yielded.each(function(*args, **kwargs), running)
+        except BaseException as error:
+            running.fail(error)
+            raise
+        running.finish(yielded.output())
+        return returned
+
+    return record
+
+
+def _async_generator(function: Callable[..., Any], site: _Site) -> Callable[..., Any]:
+    @functools.wraps(function)
+    async def record(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:  # noqa: ANN401
+        running = site.start(args, kwargs)
+        yielded = _Yielded()
+        inner = function(*args, **kwargs)
+        try:
+            while True:
+                with running.inside():
+                    try:
+                        value = await anext(inner)
+                    except StopAsyncIteration:
+                        break
+                yielded.add(value)
+                yield value
+        except BaseException as error:
+            running.fail(error)
+            raise
+        finally:
+            await inner.aclose()
+        running.finish(yielded.output())
+
+    return record
+
+
+class _Yielded:
+    """The values a generator gave, up to a number of them."""
+
+    def __init__(self) -> None:
+        self._values: list[Any] = []
+        self._count = 0
+
+    def add(self, value: Any) -> None:  # noqa: ANN401
+        self._count += 1
+        if self._count <= _YIELDS_MAX:
+            self._values.append(value)
+
+    def each(self, generator: Any, running: _Running) -> Any:  # noqa: ANN401
+        """Yield what a generator yields, pass on what is sent and thrown into it, and return what it returns."""
+        go_on = functools.partial(generator.send, None)
+        while True:
+            with running.inside():
+                try:
+                    value = go_on()
+                except StopIteration as stop:
+                    return stop.value
+            self.add(value)
+            try:
+                go_on = functools.partial(generator.send, (yield value))
+            except GeneratorExit:
+                generator.close()
+                raise
+            except BaseException as error:  # noqa: BLE001  it is the generator's to handle
+                go_on = functools.partial(generator.throw, error)
+
+    def output(self) -> Any:  # noqa: ANN401
+        texts = all(isinstance(value, str) for value in self._values)
+        shown = "".join(self._values) if texts and self._values else self._values
+        return {"count": self._count, "values": shown}
+
+
+def values_of(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return what a call was given by name: the items of a dict that is the only argument, or the arguments."""
     values = {name: value for name, value in arguments.items() if name not in {"self", "cls"}}
     if len(values) == 1:
         (only,) = values.values()
-        if _is_table(only):
-            return only
         if isinstance(only, dict) and only:
-            values = {str(name): value for name, value in only.items()}
-    columns = {name: one_value(value) for name, value in values.items()} or {"arguments": one_value(None)}
-    return pa.table(columns)
+            return {str(name): value for name, value in only.items()}
+    return values
+
+
+def table_of(arguments: dict[str, Any], features: dict[str, Any]) -> Any:  # noqa: ANN401
+    """Return what to record of a call: a table that is the only argument as it is, everything else as one row."""
+    values = [value for name, value in arguments.items() if name not in {"self", "cls"}]
+    return values[0] if len(values) == 1 and _is_table(values[0]) else _one_row(features)
+
+
+def _one_row(features: dict[str, Any]) -> pa.Table:
+    return pa.table({name: one_value(value) for name, value in features.items()} or {"arguments": one_value(None)})
 
 
 def output_of(output: Any, rows: int) -> pa.Array:  # noqa: ANN401

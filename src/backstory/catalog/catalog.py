@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from backstory.errors import ConflictError, StorageError
-from backstory.records.canonical import JsonObject
+from backstory.records.canonical import JsonObject, JsonValue
+from backstory.records.job import JOB_TYPES, entry_key
 from backstory.records.manifest import MANIFEST_TYPE, STREAM_TYPES, parse_manifest
 from backstory.records.merge import MERGE_TYPE, parse_merge
 
@@ -31,7 +32,9 @@ PRAGMA user_version = 2
 
 
 class Catalog:
-    """Positions of entries by type and name (of entries about a stream its id), of segments by id and by stream.
+    """Positions of entries by type and name, of segments by id and by stream.
+
+    The name of an entry about a stream is the stream's id, of one about a job the key of its run and part.
 
     Beside each segment stands the position of the entry that merged it last, if any did.
     """
@@ -114,8 +117,8 @@ class Catalog:
             self._connection.execute("UPDATE indexed SET size = ?", (size,))
 
     def _apply(self, position: int, document: JsonObject) -> None:
-        name = document.get("stream" if document["type"] in STREAM_TYPES else "name")
-        self._connection.execute("INSERT INTO entry VALUES (?, ?, ?)", (position, document["type"], name))
+        row = (position, document["type"], _name_of(document))
+        self._connection.execute("INSERT INTO entry VALUES (?, ?, ?)", row)
         if document["type"] == MANIFEST_TYPE:
             manifest = parse_manifest(document)
             self._connection.execute(
@@ -143,6 +146,11 @@ class Catalog:
         if name is not None:
             query, values = query + " AND name = ?", [type_, name]
         return self._positions(query, values)
+
+    def entries_between(self, type_: str, first: str, end: str) -> list[int]:
+        """Return positions of entries of a type whose names are from `first` on and before `end`, oldest first."""
+        query = "SELECT position FROM entry WHERE type = ? AND name >= ? AND name < ?"
+        return self._positions(query, [type_, first, end])
 
     def segments(self, kind: str) -> list[int]:
         """Return positions of the manifests of a kind of record, oldest first."""
@@ -209,3 +217,9 @@ class Catalog:
     def _insist_open(self) -> None:
         if self._closed:
             raise ConflictError("catalog: the archive is closed; open it again to ask")
+
+
+def _name_of(document: JsonObject) -> JsonValue:
+    if document["type"] in JOB_TYPES:
+        return entry_key(document)
+    return document.get("stream" if document["type"] in STREAM_TYPES else "name")

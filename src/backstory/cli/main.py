@@ -33,6 +33,7 @@ COMMANDS = {
     "receipt": ("backstory.cli.receipt:receipt", "the file that proves one prediction to a stranger"),
     "verify-receipt": ("backstory.cli.verify_receipt:verify_receipt", "check a receipt without any archive"),
     "seal": ("backstory.cli.seal:seal", "put everything recorded so far into the log"),
+    "merge": ("backstory.cli.merge:merge", "few larger segment files instead of many small ones"),
     "reindex": ("backstory.cli.reindex:reindex", "rebuild the catalog from the log"),
     "completion": ("backstory.cli.completion:completion", "a script for completion in bash, zsh or fish"),
 }

@@ -14,8 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-
-import pyarrow as pa
+from typing import TYPE_CHECKING
 
 from backstory.columns.tree import leaf_hashes, root_of_subtrees, subtree_roots
 from backstory.errors import BackstoryError, BusyError, VerificationError
@@ -27,6 +26,9 @@ from backstory.records.merge import MERGE_TYPE, Merge, parse_merge
 from backstory.storage.blobs import file_digest
 from backstory.storage.disk import storage_errors
 from backstory.storage.segment import ParquetReader, merged_metadata, segment_name, write_groups
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 FILES_MIN = 8
 """Fewer neighbours are left as they are: merging two at a time would write every row again and again."""

@@ -11,6 +11,7 @@ import logging
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -107,6 +108,26 @@ def records_now(ledger: Ledger, kind: str) -> tuple[list[tuple[int, Manifest]], 
         end = ends.get(table["stream"][0].as_py().hex(), 0) if table.num_rows else 0
         left.append((schema, table.filter(pc.greater_equal(table["seq"], pa.scalar(end, pa.uint64())))))
     return sealed, [(schema, table) for schema, table in left if table.num_rows]
+
+
+def segment_files(ledger: Ledger, sealed: list[tuple[int, Manifest]]) -> dict[str, list[Path]]:
+    """Return the files that hold sealed records, for reading them as a whole: by schema, each file once.
+
+    Args:
+        ledger: The archive.
+        sealed: All manifests of a kind of record, as `records_now` returns them.
+    """
+    ends: dict[str, int] = {}
+    for _, manifest in sealed:
+        ends[manifest.stream] = max(manifest.end_seq, ends.get(manifest.stream, 0))
+    files: dict[str, dict[str, None]] = {}
+    for _, manifest in sealed:
+        merge = ledger.merge_of(manifest)
+        if merge is not None and merge.end_seq > ends[manifest.stream]:
+            merge = None  # newer than the manifests, and with records that are not theirs
+        file = manifest.file if merge is None else merge.file
+        files.setdefault(manifest.schema, {})[file.name] = None
+    return {schema: [ledger.layout.segments / name for name in names] for schema, names in files.items()}
 
 
 def find_record(ledger: Ledger, prefix: str, kind: str) -> Found:

@@ -15,10 +15,11 @@ from backstory.columns.id_text import id_texts
 from backstory.columns.seal import pick_columns
 from backstory.errors import FormatError, QueryError, StorageError
 from backstory.ledger.ledger import Ledger
-from backstory.ledger.read import records_now
+from backstory.ledger.read import records_now, segment_files
 from backstory.records import canonical
 from backstory.records.envelope import PREDICTION
 from backstory.records.manifest import Manifest
+from backstory.records.merge import MERGE_TYPE
 from backstory.records.schema import Schema
 
 if TYPE_CHECKING:
@@ -47,16 +48,25 @@ def search_predictions(ledger: Ledger, predicate: str, values: Sequence[Any], li
         StorageError: A segment cannot be read.
         FormatError: A segment does not decode.
     """
+    while True:
+        merges = ledger.catalog.entries(MERGE_TYPE)
+        try:
+            return _search_now(ledger, predicate, values, limit)
+        except StorageError:
+            ledger.catch_up()
+            if ledger.catalog.entries(MERGE_TYPE) == merges:
+                raise  # not a file that another process merged and removed just now
+
+
+def _search_now(ledger: Ledger, predicate: str, values: Sequence[Any], limit: int | None) -> pa.Table:
     import duckdb
 
     found: list[pa.Table] = []
     problem: Exception | None = None
-    files: dict[str, list[str]] = {}
     waiting: dict[str, list[pa.Table]] = {}
     sealed, unsealed = records_now(ledger, PREDICTION)
     named = _contexts(ledger, sealed, unsealed)
-    for _, manifest in sealed:
-        files.setdefault(manifest.schema, []).append(str(ledger.layout.segments / manifest.file.name))
+    files = {schema: [str(path) for path in paths] for schema, paths in segment_files(ledger, sealed).items()}
     for schema, table in unsealed:
         opened = pick_columns(table, [column.name for column in schema.open_columns])
         waiting.setdefault(schema.digest, []).append(opened)

@@ -44,6 +44,7 @@ def prediction_schema(
     outputs: Sequence[Field],
     decision: JsonValue,
     subject: bool,
+    steps: bool = False,
 ) -> Schema:
     """Return the schema of a kind of prediction.
 
@@ -54,6 +55,7 @@ def prediction_schema(
         outputs: Flattened names (`output` or `output.x`) and types.
         decision: Logical type of the decision, None where no rule decides.
         subject: Whether each record has a subject.
+        steps: Whether each record has steps.
 
     Returns:
         The schema. As soon as a record is about a person, its features, output and decision are sealed.
@@ -68,6 +70,8 @@ def prediction_schema(
     columns += [_column(n, t, PSEUDONYMOUS, "output", sealed=about_person) for n, t in outputs]
     if decision is not None:
         columns.append(_column("decision", decision, PSEUDONYMOUS, "output", sealed=about_person))
+    if steps:
+        columns.append(_column("steps", "string", IDENTIFYING, "steps", sealed=about_person))
     if subject:
         columns.append(_column("subject", "string", PSEUDONYMOUS, "subject", sealed=True))
     return Schema(kind=PREDICTION, columns=tuple(columns))

@@ -272,6 +272,14 @@ class Spool:
             if int(path.stem) < next_seq and int(path.stem) not in waiting:
                 self._disk.remove(path)
 
+    def discard(self, info: StreamInfo) -> None:
+        """Remove a stream with all its records: those of a part of a job that is not to be sealed.
+
+        Raises:
+            StorageError: Something could not be removed; calling again goes on where this stopped.
+        """
+        self._remove(info)
+
     def _remove(self, info: StreamInfo) -> None:
         """Remove a stream; `stream.json` goes last, so that a removal cut short is found and repeated."""
         self._keys.destroy(_key_name(info.stream))

@@ -38,13 +38,13 @@ class HeldFile:
         ref: What its entry says of the file.
         entry: Index of that entry.
         parts: The manifests whose records it holds.
-        merged: Whether it is a merged file.
+        counts: Of a merged file the records of each manifest it was made of, none of another.
     """
 
     ref: FileRef
     entry: int
     parts: tuple[Part, ...]
-    merged: bool
+    counts: tuple[int, ...] = ()
 
     @property
     def place(self) -> str:
@@ -83,12 +83,13 @@ def held_files(
     files = []
     for index, manifest in manifests:
         if index not in merged:
-            parts = (Part(index=index, manifest=manifest),)
-            files.append(HeldFile(ref=manifest.file, entry=index, parts=parts, merged=False))
+            own = Part(index=index, manifest=manifest)
+            files.append(HeldFile(ref=manifest.file, entry=index, parts=(own,)))
     for index in sorted(set(merged.values())):
         merge = merges[index]
         parts = _parts([(part, known[part]) for part in merge.parts])
-        files.append(HeldFile(ref=merge.file, entry=index, parts=parts, merged=True))
+        counts = tuple(part.manifest.count for part in parts)
+        files.append(HeldFile(ref=merge.file, entry=index, parts=parts, counts=counts))
     return files, problems
 
 
