@@ -58,7 +58,7 @@ class Peer:
         open: Opens the recorder in an empty folder.
         calls: How many predictions to record.
         calls_per_flush: How many to record in a row before waiting for the disk.
-        slow: Takes minutes, and is measured only when asked for.
+        slow: Takes more than a few seconds, and is measured only when asked for.
     """
 
     open: Callable[[Path], Recorder]

@@ -1,7 +1,7 @@
 """The peers' half of the speed table: what others ask of the caller for one prediction, and what they keep of it.
 
 Each peer runs in a process of its own, with the interpreter of an environment of its own, and records the prediction of
-`benchmarks.peer_prediction`. `python -m benchmarks.peers` prints this half alone; `--slow` adds what takes minutes.
+`benchmarks.peer_prediction`. `python -m benchmarks.peers` prints this half alone; `--slow` adds what takes longer.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def peer_rows(*, slow: bool = False) -> list[PeerFigures]:
     """Measure every peer, one after the other, in less than a minute.
 
     Args:
-        slow: Also those that take minutes.
+        slow: Also those that take more than a few seconds.
 
     Raises:
         FileNotFoundError: The peers' environment has no interpreter.
@@ -124,5 +124,5 @@ def format_table(rows: list[PeerFigures]) -> str:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description="Print the peers' figures.")
-    parser.add_argument("--slow", action="store_true", help="also what takes minutes")
+    parser.add_argument("--slow", action="store_true", help="also what takes more than a few seconds")
     print(format_table(peer_rows(slow=parser.parse_args().slow)))

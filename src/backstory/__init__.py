@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from backstory.archive import open_archive as open  # noqa: A004  the verb users know
     from backstory.capture.decision import Threshold
     from backstory.capture.model_version import ModelVersion
+    from backstory.capture.worker import recorder
     from backstory.verify.receipt import verify_receipt
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "__version__",
     "init",
     "open",
+    "recorder",
     "verify_receipt",
 ]
 
@@ -38,6 +40,7 @@ _LAZY = {
     "Threshold": ("backstory.capture.decision", "Threshold"),
     "init": ("backstory.archive", "init"),
     "open": ("backstory.archive", "open_archive"),
+    "recorder": ("backstory.capture.worker", "recorder"),
     "verify_receipt": ("backstory.verify.receipt", "verify_receipt"),
 }
 """Where public names come from; loaded when first used, so that importing the package is quick."""

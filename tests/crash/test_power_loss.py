@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import os
 import random
 import shutil
@@ -15,7 +17,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from tests.support.ledgers import OPEN, SEALED, make_batch, new_ledger, reopen
+from tests.support.ledgers import BEGAN_NS, OPEN, SEALED, make_batch, new_ledger, reopen, world
 from tests.support.power import PowerDisk
 
 from backstory.capture.ids import Ids
@@ -23,7 +25,8 @@ from backstory.capture.policy import Policy
 from backstory.capture.recorder import Recorder, RowTarget
 from backstory.errors import StorageError
 from backstory.ledger.ledger import Ledger
-from backstory.ledger.seal import seal_all
+from backstory.ledger.seal import LEASE_NS, seal_all
+from backstory.records.identity import id_text
 from backstory.records.manifest import CLOSED_TYPE, MANIFEST_TYPE, parse_manifest
 from backstory.storage import spool_writer
 from backstory.storage.lock import LockStore
@@ -92,10 +95,10 @@ class Run:
     def record_row(self, name: str, number: int) -> None:
         """Record one prediction as a row of plain values."""
         target = self.targets[name]
-        body = (number, number / 2, f"name {number}", float(number))
-        sealed = (True, f"person {number}") if name == "sealed" else ()
+        values = [number, number / 2, f"name {number}", float(number)]
+        values += [True, f"person {number}"] if name == "sealed" else []
         context = bytes.fromhex(self.ledger.put_document({"model": {"name": name}, "v": 1}))
-        first = self.recorder.record_row(target, ("ok", None, context, None), (*body, *sealed))
+        first = self.recorder.record_row(target, "ok", None, context, None, values)
         self.ids.setdefault(target.stream.info.stream, []).extend(Ids(first, 1))
 
     def cut(self, root: Path) -> None:
@@ -147,7 +150,9 @@ def make_run(seed: int, template: Path, folder: Path) -> Run:
 
 def recover(root: Path) -> Ledger:
     """Open what a cut left, as the next process would, and seal what is there."""
-    ledger = reopen(root, seed=99)
+    began = BEGAN_NS + 2 * LEASE_NS  # whoever held a lease did not survive
+    later = dataclasses.replace(world(seed=99), now_ns=itertools.count(began, 10**6).__next__)
+    ledger = Ledger(root, later, writable=True, vkey=None, actor=None)
     seal_all(ledger)
     return ledger
 
@@ -158,7 +163,7 @@ def sealed_records(ledger: Ledger) -> list[tuple[str, int, str]]:
     for entry in ledger.find_entries(MANIFEST_TYPE):
         manifest = parse_manifest(entry)
         table = pq.read_table(ledger.layout.segments / manifest.file.name, columns=["stream", "seq", "id"])
-        found += [(row["stream"].hex(), row["seq"], row["id"].hex()) for row in table.to_pylist()]
+        found += [(row["stream"].hex(), row["seq"], id_text(row["id"])) for row in table.to_pylist()]
     return found
 
 

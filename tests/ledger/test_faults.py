@@ -90,9 +90,12 @@ def insist_whole(root, ids):
     assert all(find_record(ledger, identity, "prediction").place is not None for identity in ids)
     entries = [entry for _, entry in ledger.log.entries(0, ledger.log.checkpoint().size)]
     manifests = [(entry["stream"], entry["first_seq"]) for entry in entries if entry["type"] == MANIFEST_TYPE]
-    closed = [entry["stream"] for entry in entries if entry["type"] == CLOSED_TYPE]
+    closed = {entry["stream"]: entry for entry in entries if entry["type"] == CLOSED_TYPE}
+    sealed = {stream for stream, _ in manifests}
     assert len(set(manifests)) == len(manifests)
-    assert sorted(set(closed)) == sorted(closed) == sorted({stream for stream, _ in manifests})
+    assert len(closed) == len([entry for entry in entries if entry["type"] == CLOSED_TYPE])
+    assert sealed == {stream for stream, entry in closed.items() if entry["next_seq"] != "0"}
+    assert all(int(entry["mark"]["refused"]) for stream, entry in closed.items() if stream not in sealed)
     assert ledger.spool.streams() == []
     assert not [path for path in ledger.layout.keys.iterdir() if path.name.startswith("spool-")]
 

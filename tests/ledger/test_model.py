@@ -9,7 +9,7 @@ from pathlib import Path
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from tests.support.ledgers import OPEN, SEALED, make_batch, new_ledger, new_recorder, reopen
+from tests.support.ledgers import OPEN, SEALED, lose, make_batch, new_ledger, new_recorder, reopen
 
 from backstory.catalog.catalog import Catalog
 from backstory.ledger.read import find_record, read_sequence
@@ -50,13 +50,13 @@ class Records(RuleBasedStateMachine):
     @rule()
     def lose_the_recorder(self):
         """A process dies without closing; another begins."""
-        self.recorder._abandon()
+        lose(self.recorder)
         self.recorder = new_recorder(self.ledger)
 
     @rule()
     def reopen(self):
         """Everything is opened anew."""
-        self.recorder._abandon()
+        lose(self.recorder)
         self.opened += 1
         self.ledger = reopen(self.root, seed=self.opened)
         self.recorder = new_recorder(self.ledger)

@@ -4,6 +4,7 @@ world          a clock that counts and randomness from a seed
 OPEN, SEALED   a schema without sealed groups and one with three
 make_batch     records whose values follow from their number
 new_ledger     a new archive, open for writing
+lose           a recorder's end, as the death of its process would be
 """
 
 from __future__ import annotations
@@ -88,3 +89,10 @@ def reopen(root: Path, *, seed: int = 2, disk: Disk | None = None) -> Ledger:
 def new_recorder(ledger: Ledger, durability: Durability = "sync") -> Recorder:
     """Return a recorder into an archive's spool."""
     return Recorder(ledger.spool, ledger.blobs, ledger.world, Policy(durability=durability))
+
+
+def lose(recorder: Recorder) -> None:
+    """Let a recorder end as its process would: what waits in memory is gone, and so are its locks."""
+    for stream in recorder._streams.values():
+        stream.io.acquire()  # for ever, so that its own thread writes no more
+    recorder.leave_parent()

@@ -8,7 +8,7 @@ import pytest
 from tests.support.ledgers import OPEN, make_batch, new_ledger, new_recorder
 
 from backstory.ledger.seal import seal_all
-from backstory.storage import spool as spool_module
+from backstory.storage import spool_writer as spool_writer_module
 from backstory.verify import archive as archive_module
 from backstory.verify.archive import verify_archive
 

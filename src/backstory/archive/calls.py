@@ -80,8 +80,9 @@ class Calls:
         subject: Any,  # noqa: ANN401  one text or one a row
         request_id: str | None,
         decision: Threshold | None,
+        recorder: Recorder | None = None,
     ) -> Predictions:
-        """Run a model and record it; see `Archive.predict`."""
+        """Run a model and record it; see `Archive.predict` and, for the recorder, `Call`."""
         self.require_writable()
         estimator = version.estimator
         function = estimator if method == "__call__" else getattr(estimator, method, None)
@@ -89,7 +90,7 @@ class Calls:
             raise ModelError(f"predict: model {version.name} has no method {method!r} ({type(estimator).__name__})")
         features, rows = self._input(version, features, rows)
         call = Call(
-            model=_named(version),
+            model=version.reference,
             method=method,
             features=features,
             output_names=output_names(estimator, method),
@@ -99,6 +100,7 @@ class Calls:
             decision=decision,
             code=self._code,
             environment=self._environment,
+            recorder=recorder,
         )
         return self._capture.predict(call, function)
 
@@ -110,7 +112,7 @@ class Calls:
         def site() -> Call:  # at the first call, as finding out about code and environment takes a while
             self.require_writable()
             return Call(
-                model=None if model is None else _named(model),
+                model=None if model is None else model.reference,
                 method=function.__qualname__,
                 features=None,
                 code={**self._code, "function": source.class_name, "source": source.content_digest},
@@ -131,7 +133,7 @@ class Calls:
             single = self._singles.get(model)
             if single is None:
                 call = Call(
-                    model=None if model is None else _named(model),
+                    model=None if model is None else model.reference,
                     method="prediction",
                     features=None,
                     code=self._code,
@@ -197,7 +199,3 @@ class Calls:
     def _environment(self) -> str:
         """Digest of the environment, found out once."""
         return self._ledger.put_document(environment())
-
-
-def _named(version: ModelVersion) -> JsonObject:
-    return {"digest": version.digest, "name": version.name, "version": str(version.version)}

@@ -13,6 +13,7 @@ from typing import Any, Literal, ParamSpec, Self, TypeVar, overload
 from uuid import UUID
 
 from backstory.archive.calls import Calls
+from backstory.archive.job import Job
 from backstory.capture.decision import Threshold
 from backstory.capture.model_version import ModelVersion
 from backstory.capture.observation import Observation
@@ -32,6 +33,7 @@ from backstory.errors import (
     VerificationError,
 )
 from backstory.governance.access import PurposeGate
+from backstory.ledger.collect import collect, wrap_key
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.read import Found, find_record
 from backstory.ledger.receipt import ReceiptFile, make_receipt
@@ -52,6 +54,7 @@ from backstory.lineage.why import tell_story
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject
 from backstory.records.envelope import PREDICTION
+from backstory.storage.worker_spool import WorkerSpoolInfo, write_worker_spool
 from backstory.storage.world import World
 from backstory.verify.archive import verify_archive
 from backstory.verify.audit import Progress
@@ -314,19 +317,34 @@ class Archive:
             OutputLengthError: The model returned another number of rows; recorded as a failed call.
             StorageError: The record could not be written; no prediction is given out.
         """
-        version = self.model(model) if isinstance(model, str) else model
-        if not isinstance(version, ModelVersion):
-            raise ModelError(
-                f"predict: expected a model version or its name, got {type(model).__name__}; register the model first"
-            )
         return self._calls.predict(
-            version,
+            self._version_of(model),
             features,
             rows=rows,
             method=method,
             subject=subject,
             request_id=request_id,
             decision=decision,
+        )
+
+    def job(self, name: str, *, run: str, expect: int | None = None) -> Job:
+        """Begin or go on with a run of a job: predictions part by part, each recorded exactly once.
+
+        `with archive.job("nightly", run="2026-11-22") as job: job.predict(model, batch, part=3)`: a part that is in the
+        log is not predicted again, whatever was stopped, retried, or run twice at once.
+
+        Args:
+            name: Names the job. No personal data: it stands in the log, as run and part do.
+            run: Names the run of it, such as a date.
+            expect: How many records the run has in the end; another number is an error, and in the log.
+
+        Raises:
+            ForbiddenError: The archive is open for reading only.
+            InputError: A name is empty or longer than 256 characters.
+        """
+        self._calls.require_writable()
+        return Job(
+            self._ledger, self._calls, self._version_of, self._recorder.policy, name=name, run=run, expect=expect
         )
 
     @overload
@@ -413,6 +431,44 @@ class Archive:
             for info, end_seq in streams:
                 seal_up_to(self._ledger, info, end_seq)
             self._recorder.forget_retired(streams)
+
+    def spool(self, path: str | Path, models: Sequence[ModelVersion | str] = ()) -> None:
+        """Make a spool for workers that hold no key of the archive, or let one that is there name these models.
+
+        Workers record with `backstory.recorder(path, model=…)`; `backstory seal --spool` or `collect` seals.
+
+        Args:
+            path: Its directory.
+            models: The versions workers may name; each by the very text given here, or as `name:version`.
+
+        Raises:
+            NotFoundError: There is no such model.
+            StorageError: The directory cannot be written.
+        """
+        self._calls.require_writable()
+        versions = {spec: self.model(spec) for spec in models if isinstance(spec, str)}
+        versions |= {f"{model.name}:{model.version}": model for model in models if not isinstance(model, str)}
+        write_worker_spool(
+            Path(path),
+            WorkerSpoolInfo(
+                origin=self.origin,
+                vkey=self.vkey,
+                wrap_key=wrap_key(self._ledger),
+                models={spec: version.reference for spec, version in versions.items()},
+            ),
+            self._ledger.world.disk,
+        )
+
+    def collect(self, path: str | Path) -> int:
+        """Seal what workers recorded into a spool; return how many records were sealed.
+
+        Raises:
+            NotFoundError: There is no such spool.
+            ConflictError: It is another archive's.
+            BackstoryError: A stream could not be sealed; all others were.
+        """
+        self._calls.require_writable()
+        return collect(self._ledger, Path(path))
 
     # --- questions ----------------------------------------------------------------------------------------------------
 
@@ -577,6 +633,14 @@ class Archive:
             load=load,
             record=lambda model, features, method: self.predict(model, features, method=method).output,
         )
+
+    def _version_of(self, model: ModelVersion | str) -> ModelVersion:
+        version = self.model(model) if isinstance(model, str) else model
+        if not isinstance(version, ModelVersion):
+            raise ModelError(
+                f"predict: expected a model version or its name, got {type(model).__name__}; register the model first"
+            )
+        return version
 
     def _registered(self, model: ModelVersion | str) -> registry.Registered:
         return registry.find_version(self._ledger, model if isinstance(model, str) else model.digest)

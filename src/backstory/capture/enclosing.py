@@ -34,8 +34,8 @@ enclosing = _ENCLOSING.get
 
 
 @contextlib.contextmanager
-def inside(prediction: Enclosing) -> Iterator[None]:
-    """Let what is predicted in this block be a part of a prediction."""
+def inside(prediction: Enclosing | None) -> Iterator[None]:
+    """Let what is predicted in this block be a part of a prediction; of none where None is given."""
     token = _ENCLOSING.set(prediction)
     try:
         yield

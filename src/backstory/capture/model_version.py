@@ -44,6 +44,11 @@ class ModelVersion:
         self._load = load
         self._record = record
 
+    @property
+    def reference(self) -> JsonObject:
+        """How a context names the version."""
+        return {"digest": self.digest, "name": self.name, "version": str(self.version)}
+
     @cached_property
     def estimator(self) -> Any:  # noqa: ANN401  the user's own model
         """The model itself; predictions made with it directly are not recorded.

@@ -35,8 +35,15 @@ def one_value(value: Any) -> pa.Array:  # noqa: ANN401
         for block in iter_blocks(pa.table({"value": array})):
             block.joined()
     except (pa.ArrowException, ColumnError, OverflowError, TypeError, ValueError):
-        return pa.array([json.dumps(plain, default=str, ensure_ascii=False)])
+        return _as_json(plain)
     return array
+
+
+def _as_json(plain: Any) -> pa.Array:  # noqa: ANN401
+    try:
+        return pa.array([json.dumps(plain, default=str, ensure_ascii=False)])
+    except UnicodeEncodeError:  # half a surrogate pair, which only an escape can write down
+        return pa.array([json.dumps(plain, default=str)])
 
 
 def plain_value(value: Any) -> Any:  # noqa: ANN401  one return for each kind of value

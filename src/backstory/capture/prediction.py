@@ -71,6 +71,7 @@ class Call:
         code: The code that is running.
         environment: Digest of the environment's description.
         steps: What the prediction went through, as it is recorded; see `capture.steps`.
+        recorder: Where what it gives is recorded; None for the capture's own, which also takes it where it fails.
     """
 
     model: JsonObject | None
@@ -84,6 +85,7 @@ class Call:
     code: JsonObject = field(default_factory=dict)
     environment: str | None = None
     steps: str | None = None
+    recorder: Recorder | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +199,8 @@ class Capture:
         status = OK if error is None else FAILED
         request_id = begun.call.request_id
         batch = Batch(schema=schema, context=context, status=status, error=error, request_id=request_id, body=body)
-        return self._recorder.record(batch)
+        own = begun.call.recorder if error is None else None
+        return (own or self._recorder).record(batch)
 
     def shape(self, begun: Begun, *, result: pa.Table | None, form: JsonObject | None) -> tuple[pa.Table, Schema, str]:
         """Return the columns of a call's records, their schema, and the digest of their context; see `record`."""
@@ -236,7 +239,7 @@ class Capture:
             "method": call.method,
             "model": call.model,
             "output": form,
-            "policy": self._recorder.policy.document(),
+            "policy": (call.recorder or self._recorder).policy.document(),
             "refs": call.rows.document,
             "v": 1,
         }

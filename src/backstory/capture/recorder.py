@@ -9,9 +9,10 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import sys
 import threading
 import weakref
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
@@ -20,7 +21,7 @@ import pyarrow as pa
 
 from backstory.capture.ids import Ids, new_stream_id
 from backstory.capture.policy import SYNC_INTERVAL_NS, Policy
-from backstory.capture.stream import Head, Stream
+from backstory.capture.stream import Stream
 from backstory.columns.record_table import envelope_columns
 from backstory.errors import BusyError, ConflictError, LimitError, StorageError
 from backstory.records.canonical import JsonObject
@@ -119,6 +120,15 @@ def _close_all() -> None:
             _log.error("records may be lost: %s", error)
 
 
+def _close_with_child() -> None:
+    """Close recorders when a child of `multiprocessing` ends, which runs none of the functions of `atexit`."""
+    if "multiprocessing.process" in sys.modules:
+        from multiprocessing import parent_process, util
+
+        if parent_process() is not None:
+            util.Finalize(None, _close_all, exitpriority=0)
+
+
 os.register_at_fork(after_in_child=_leave_parents)
 
 
@@ -133,6 +143,7 @@ class Recorder:
         policy: Policy | None = None,
         *,
         on_sync: Callable[[], None] = lambda: None,
+        job: JsonObject | None = None,
     ) -> None:
         """Record into a spool; streams are opened when first needed.
 
@@ -142,6 +153,7 @@ class Recorder:
             world: Clock, randomness, disk.
             policy: What to promise, and what to do where that cannot be kept.
             on_sync: Called after every background sync; whoever seals looks whether there is enough to seal.
+            job: Name, run and part of the job whose records these are, which are sealed all or not at all.
         """
         self.policy = policy or Policy()
         self._spool = spool
@@ -150,12 +162,13 @@ class Recorder:
         self._on_sync = on_sync
         self._streams: OrderedDict[str, Stream] = OrderedDict()
         self._retired: list[Stream] = []
-        self._refused: Counter[str] = Counter()
+        self._refused: dict[str, tuple[Schema, int]] = {}
+        self._forgotten = (0, 0)
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._closing = False
         self._syncer: threading.Thread | None = None
-        self._job: JsonObject | None = None
+        self._job = job
         _RECORDERS.add(self)
 
     def record(self, batch: Batch) -> Recorded | None:
@@ -176,19 +189,37 @@ class Recorder:
         try:
             while True:
                 stream = self._stream(batch.schema)
+                if stream.failure is not None:
+                    stream.sync()  # or memory would fill with what no disk takes
                 place = stream.append_table(
                     rows, lambda *assigned, info=stream.info: _with_envelope(batch, info.stream, *assigned)
                 )
                 if place is not None:
                     break  # otherwise another thread retired it between the two lines above
-            self._acknowledge(stream)
         except StorageError as error:
             self._refuse(batch.schema, rows, error)
             return None
+        self._acknowledge(stream)
         return Recorded(stream=stream.info.stream, first_seq=place[0], ids=Ids(place[1], rows))
 
-    def record_row(self, target: RowTarget, head: Head, body: tuple[object, ...]) -> int | None:
+    def record_row(
+        self,
+        target: RowTarget,
+        status: str,
+        error_class: str | None,
+        context: bytes,
+        request_id: str | None,
+        values: list[object],
+    ) -> int | None:
         """Append one record whose values are plain; return its id as `record` does.
+
+        Args:
+            target: Where it goes.
+            status: `ok` or `error`.
+            error_class: Class name of the exception, None when ok.
+            context: Digest of its context.
+            request_id: The caller's id of the request.
+            values: The values of the schema's columns after the envelope.
 
         Raises:
             StorageError: As `record`.
@@ -203,18 +234,28 @@ class Recorder:
                 if stream.pending_size >= self.policy.buffer_size or stream.failure is not None:
                     self._make_room(stream)
                     continue
-                number = stream.append_row(head, body)
+                number = stream.append_row(status, error_class, context, request_id, values)
                 if number is not None:
                     break
-            self._acknowledge(stream)
         except (StorageError, BusyError) as error:
             self._refuse(target.schema, 1, error)
             return None
+        self._acknowledge(stream)
         return number
 
     def _acknowledge(self, stream: Stream) -> None:
+        """See to it that what a stream was given becomes durable as the policy says.
+
+        Raises:
+            StorageError: It is not durable now, and will be once the disk is back; predictions do not go out without.
+        """
         if self.policy.durability == "sync":
-            stream.sync(stream.next_seq)
+            try:
+                stream.sync(stream.next_seq)
+            except StorageError as error:
+                if self.policy.on_failure == "closed":
+                    raise
+                _log.error("recording: predictions go out before their records are on disk: %s", error)
         elif not self._wake.is_set():
             self._wake.set()
 
@@ -240,9 +281,10 @@ class Recorder:
         with self._lock:
             stream = self._streams.get(schema.digest)
             if stream is None:
-                self._refused[schema.digest] += rows
-        if stream is not None:
-            stream.refuse(rows)
+                _, before = self._refused.get(schema.digest, (schema, 0))
+                self._refused[schema.digest] = schema, before + rows
+            else:
+                stream.refuse(rows)
         self._wake.set()
         if self.policy.on_failure == "closed":
             raise error
@@ -256,9 +298,6 @@ class Recorder:
         """
         for stream in list(self._streams.values()):
             stream.sync()
-        for stream in list(self._retired):
-            if stream.failure is not None:
-                raise stream.failure
 
     def streams(self) -> list[tuple[StreamInfo, int]]:
         """Return the streams of this process, each with the sequence number after its last record."""
@@ -267,16 +306,22 @@ class Recorder:
     def forget_retired(self, sealed: Collection[tuple[StreamInfo, int]]) -> None:
         """Forget streams that take no more records and are sealed to their end, as `streams` gave them."""
         with self._lock:
-            self._retired = [stream for stream in self._retired if (stream.info, stream.next_seq) not in sealed]
+            for stream in list(self._retired):
+                if (stream.info, stream.next_seq) in sealed:
+                    self._retired.remove(stream)
+                    recorded, refused = self._forgotten
+                    self._forgotten = recorded + stream.next_seq, refused + stream.refused
 
     def status(self) -> RecorderStatus:
         """Return what was recorded and what waits."""
-        streams = [*self._retired, *list(self._streams.values())]
+        with self._lock:
+            streams = [*self._retired, *self._streams.values()]
+            (recorded, refused), unopened = self._forgotten, [rows for _, rows in self._refused.values()]
         failures = [str(stream.failure) for stream in streams if stream.failure is not None]
         return RecorderStatus(
-            recorded=sum(stream.next_seq for stream in streams),
-            durable=sum(stream.durable_seq for stream in streams),
-            refused=sum(stream.refused for stream in streams) + sum(self._refused.values()),
+            recorded=recorded + sum(stream.next_seq for stream in streams),
+            durable=recorded + sum(stream.durable_seq for stream in streams),
+            refused=refused + sum(stream.refused for stream in streams) + sum(unopened),
             pending_size=sum(stream.pending_size for stream in streams),
             failure=failures[0] if failures else None,
         )
@@ -285,7 +330,7 @@ class Recorder:
         """Make everything durable and give up the streams; a closed recorder takes no more records.
 
         Raises:
-            StorageError: Something could not be made durable.
+            StorageError: Something could not be made durable; it is still held, and calling again tries again.
         """
         self._closing = True
         self._wake.set()
@@ -293,8 +338,10 @@ class Recorder:
             self._syncer.join()
         errors = []
         with self._lock:
-            for digest in list(self._streams):
+            for digest in {**self._refused, **self._streams}:
                 try:
+                    if digest in self._refused:  # no stream could be opened that says how many it refused
+                        self._streams[digest] = self._open(self._refused[digest][0])
                     self._retire(digest)
                 except StorageError as error:
                     errors.append(error)
@@ -313,6 +360,7 @@ class Recorder:
                     self._retire(next(iter(self._streams)))
                 stream = self._streams[schema.digest] = self._open(schema)
             if self._syncer is None:
+                _close_with_child()
                 self._syncer = threading.Thread(target=self._sync_in_background, name="backstory-sync", daemon=True)
                 self._syncer.start()
             return stream
@@ -329,13 +377,22 @@ class Recorder:
             job=self._job,
         )
         writer = self._spool.create(info)
-        return Stream(info, writer, self._world, refused=self._refused.pop(schema.digest, 0))
+        _, refused = self._refused.pop(schema.digest, (schema, 0))
+        return Stream(info, writer, self._world, refused=refused)
 
     def _retire(self, digest: str) -> None:
-        """Close the stream of a schema; its records wait in the spool for the sealer."""
-        stream = self._streams.pop(digest)
-        self._retired.append(stream)
-        stream.retire()
+        """Close the stream of a schema; its records wait in the spool for the sealer.
+
+        Raises:
+            StorageError: Its records could not be made durable, and it stays; or that it ends could not be said.
+        """
+        stream = self._streams[digest]
+        try:
+            stream.retire()
+        finally:
+            if stream.is_retired:
+                del self._streams[digest]
+                self._retired.append(stream)
 
     def leave_parent(self) -> None:
         """In a forked child: the streams are the parent's, its thread is not here, its locks may be held for ever."""
@@ -343,7 +400,8 @@ class Recorder:
             stream.abandon()
         self._streams = OrderedDict()
         self._retired = []
-        self._refused = Counter()
+        self._refused = {}
+        self._forgotten = (0, 0)
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._syncer = None

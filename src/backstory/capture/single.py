@@ -11,19 +11,22 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from backstory.capture.plain import one_value
 from backstory.capture.prediction import PAYLOAD_SIZE_MAX, Begun, Call, Capture
 from backstory.capture.recorder import Recorder, RowTarget
-from backstory.capture.stream import Head
-from backstory.errors import BackstoryError, InputError
+from backstory.errors import InputError
 from backstory.records.canonical import JsonObject
 from backstory.records.envelope import FAILED, OK
 
 _PLAIN = frozenset({bool, int, float, str, bytes, type(None)})
 _SIZED = frozenset({str, bytes})
 _INT64_MIN, _INT64_END = -(1 << 63), 1 << 63
+_TOO_LARGE = "recording: expected whole numbers within 64 bits, got a larger one"
+_NUMPY_KINDS = "biufSU"
+"""Kinds of NumPy scalars that are booleans, numbers, bytes and texts; not times, whose form depends on their unit."""
 _SHAPES_MAX = 4_096
 """Shapes one site remembers; columns that are null now and then make many."""
 
@@ -38,6 +41,7 @@ class _Shape:
         whole: Positions of whole numbers, which must fit int64.
         items: Positions of NumPy scalars, which are recorded as what they hold.
         texts: Positions of texts and bytes, which may be too large for a row.
+        threshold: The threshold that decides, where a rule was given and the call did not fail.
     """
 
     target: RowTarget
@@ -45,6 +49,7 @@ class _Shape:
     whole: tuple[int, ...]
     items: tuple[int, ...]
     texts: tuple[int, ...]
+    threshold: float | None
 
 
 class SingleCapture:
@@ -61,7 +66,7 @@ class SingleCapture:
     def _site(self) -> Call:
         return self._ask_site()
 
-    def record(  # noqa: C901  one straight path, whose every call would cost a share of its microseconds
+    def record(  # noqa: C901, PLR0912  one straight path, whose every call would cost a share of its microseconds
         self,
         features: Mapping[str, Any],
         output: Any = None,  # noqa: ANN401  a plain value or a dict of them
@@ -90,7 +95,6 @@ class SingleCapture:
             BusyError: Records come faster than they are written, and the policy refuses them.
         """
         values = list(features.values())
-        names = tuple(features)
         if error is not None:
             form: object = error
         elif type(output) is dict:
@@ -99,30 +103,35 @@ class SingleCapture:
         else:
             form = None
             values.append(output)
-        key = (names, tuple(map(type, values)), form, subject is None, steps is None)
+        key = (tuple(features), tuple(map(type, values)), form, type(request_id), type(subject), type(steps))
         try:
             shape = self._shapes[key]
         except KeyError:
-            shape = self._learn(key, features, output, error, subject, steps)
-        if shape is None or (shape.texts and self._is_large(shape, values)):
+            shape = self._learn(key, values, features, output, error, subject, steps)
+        if shape is None:
             return self._record_slowly(features, output, error, request_id, subject, steps)
+        for at in shape.texts:
+            if len(values[at]) > PAYLOAD_SIZE_MAX:
+                return self._record_slowly(features, output, error, request_id, subject, steps)
         for at in shape.items:
             values[at] = values[at].item()
         for at in shape.whole:
             if not _INT64_MIN <= values[at] < _INT64_END:
-                raise InputError("recording: expected whole numbers within 64 bits, got a larger one")
-        if self._site.decision is not None and error is None:
-            values.append(bool(float(output) >= self._site.decision.value))
+                raise InputError(_TOO_LARGE)
+        if shape.threshold is not None:
+            values.append(bool(float(output) >= shape.threshold))
         if steps is not None:
             values.append(steps)
         if subject is not None:
             values.append(subject)
-        head: Head = (OK if error is None else FAILED, error, shape.context, request_id)
-        return self._recorder.record_row(shape.target, head, tuple(values))
+        return self._recorder.record_row(
+            shape.target, OK if error is None else FAILED, error, shape.context, request_id, values
+        )
 
     def _learn(
         self,
-        key: tuple[object, ...],
+        key: tuple[Any, ...],
+        values: list[Any],
         features: Mapping[str, Any],
         output: Any,  # noqa: ANN401
         error: str | None,
@@ -131,24 +140,30 @@ class SingleCapture:
     ) -> _Shape | None:
         """Work out schema and context of calls of a new shape; None for one whose calls are recorded one by one."""
         shape = None
-        types: tuple[type, ...] = key[1]  # type: ignore[assignment]
-        if features and all(_is_plain(type_) for type_ in types) and _is_simple(self._site, output):
+        names, types, _, *texts = key
+        if not {str, type(None)}.issuperset(texts):
+            expected = "recording: expected request id, subject and steps to be text"
+            raise InputError(f"{expected}, got {', '.join(type_.__name__ for type_ in texts)}")
+        held = [_held_type(type_) for type_ in types]
+        is_named = bool(names) and {str}.issuperset(map(type, names))
+        if is_named and None not in held and _is_simple(self._site, output):
+            whole = tuple(at for at, type_ in enumerate(held) if type_ is int)
+            if not all(_INT64_MIN <= int(values[at]) < _INT64_END for at in whole):
+                raise InputError(_TOO_LARGE)  # and is no example of what its shape is recorded as
             begun, result, form = self._begin(features, output, error, None, subject, steps)
             _, schema, context = self._capture.shape(begun, result=result, form=form)
             shape = _Shape(
                 RowTarget(schema),
                 bytes.fromhex(context),
-                whole=tuple(at for at, type_ in enumerate(types) if type_ is not bool and issubclass(type_, int)),
+                whole=whole,
                 items=tuple(at for at, type_ in enumerate(types) if type_ not in _PLAIN),
-                texts=tuple(at for at, type_ in enumerate(types) if type_ in _SIZED),
+                texts=tuple(at for at, type_ in enumerate(held) if type_ in _SIZED),
+                threshold=None if error is not None or (rule := self._site.decision) is None else rule.value,
             )
         if len(self._shapes) >= _SHAPES_MAX:
             self._shapes.clear()
         self._shapes[key] = shape
         return shape
-
-    def _is_large(self, shape: _Shape, values: list[Any]) -> bool:
-        return any(len(values[at]) > PAYLOAD_SIZE_MAX for at in shape.texts)
 
     def _begin(
         self,
@@ -202,15 +217,14 @@ def is_plain_output(output: Any) -> bool:  # noqa: ANN401
     return type(output) in _PLAIN
 
 
-def _is_plain(type_: type) -> bool:
-    return type_ in _PLAIN or (type_.__module__ == "numpy" and hasattr(type_, "item") and _holds_plain(type_))
-
-
-def _holds_plain(type_: Callable[[], Any]) -> bool:
-    try:
-        return type(type_().item()) in _PLAIN
-    except (TypeError, ValueError, BackstoryError):
-        return False
+def _held_type(type_: type) -> type | None:
+    """Return the plain type of what values of a type hold; None if that is not plain."""
+    if type_ in _PLAIN:
+        return type_
+    if not issubclass(type_, np.generic) or np.dtype(type_).kind not in _NUMPY_KINDS:
+        return None
+    held = type(type_().item())
+    return held if held in _PLAIN else None
 
 
 def _is_simple(site: Call, output: Any) -> bool:  # noqa: ANN401

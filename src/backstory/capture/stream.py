@@ -31,8 +31,6 @@ CLOCK_JUMP_NS = 5 * 10**8
 """A clock that moved so much against one that nobody sets was set."""
 
 _encode = msgspec.msgpack.Encoder().encode
-Head = tuple[str, str | None, bytes, str | None]
-"""Status, error, context, request id: what a row has besides id, time and its schema's own columns."""
 
 
 class Stream:
@@ -68,7 +66,9 @@ class Stream:
         self._marked = (0, 0, world.monotonic_ns())
         self._clocks = (world.now_ns(), world.monotonic_ns())
 
-    def append_row(self, head: Head, body: tuple[object, ...]) -> int | None:
+    def append_row(
+        self, status: str, error: str | None, context: bytes, request_id: str | None, values: list[object]
+    ) -> int | None:
         """Add one record to those that wait to be written; return its id, or None if the stream is retired.
 
         Raises:
@@ -79,7 +79,8 @@ class Stream:
                 return None
             now_ns = self._now_ns()
             number = self._ids.next(now_ns)
-            row = _encode((number.to_bytes(ID_SIZE, "big"), now_ns, *head, *body))
+            head = (number.to_bytes(ID_SIZE, "big"), now_ns, status, error, context, request_id)
+            row = _encode((*head, *values))
             self._pending.append(row)
             self.pending_size += len(row)
             self.next_seq += 1
@@ -101,8 +102,9 @@ class Stream:
             self._write_pending()
             now_ns = self._now_ns()
             first_seq, first_id = self.next_seq, self._ids.run(now_ns, rows)
-            self._writer.append_table(build(first_seq, first_id, now_ns), first_seq)
-            self.next_seq += rows
+            if rows:
+                self._writer.append_table(build(first_seq, first_id, now_ns), first_seq)
+                self.next_seq += rows
             return first_seq, first_id
 
     def sync(self, seq: int | None = None) -> None:
@@ -112,7 +114,8 @@ class Stream:
             StorageError: They could not be; they are still held, and calling again tries again.
         """
         with self.io:
-            if (self.next_seq if seq is None else seq) > self.durable_seq or self._mark_is_due():
+            end_seq = self.next_seq if seq is None else seq
+            if end_seq > self.durable_seq or self.failure is not None or self._mark_is_due():
                 self._sync()
 
     def write(self) -> None:
@@ -131,14 +134,21 @@ class Stream:
                 self.room.notify_all()
 
     def retire(self) -> None:
-        """Say that the stream ends, make it durable and give it up.
+        """Make the stream durable, say that it ends and give it up.
 
         Raises:
-            StorageError: It could not be made durable. It is given up all the same.
+            StorageError: What it holds could not be made durable, and it goes on; or, if it is retired all the same,
+                nothing but that it ended could not be said.
         """
         with self.io:
             with self.lock:
                 self.is_retired = True
+            try:
+                self._sync()  # alone: nothing may follow an end, and where this fails more will
+            except StorageError:
+                with self.lock:
+                    self.is_retired = False
+                raise
             try:
                 self._sync(END)
             finally:
@@ -161,7 +171,7 @@ class Stream:
                 self._write_pending()
                 end_seq = self.next_seq
                 if mark == END or self._mark_is_due():
-                    self._writer.append_mark(mark, end_seq, self._mark(end_seq))
+                    self._append_mark(mark, end_seq)
             self._writer.sync()
         except StorageError as error:
             with self.lock:
@@ -189,15 +199,17 @@ class Stream:
         moved = (self._world.now_ns() - wall) - (self._world.monotonic_ns() - monotonic)
         return moved if abs(moved) > CLOCK_JUMP_NS else 0
 
-    def _mark(self, next_seq: int) -> JsonObject:
+    def _append_mark(self, kind: int, next_seq: int) -> None:
         jump_ns = self._clock_jump()
-        self._clocks = (self._now_ns(), self._world.monotonic_ns())
-        self._marked = (next_seq, self.refused, self._clocks[1])
-        return {
+        clocks = self._now_ns(), self._world.monotonic_ns()
+        document: JsonObject = {
             "clock": clock_state(),
             "jump_ns": str(jump_ns),
             "recorded": str(next_seq),
             "refused": str(self.refused),
-            "time": time_text(self._clocks[0]),
+            "time": time_text(clocks[0]),
             "v": 1,
         }
+        self._writer.append_mark(kind, next_seq, document)
+        self._clocks = clocks  # only now: a mark that could not be written is still due
+        self._marked = (next_seq, self.refused, clocks[1])

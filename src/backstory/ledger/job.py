@@ -42,17 +42,16 @@ def finish_run(ledger: Ledger, name: str, run: str, expected: int | None) -> Job
         run: The run of it.
         expected: How many records there should be; None where nobody said.
     """
-
-    def now() -> JobEnd:
-        parts = parts_of(ledger, name, run)
-        records = sum(part.records for part in parts)
-        return JobEnd(name=name, run=run, parts=len(parts), records=records, expected=expected)
+    ends: list[JobEnd] = []
 
     def entries() -> list[JsonObject]:
-        end = now()
-        key = entry_key({"name": name, "run": run})
-        said = [parse_job_end(ledger.log.entry(position)) for position in ledger.catalog.entries(FINISHED_TYPE, key)]
-        return [] if said and said[-1] == end else [{"type": FINISHED_TYPE, **end.document()}]
+        parts = parts_of(ledger, name, run)
+        records = sum(part.records for part in parts)
+        ends.append(JobEnd(name=name, run=run, parts=len(parts), records=records, expected=expected))
+        positions = ledger.catalog.entries(FINISHED_TYPE, entry_key({"name": name, "run": run}))
+        if positions and parse_job_end(ledger.log.entry(positions[-1])) == ends[-1]:
+            return []
+        return [{"type": FINISHED_TYPE, **ends[-1].document()}]
 
-    appended = ledger.append(entries)
-    return parse_job_end(ledger.log.entry(appended[0])) if appended else now()
+    ledger.append(entries)
+    return ends[-1]

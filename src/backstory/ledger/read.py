@@ -73,6 +73,7 @@ def manifests(ledger: Ledger, kind: str) -> Iterator[tuple[int, Manifest]]:
 def spool_tables(ledger: Ledger, kind: str) -> Iterator[tuple[Schema, pa.Table]]:
     """Iterate over the records of a kind that are not sealed yet.
 
+    Those of a part of a job are left out: they count when the part is in the log, and may never be.
     A stream that cannot be read, because it is damaged or its key is not here, is passed over with a warning: it says
     nothing about the others, and sealing and verifying report it.
     """
@@ -80,7 +81,7 @@ def spool_tables(ledger: Ledger, kind: str) -> Iterator[tuple[Schema, pa.Table]]
     for info in ledger.spool.streams():
         try:
             schema = ledger.schema(info.schema)
-            if schema.kind == kind:
+            if schema.kind == kind and info.job is None:
                 yield from ((schema, table) for table in _spool_tables(ledger, info, heads.get(info.stream, 0)))
         except BackstoryError as error:
             if info.stream in ledger.spool.stream_names():  # not one that was sealed and removed just now

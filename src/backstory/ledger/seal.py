@@ -8,6 +8,7 @@ in the same transaction as the checkpoint.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import platform
 import threading
@@ -20,9 +21,11 @@ import pyarrow.compute as pc
 from backstory.columns.seal import part_columns
 from backstory.columns.tree import leaf_hashes, root_of_subtrees, subtree_roots
 from backstory.errors import BackstoryError, BusyError, ConflictError, FormatError
+from backstory.ledger.job import find_part
 from backstory.ledger.ledger import Ledger
 from backstory.records.canonical import JsonObject
 from backstory.records.identity import time_text
+from backstory.records.job import PART_TYPE, JobPart, PartName, parse_part_name
 from backstory.records.limits import SEGMENT_CONTEXTS_MAX, SEGMENT_ROWS_MAX
 from backstory.records.manifest import (
     CLOSED_TYPE,
@@ -45,6 +48,7 @@ LEASE_NS = 600 * 10**9
 _PAUSE_SECONDS = 0.05
 _ATTEMPTS_MAX = 2_400
 """Two minutes: longer than sealing the largest segment takes."""
+_log = logging.getLogger("backstory")
 
 
 def seal_all(ledger: Ledger) -> int:
@@ -83,6 +87,29 @@ def seal_up_to(ledger: Ledger, info: StreamInfo, end_seq: int) -> None:
     raise BusyError(f"sealing: another process holds stream {info.stream} and has not sealed it up to seq {end_seq}")
 
 
+def seal_part(ledger: Ledger, info: StreamInfo) -> JobPart:
+    """Return what the log says of the part of a job that a stream holds, once the part is done, by this or another.
+
+    Args:
+        ledger: The archive.
+        info: A stream of a part, recorded completely, whose writer has let go of it.
+
+    Raises:
+        BusyError: Another process holds the stream and does not get on with it.
+        StorageError: Something could not be written; the stream is still in the spool.
+    """
+    which = parse_part_name(info.job, f"spool: job of stream {info.stream}")
+    pause = threading.Event()
+    for _ in range(_ATTEMPTS_MAX):
+        seal_stream(ledger, info)
+        ledger.catch_up()
+        part = find_part(ledger, which)
+        if part is not None:
+            return part
+        pause.wait(_PAUSE_SECONDS)
+    raise BusyError(f"sealing: another process holds stream {info.stream}, a part of a job, and has not sealed it")
+
+
 def seal_stream(ledger: Ledger, info: StreamInfo) -> int:
     """Seal what a stream holds in the spool; return how many records were sealed.
 
@@ -97,6 +124,8 @@ def seal_stream(ledger: Ledger, info: StreamInfo) -> int:
     try:
         schema = parse_schema(ledger.blobs.get(info.schema))
         head = first = _remove_orphans(ledger, info.stream, holder)
+        if info.job is not None:
+            return _seal_part(ledger, info, schema, holder, head)
         for table in _runs(ledger, info, schema, head):
             manifest = _write_segment(ledger, info.stream, schema, table, head)
             if not _hold(ledger, info, holder):
@@ -140,6 +169,73 @@ def _is_dead(holder: str) -> bool:
     return False
 
 
+def _seal_part(ledger: Ledger, info: StreamInfo, schema: Schema, holder: str, head: int) -> int:
+    """Seal the records of a part of a job, all or none: they count if they are complete and the part is not done.
+
+    Returns:
+        How many records were sealed. None where the part is done by others, or its writer stopped in the middle of it:
+        they are then discarded.
+    """
+    if head:
+        ledger.spool.truncate(info, head)  # it is sealed, and a crash came before this
+        return 0
+    writing = ledger.spool.is_open(info.stream)  # asked first: what was appended before it ended is seen below
+    which = parse_part_name(info.job, f"spool: job of stream {info.stream}")
+    ledger.catch_up()
+    done = find_part(ledger, which) is not None
+    mark = None if done else _mark_of_complete(ledger, info)
+    if mark is None and writing:
+        return 0  # its writer comes back to it
+    if mark is not None:
+        manifests = _write_part(ledger, info, schema, holder)
+        if _commit_part(ledger, info, which, mark, manifests, holder):
+            ledger.spool.truncate(info, manifests[-1].end_seq)
+            return manifests[-1].end_seq
+        done = True
+    why = "the part is done already" if done else "its writer stopped before the part was complete"
+    _log.warning("stream %s, of a part of a job, is discarded: %s", info.stream, why)
+    _remove_orphans(ledger, info.stream, holder)
+    ledger.spool.discard(info)
+    return 0
+
+
+def _write_part(ledger: Ledger, info: StreamInfo, schema: Schema, holder: str) -> list[Manifest]:
+    """Make all segments of a part durable; a crash leaves them to whoever seals or discards the stream next."""
+    manifests: list[Manifest] = []
+    for table in _runs(ledger, info, schema, 0):
+        first_seq = manifests[-1].end_seq if manifests else 0
+        manifests.append(_write_segment(ledger, info.stream, schema, table, first_seq))
+        if not _hold(ledger, info, holder):
+            raise ConflictError(f"sealing: another sealer took over stream {info.stream}")
+    return manifests
+
+
+def _commit_part(
+    ledger: Ledger, info: StreamInfo, which: PartName, mark: JsonObject, manifests: list[Manifest], holder: str
+) -> bool:
+    """Put a whole part into the log, unless somebody was first; return whether it was."""
+    end = manifests[-1].end_seq
+    part = JobPart(which=which, stream=info.stream, records=end)
+
+    def entries() -> list[JsonObject]:
+        """Look once more: while this is asked no other process can append."""
+        if find_part(ledger, which) is not None:
+            return []
+        sealed: list[JsonObject] = [{"type": MANIFEST_TYPE, **manifest.document()} for manifest in manifests]
+        closed = _closed(info, end, mark, clean=True, torn=0)
+        return [*_opened(ledger, info), *sealed, {"type": PART_TYPE, **part.document()}, closed]
+
+    return bool(ledger.append(entries, {info.stream: (0, end)}, {info.stream: holder}))
+
+
+def _mark_of_complete(ledger: Ledger, info: StreamInfo) -> JsonObject | None:
+    """Return the end mark of a stream that holds all it was to hold; None if there is none, or it does not."""
+    mark, has_ended = ledger.spool.last_mark(info) or ({}, False)
+    records = sum(frame.count for frame in ledger.spool.frames(info, 0))
+    complete = has_ended and records > 0 and (mark.get("recorded"), mark.get("refused")) == (str(records), "0")
+    return mark if complete else None
+
+
 def _finish(ledger: Ledger, info: StreamInfo, head: int) -> None:
     """Say in the log what the writer said of itself and, if it is gone, that the stream ended; truncate the spool."""
     ended = not ledger.spool.is_open(info.stream)  # asked first: what was appended before it ended is seen below
@@ -149,8 +245,7 @@ def _finish(ledger: Ledger, info: StreamInfo, head: int) -> None:
         torn = ledger.spool.torn_size(info) if ended else 0
         spoke = head > 0 or torn > 0 or mark.get("refused", "0") != "0"  # one that was never written to says nothing
         if ended and spoke and not _is_closed(ledger, info):
-            closed: JsonObject = {"clean": is_clean, "mark": mark, "next_seq": str(head), "unknown_bytes": str(torn)}
-            ledger.append([*_opened(ledger, info), {"type": CLOSED_TYPE, "stream": info.stream, **closed}])
+            ledger.append([*_opened(ledger, info), _closed(info, head, mark, clean=is_clean, torn=torn)])
         elif not ended and mark and spoke:
             _append_heartbeat(ledger, info, mark)
     ledger.spool.truncate(info, head)
@@ -169,6 +264,12 @@ def _opened(ledger: Ledger, info: StreamInfo) -> list[JsonObject]:
         return []
     entry: JsonObject = {"opened": info.opened, "policy": info.policy, "schema": info.schema, "stream": info.stream}
     return [{"type": OPENED_TYPE, **entry}]
+
+
+def _closed(info: StreamInfo, head: int, mark: JsonObject, *, clean: bool, torn: int) -> JsonObject:
+    """Return the entry that ends a stream."""
+    closed: JsonObject = {"clean": clean, "mark": mark, "next_seq": str(head), "unknown_bytes": str(torn)}
+    return {"type": CLOSED_TYPE, "stream": info.stream, **closed}
 
 
 def _is_closed(ledger: Ledger, info: StreamInfo) -> bool:

@@ -161,8 +161,8 @@ def _fetch(
         first = error
     try:
         run(f"{select} {where} LIMIT 0")  # reads no rows: fails only for what is asked, not for what it finds
-    except duckdb.Error as error:
-        raise _refused(error) from error
+    except duckdb.Error as error:  # DuckDB may look for a file that is gone elsewhere, and say it may not
+        raise _missing(paths) or _refused(error) from error
     try:
         return run(f"{select} TRY{where}{last}")
     except duckdb.BinderException as error:  # TRY takes no subquery
@@ -181,12 +181,19 @@ def _unreadable(error: Exception, paths: list[str]) -> StorageError | FormatErro
     """Return what is wrong with the segments; DuckDB's own words may hold values of them."""
     import duckdb
 
-    missing = [Path(path).name for path in paths if not Path(path).exists()]
-    if missing:
-        return StorageError(f"search: segment {missing[0]} is not there; `backstory verify` names all that is wrong")
+    missing = _missing(paths)
+    if missing is not None:
+        return missing
     if isinstance(error, duckdb.IOException):
         return StorageError("search: a segment cannot be read; `backstory verify` names it")
     return FormatError("search: a segment does not decode; `backstory verify` names it")
+
+
+def _missing(paths: list[str]) -> StorageError | None:
+    names = [Path(path).name for path in paths if not Path(path).exists()]
+    if not names:
+        return None
+    return StorageError(f"search: segment {names[0]} is not there; `backstory verify` names all that is wrong")
 
 
 def _concat(tables: list[pa.Table]) -> pa.Table:

@@ -14,6 +14,9 @@ NESTING_DEPTH_MAX = 32
 STREAMS_OPEN_MAX = 64
 """Streams one recorder holds open, each with two descriptors: one a kind of record. The longest unused is closed."""
 
+JOB_TEXT_MAX = 256
+"""Characters of a job's name, of a run's and of a part's."""
+
 SEGMENT_ROWS_MAX = 1_048_576
 """Rows of one segment: 128 row groups of 8,192."""
 

@@ -14,7 +14,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 import pyarrow as pa
 
@@ -25,13 +25,13 @@ from backstory.records.canonical import JsonObject
 from backstory.records.identity import check_digest
 from backstory.records.schema import Schema
 from backstory.storage.disk import Disk, read_file, storage_errors
-from backstory.storage.keys import KeyStore
 from backstory.storage.spool_frames import (
     END,
     FILE,
     RECORD_KINDS,
     RESUME,
     ROWS,
+    SYNCED,
     Frame,
     read_frames,
     resumed_seq,
@@ -81,10 +81,23 @@ class StreamInfo:
         return document if self.job is None else {**document, "job": self.job}
 
 
+class StreamKeys(Protocol):
+    """Keys of encrypted streams, by name and part; see `KeyStore`."""
+
+    def create(self, name: str, *parts: str) -> dict[str, bytes]:
+        """Draw new keys and keep them."""
+
+    def key(self, name: str, part: str) -> bytes:
+        """Return one key."""
+
+    def destroy(self, name: str) -> None:
+        """Remove keys."""
+
+
 class Spool:
     """The streams of one archive that are not sealed to their end."""
 
-    def __init__(self, root: Path, keys: KeyStore, disk: Disk) -> None:
+    def __init__(self, root: Path, keys: StreamKeys, disk: Disk) -> None:
         """Keep streams below `root`."""
         self._root = root
         self._keys = keys
@@ -108,7 +121,7 @@ class Spool:
         except BaseException:
             lock.close()
             with contextlib.suppress(StorageError):
-                self._remove(info)
+                self.discard(info)
             raise
 
     def streams(self) -> list[StreamInfo]:
@@ -205,10 +218,10 @@ class Spool:
                         break
                     _insist_follows(frame, expected, info)
                     expected = frame.first_seq + frame.count
-                    if frame.kind != RESUME:
+                    if frame.kind not in {RESUME, SYNCED}:
                         yield path, frame
             except FormatError:
-                if void_from is None or expected != void_from:
+                if void_from is None or expected not in {None, void_from}:
                     raise
 
     def table(self, info: StreamInfo, schema: Schema, frame: Frame) -> pa.Table:
@@ -264,7 +277,7 @@ class Spool:
         ended = not self.is_open(info.stream)  # asked first: what was appended before the writer ended is seen below
         waiting = {frame.first_seq for frame in self.frames(info, next_seq)}
         if ended and not waiting:
-            self._remove(info)
+            self.discard(info)
             return
         for path in self._sealed_files(info, next_seq):
             self._disk.remove(path)
@@ -273,19 +286,17 @@ class Spool:
                 self._disk.remove(path)
 
     def discard(self, info: StreamInfo) -> None:
-        """Remove a stream with all its records: those of a part of a job that is not to be sealed.
+        """Remove a stream and whatever it holds; `stream.json` goes last, so a removal cut short is found and repeated.
 
         Raises:
             StorageError: Something could not be removed; calling again goes on where this stopped.
         """
-        self._remove(info)
-
-    def _remove(self, info: StreamInfo) -> None:
-        """Remove a stream; `stream.json` goes last, so that a removal cut short is found and repeated."""
         self._keys.destroy(_key_name(info.stream))
         for folder in reversed(self._folders(info)):
             with storage_errors("removing", folder):
                 for path in sorted(folder.glob("*"), key=lambda path: path.name == _INFO_NAME):
+                    if path.name == _INFO_NAME:
+                        self._disk.sync_directory(folder)  # a power cut must not bring back what it describes
                     self._disk.remove(path)
                 if folder.exists():
                     folder.rmdir()

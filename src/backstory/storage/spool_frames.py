@@ -1,7 +1,9 @@
 """The bytes of a spool's frames files. Specification: docs/format.md section 15.
 
-Reading stops at the tail a crash left. Anything else that is not a frame is damage, and an error; a file that resumes
-an earlier one (because that one could not be made durable) says from which sequence number on the earlier one is void.
+After every sync the writer says so in the file. What stands before such a frame was durable: where it is not a frame it
+is damage, and an error. Elsewhere it is the tail that a crash left, torn or full of holes, and reading stops there. A file
+that resumes an earlier one (because that one could not be made durable) says from which sequence number on the earlier
+one is void.
 """
 
 from __future__ import annotations
@@ -19,14 +21,15 @@ from backstory.storage.disk import read_file
 MAGIC = b"BSSP\x01\x00\x00\x00"
 BATCH, FILE, ROWS = 0x42, 0x41, 0x52
 """Kinds of frames that hold records: an Arrow stream, the digest of a file with one, MessagePack rows."""
-HEARTBEAT, END, RESUME = 0x48, 0x45, 0x46
-"""Kinds of frames that hold none: what the writer has counted, that it ended, that it goes on from another file."""
+HEARTBEAT, END, RESUME, SYNCED = 0x48, 0x45, 0x46, 0x53
+"""Kinds of frames that hold none: what the writer has counted, that it ended, that it goes on from another file, that
+all before it in its file was made durable."""
 RECORD_KINDS = frozenset({BATCH, FILE, ROWS})
-_KINDS = RECORD_KINDS | {HEARTBEAT, END, RESUME}
+_KINDS = RECORD_KINDS | {HEARTBEAT, END, RESUME, SYNCED}
 _HEAD = struct.Struct("<II")
 _BODY = struct.Struct("<BQI")
-_FRAME_BODY = re.compile(rb"(?=[ABREFH].{5}\x00{3})", re.DOTALL)
-"""Where the body of a frame may begin: its kind, and a sequence number below 2**40."""
+_SYNCED_FRAME = re.compile(rb"(?=\x00{4}.{4}\x53.{8}\x00{4})", re.DOTALL)
+"""Where a frame may begin that says what is durable: no payload, no records."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,27 +66,25 @@ def read_frames(path: Path) -> Iterator[Frame]:
     damage = f"spool: {path.name} is damaged from byte {{}} on; what follows is unknown (stream {path.parent.name})"
     at = len(MAGIC)
     while (end := _frame_end(data, at)) is not None:
-        _, crc = _HEAD.unpack_from(data, at)
         body = data[at + _HEAD.size : end]
-        if zlib.crc32(body) != crc:
-            raise FormatError(damage.format(at))
         kind, first_seq, count = _BODY.unpack_from(body)
         if kind not in _KINDS or (count == 0) is (kind in RECORD_KINDS):
             raise FormatError(f"spool: frame of unknown kind 0x{kind:02x} (stream {path.parent.name}, seq {first_seq})")
         yield Frame(kind=kind, first_seq=first_seq, count=count, payload=bytes(body[_BODY.size :]))
         at = end
-    if any(data[at : at + _HEAD.size]) and _has_frame(data, at + 1):
-        raise FormatError(damage.format(at))  # a crash cuts the end short; it leaves no whole frame behind the cut
+    if _was_synced(data, at):
+        raise FormatError(damage.format(at))
 
 
 def resumed_seq(path: Path) -> int | None:
     """Return the sequence number from which a file replaces what earlier ones hold; None if it replaces nothing."""
-    with path.open("rb") as file:
-        head = memoryview(file.read(len(MAGIC) + _HEAD.size + _BODY.size))
+    try:
+        with path.open("rb") as file:
+            head = memoryview(file.read(len(MAGIC) + _HEAD.size + _BODY.size))
+    except FileNotFoundError:  # a sealer removed it meanwhile, after all before it
+        return None
     at = len(MAGIC)
-    if (end := _frame_end(head, at)) is None or zlib.crc32(head[at + _HEAD.size : end]) != _HEAD.unpack_from(head, at)[
-        1
-    ]:
+    if _frame_end(head, at) is None:
         return None
     kind, first_seq, _ = _BODY.unpack_from(head, at + _HEAD.size)
     return int(first_seq) if kind == RESUME else None
@@ -98,20 +99,15 @@ def torn_size(path: Path) -> int:
     return max(len(data) - at, 0)
 
 
-def _has_frame(data: memoryview, start: int) -> bool:
-    """Say whether a whole frame begins anywhere from a byte on."""
-    for match in _FRAME_BODY.finditer(data, start + _HEAD.size):
-        at = match.start() - _HEAD.size
-        end = _frame_end(data, at)
-        if end is not None and zlib.crc32(data[at + _HEAD.size : end]) == _HEAD.unpack_from(data, at)[1]:
-            return True
-    return False
+def _was_synced(data: memoryview, at: int) -> bool:
+    """Say whether the writer said, somewhere behind a byte, that everything up to there was durable."""
+    return any(_frame_end(data, match.start()) is not None for match in _SYNCED_FRAME.finditer(data, at + 1))
 
 
 def _frame_end(data: memoryview, at: int) -> int | None:
-    """Return where the frame at a byte ends; None at the end of the file or where a crash cut a write short."""
-    if at + _HEAD.size + _BODY.size > len(data) or not any(data[at : at + _HEAD.size]):
+    """Return where the frame at a byte ends; None where there is no whole frame."""
+    if at + _HEAD.size + _BODY.size > len(data):
         return None
-    length, _ = _HEAD.unpack_from(data, at)
+    length, crc = _HEAD.unpack_from(data, at)
     end = at + _HEAD.size + _BODY.size + int(length)
-    return end if end <= len(data) else None
+    return end if end <= len(data) and zlib.crc32(data[at + _HEAD.size : end]) == crc else None

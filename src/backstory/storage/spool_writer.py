@@ -7,6 +7,7 @@ the old one is void.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from backstory.errors import StorageError
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject
 from backstory.storage.disk import AppendFile, Disk
-from backstory.storage.spool_frames import BATCH, FILE, MAGIC, RESUME, ROWS, encode_frame
+from backstory.storage.spool_frames import BATCH, FILE, MAGIC, RESUME, ROWS, SYNCED, encode_frame
 from backstory.storage.vault import encrypt
 
 INLINE_SIZE_MAX = 1 << 20
@@ -42,6 +43,7 @@ class SpoolWriter:
         self._lock = lock
         self._disk = disk
         self._number = 0
+        self._next_seq = 0
         self._held: list[tuple[int, bytes]] = []
         self._is_void = False
         self._file = self._begin(MAGIC)
@@ -92,9 +94,15 @@ class SpoolWriter:
                 self._is_void = True
             else:
                 self._held.clear()
+                self._say_synced()
                 self._rotate_if_large()
                 return
         self._resume()
+
+    def _say_synced(self) -> None:
+        """Say in the file that what stands in it is durable, which tells damage to it from a tail a crash left."""
+        with contextlib.suppress(StorageError):  # the next sync says it again
+            self._file.append(encode_frame(SYNCED, self._next_seq, 0, b""))
 
     def _append(self, kind: int, first_seq: int, count: int, data: bytes) -> None:
         frame = encode_frame(kind, first_seq, count, data)
@@ -106,6 +114,7 @@ class SpoolWriter:
                 raise
             self._is_void = True
         self._held.append((first_seq, frame))
+        self._next_seq = first_seq + count
 
     def _protected(self, data: bytes, first_seq: int) -> bytes:
         return data if self._key is None else encrypt(self._key, data, f"{self._stream}-{first_seq}")
@@ -118,6 +127,7 @@ class SpoolWriter:
         self._file.close()
         self._file, self._is_void = following, False
         self._held.clear()
+        self._say_synced()
 
     def _rotate_if_large(self) -> None:
         if self._file.size > ROTATE_SIZE:

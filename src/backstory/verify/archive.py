@@ -25,6 +25,7 @@ from backstory.tlog.note import Ed25519Signer, VerifierKey, require_key
 from backstory.verify.audit import Audit, Progress
 from backstory.verify.blobs import check_blobs, check_snapshots
 from backstory.verify.finding import Finding, VerificationReport
+from backstory.verify.jobs import check_jobs
 from backstory.verify.log import check_log
 from backstory.verify.pool import WorkerPool
 from backstory.verify.segments import check_segments
@@ -73,6 +74,7 @@ def verify_archive(
             audit.counts["entries"] = checkpoint.size
             _check_genesis(audit, entries)
             manifests = _check_manifests(audit, entries)
+            check_jobs(audit, entries, manifests)
             check_segments(audit, entries, manifests, lambda: _size_now(layout, checkpoint.size))
             check_snapshots(audit, entries)
             check_spool(audit)

@@ -70,4 +70,8 @@ def _read_stream(audit: Audit, spool: Spool, stream: str, head: int, findings: l
             audit.add("note", place, f"unknown after seq {at - 1}: {torn} bytes of a write that a crash cut short")
         if not any((audit.layout.spool / stream).glob("frames-*")):
             audit.add("unknown", place, f"has no frames file: whether there were records after seq {at - 1} is unknown")
+    if info.job is not None and at > head:
+        what = f"{at - head} records of a part of a job are not in the log: they will be all, or removed"
+        audit.add("note", place, what)
+        return 0
     return at - head

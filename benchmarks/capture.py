@@ -1,0 +1,213 @@
+"""Recording: what one prediction costs its caller, and what a machine keeps up with."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+import backstory
+from backstory.archive import Archive
+from backstory.capture.worker import WorkerRecorder
+from benchmarks.measure import Row, median_seconds
+from benchmarks.peer_prediction import prediction_fields, prediction_score
+
+CALLS = 200_000
+BATCH_ROWS = 200_000
+BATCHES = 5
+IN_SITU_CALLS = 3_000
+SHAPES = 1_000
+"""Predictions made beforehand, so that making them is not measured."""
+
+
+def floor_rows() -> list[Row]:
+    """Return what the bare work of one record costs on this machine."""
+    fields = list(prediction_fields(1).values())
+    encode = msgspec.msgpack.Encoder().encode
+    data = encode(fields)
+    count = 20_000
+    encoding = median_seconds(lambda: [encode(fields) for _ in range(count)], 5) / count
+    hashing = median_seconds(lambda: [hashlib.sha256(data).digest() for _ in range(count)], 5) / count
+    return [
+        Row(what="msgspec encode of 20 fields", value=f"{encoding * 1e6:.2f} us"),
+        Row(what=f"SHA-256 of them ({len(data)} bytes)", value=f"{hashing * 1e6:.2f} us"),
+    ]
+
+
+def caller_rows() -> tuple[list[Row], float]:
+    """Return what recording costs the caller, and the median in microseconds."""
+    given = [(prediction_fields(call), prediction_score(call)) for call in range(SHAPES)]
+    with tempfile.TemporaryDirectory() as folder, _recorder(Path(folder)) as recorder:
+        tight = _times(recorder, given, CALLS, lambda: None)
+        work = _model_call()
+        situ = _times(recorder, given, IN_SITU_CALLS, work)
+    p50, p99 = _quantile(tight, 0.5), _quantile(tight, 0.99)
+    rows = [
+        Row(
+            what="caller's cost, 20 fields, tight loop, p50",
+            value=f"{p50:.2f} us",
+            target="<= 5 us",
+            met=p50 <= 5,
+        ),
+        Row(what="the same, p99", value=f"{p99:.1f} us", target="<= 100 us", met=p99 <= 100),
+        Row(what="the same, p99.9", value=f"{_quantile(tight, 0.999):.0f} us"),
+        Row(
+            what="between real model calls (logistic regression on one row), p50",
+            value=f"{_quantile(situ, 0.5):.1f} us",
+            target="<= 25 us",
+            met=_quantile(situ, 0.5) <= 25,
+        ),
+        Row(what="the same, p99", value=f"{_quantile(situ, 0.99):.0f} us"),
+    ]
+    return rows, p50
+
+
+def sustained_rows() -> list[Row]:
+    """Return how many records a second one process records, with a sealer beside it, until all are sealed."""
+    rows = []
+    singles, size, floor = _singles(CALLS)
+    rows.append(
+        Row(
+            what=f"{CALLS:,} single records, durable and sealed, one process",
+            value=f"{singles:,.0f} records/s",
+            target=">= 60,000",
+            met=singles >= 60_000,
+        )
+    )
+    rows.append(
+        Row(
+            what="bytes a record / plain zstd Parquet of the same columns with id and time",
+            value=f"{size / floor:.2f}x ({size:.0f} against {floor:.0f})",
+            target="<= 1.3x",
+            met=size <= 1.3 * floor,
+        )
+    )
+    for subject, name, target in ((None, "open columns", 300_000), ("subject", "one person a record", 200_000)):
+        rate = _batches(subject)
+        rows.append(
+            Row(
+                what=f"{BATCHES} batches of {BATCH_ROWS:,} rows of 20 features, durable and sealed, {name}",
+                value=f"{rate:,.0f} rows/s",
+                target=f">= {target:,}",
+                met=rate >= target,
+            )
+        )
+    return rows
+
+
+def memory_rows(records: int) -> list[Row]:
+    """Return resident memory after each tenth of many single records, with a sealer beside it."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "benchmarks.memory", folder, str(records)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603  our own module
+    curve = [float(text) for text in done.stdout.split()]
+    grown = curve[-1] - curve[0]
+    shown = " ".join(f"{value:.0f}" for value in curve)
+    return [
+        Row(
+            what=f"resident memory, MB, after each tenth of {records:,} records",
+            value=shown,
+            target="<= 64 grown",
+            met=grown <= 64,
+        )
+    ]
+
+
+def _recorder(folder: Path) -> WorkerRecorder:
+    with redirect_stdout(io.StringIO()), backstory.init(folder / "archive", origin="example.org/bench") as archive:
+        archive.spool(folder / "spool")
+    return backstory.recorder(folder / "spool")
+
+
+def _model_call() -> Any:  # noqa: ANN401  a function
+    from sklearn.linear_model import LogisticRegression
+
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(500, 18))
+    model = LogisticRegression().fit(features, features[:, 0] > 0)
+    row = features[:1]
+    return lambda: model.predict_proba(row)
+
+
+def _times(recorder: WorkerRecorder, given: list[Any], calls: int, work: Any) -> list[int]:  # noqa: ANN401
+    record, clock = recorder.record, time.perf_counter_ns
+    times = []
+    record(*given[0])
+    for call in range(calls):
+        fields, score = given[call % SHAPES]
+        work()
+        began = clock()
+        record(fields, score)
+        times.append(clock() - began)
+    recorder.sync()
+    return sorted(times)
+
+
+def _quantile(times: list[int], share: float) -> float:
+    """Return a quantile of sorted times, in microseconds."""
+    return times[min(int(len(times) * share), len(times) - 1)] / 1e3
+
+
+def _singles(count: int) -> tuple[float, float, float]:
+    """Return records a second until sealed, bytes a record, and bytes a record of plain Parquet."""
+    given = [(prediction_fields(call), prediction_score(call)) for call in range(count)]
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
+        with backstory.init(Path(folder) / "archive", origin="example.org/bench") as archive:
+            archive.spool(Path(folder) / "spool")
+            with backstory.recorder(Path(folder) / "spool") as recorder:
+                recorder.record(*given[0])
+                began = time.perf_counter()
+                for fields, score in given:
+                    recorder.record(fields, score)
+            sealed = archive.collect(Path(folder) / "spool")
+            seconds = time.perf_counter() - began
+            size = sum(path.stat().st_size for path in (archive.path / "segments").iterdir()) / sealed
+            floor = _plain_size(archive, Path(folder) / "plain") / sealed
+    return count / seconds, size, floor
+
+
+def _plain_size(archive: Archive, path: Path) -> int:
+    """Return the size of the same columns with id and time as plain zstd Parquet."""
+    tables = [pq.read_table(segment) for segment in (archive.path / "segments").iterdir()]
+    table = pa.concat_tables(tables).select(["id", "time", "feature", "output"]).replace_schema_metadata(None)
+    pq.write_table(table.flatten(), path, compression="zstd")
+    return path.stat().st_size
+
+
+def _batches(subject: str | None) -> float:
+    """Return rows a second of frame batches until sealed."""
+    frame = pd.DataFrame([prediction_fields(call) for call in range(SHAPES)])
+    frame = pd.concat([frame] * (BATCH_ROWS // SHAPES), ignore_index=True)
+    scores = np.arange(BATCH_ROWS, dtype=np.float64)
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
+        with backstory.init(Path(folder) / "archive", origin="example.org/bench") as archive:
+            version = archive.register(lambda _: scores, name="constant")
+            archive.predict(version, frame, method="__call__", subject=subject)
+            archive.flush()
+            began = time.perf_counter()
+            for _ in range(BATCHES):
+                archive.predict(version, frame, method="__call__", subject=subject)
+            archive.flush()
+            return BATCHES * BATCH_ROWS / (time.perf_counter() - began)
+
+
+def resident_mb() -> float:
+    """Return this process's resident memory in megabytes."""
+    if sys.platform.startswith("linux"):
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3

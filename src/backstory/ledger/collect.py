@@ -1,0 +1,43 @@
+"""Sealing what workers recorded outside the archive: several spools, one log."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+from backstory.errors import ConflictError
+from backstory.ledger.ledger import Ledger
+from backstory.ledger.seal import seal_all
+from backstory.storage.disk import read_file
+from backstory.storage.worker_spool import read_worker_spool, worker_stores, wrap_key_of
+
+WRAP_KEY = "worker-spools"
+
+
+def wrap_key(ledger: Ledger) -> bytes:
+    """Return the public key under which workers leave their keys for this archive."""
+    return wrap_key_of(ledger.keys.get_or_create(WRAP_KEY, "private")["private"])
+
+
+def collect(ledger: Ledger, root: Path) -> int:
+    """Seal the streams of a worker's spool into the archive; return how many records were sealed.
+
+    Args:
+        ledger: The archive, open for writing.
+        root: The spool's directory.
+
+    Raises:
+        NotFoundError: There is no worker's spool.
+        ConflictError: It is another archive's.
+        BackstoryError: What went wrong with the first stream that could not be sealed, after all others were.
+    """
+    info = read_worker_spool(root)
+    if info.vkey != ledger.layout.config.vkey:
+        raise ConflictError(f"collecting: the spool at {root} is for the archive {info.origin!r} with another key")
+    private = ledger.keys.key(WRAP_KEY, "private")
+    spool, blobs = worker_stores(root, info, ledger.world.disk, private)
+    for path in blobs.paths():
+        ledger.blobs.put(read_file(path))  # before a manifest speaks of what they say
+    view = copy.copy(ledger)
+    view.spool = spool
+    return seal_all(view)
