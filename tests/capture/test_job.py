@@ -15,7 +15,7 @@ from tests.support.ledgers import OPEN, ORIGIN, SEALED, QuickDisk, make_batch, n
 import backstory
 from backstory.archive import Archive
 from backstory.capture.recorder import Recorder
-from backstory.errors import ConflictError, ForbiddenError, FormatError, InputError, InputMutatedError
+from backstory.errors import ConflictError, ForbiddenError, FormatError, InputError, InputMutatedError, TokenError
 from backstory.ledger import seal
 from backstory.ledger.job import find_part, parts_of
 from backstory.ledger.ledger import Ledger
@@ -46,6 +46,7 @@ class Model:
         self.mutates = False
 
     def __call__(self, frame: pd.DataFrame) -> np.ndarray:
+        """Return twice `x`, or do what it was told."""
         self.calls += 1
         if self.error is not None:
             raise self.error
@@ -63,7 +64,7 @@ def model():
 @pytest.fixture
 def version(archive, model):
     """The model, registered."""
-    return archive.register(lambda frame: model(frame), name="double")
+    return archive.register(model, name="double")
 
 
 def batch(part: int) -> pd.DataFrame:
@@ -97,7 +98,7 @@ def leftovers(ledger: Ledger) -> list[str]:
     return sorted(path.name for folder in folders for path in folder.iterdir() if not path.name.startswith("log-"))
 
 
-# --- from the front door --------------------------------------------------------------------------------------------------
+# --- from the front door ----------------------------------------------------------------------------------------------
 
 
 def test_a_part_is_in_the_log_when_it_returns(archive, version):
@@ -208,9 +209,9 @@ def test_another_number_than_expected_is_an_error(archive, version):
 
 def test_an_exception_in_the_block_is_no_end(archive, version):
     """What is raised in the block goes on, and the run has not ended."""
-    with pytest.raises(KeyError), archive.job("nightly", run="1", expect=0) as job:
-        predict(job, version, 0)
-        raise KeyError
+    job = archive.job("nightly", run="1", expect=0)
+    with pytest.raises(TokenError), job:
+        job.predict(version, batch(0).assign(_row_nothing=1), part=0, method="__call__")
     assert entries(archive, "job.finished") == []
 
 
@@ -246,7 +247,7 @@ def test_threads_that_do_the_same_parts(archive, version):
     assert not archive.verify().failed
 
 
-# --- below it -------------------------------------------------------------------------------------------------------------
+# --- below it ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("schema", [OPEN, SEALED], ids=["open", "sealed"])
@@ -327,19 +328,32 @@ def test_who_comes_late_commits_nothing(tmp_path, schema):
     assert (report.counts["records"], report.findings) == (ROWS, ())
 
 
+class CountingDisk(QuickDisk):
+    """A disk that keeps the sizes of the commits it was made to stage."""
+
+    def __init__(self) -> None:
+        self.commits: list[str] = []
+
+    def write_with(self, path: Path, fill, **options) -> None:
+        """Take note of what is staged."""
+        if path.parent.name == "staged":
+            self.commits.append(path.name)
+        super().write_with(path, fill, **options)
+
+
 def test_a_large_part_is_one_commit(tmp_path, monkeypatch):
     """Its segments, and the entry that says it is done, get into the log together."""
     monkeypatch.setattr(seal, "SEGMENT_ROWS_MAX", 300)
-    ledger = new_ledger(tmp_path / "archive")
+    disk = CountingDisk()
+    ledger = new_ledger(tmp_path / "archive", disk=disk)
     before = ledger.log.checkpoint().size
     record_part(ledger, rows=1_000).close()
-    sizes = []
-    commit = ledger.lock.commit
-    monkeypatch.setattr(ledger.lock, "commit", lambda *given: (sizes.append(given[1]), commit(*given))[1])
+    disk.commits.clear()
     assert seal_all(ledger) == 1_000
-    appended = [entry["type"] for _, entry in ledger.log.entries(before, ledger.log.checkpoint().size)]
+    end = ledger.log.checkpoint().size
+    appended = [entry["type"] for _, entry in ledger.log.entries(before, end)]
     assert appended == ["stream.opened", *[MANIFEST_TYPE] * 4, PART_TYPE, "stream.closed"]
-    assert len(sizes) == 1
+    assert disk.commits == [str(end)]
     assert verify_archive(ledger.layout.root, workers=1).findings == ()
 
 
@@ -387,7 +401,7 @@ def test_a_part_not_yet_done_answers_no_question(archive):
     recorder.leave_parent()
 
 
-# --- what verifying finds -------------------------------------------------------------------------------------------------
+# --- what verifying finds ---------------------------------------------------------------------------------------------
 
 
 def said(archive: Archive, entry: JsonObject) -> list[str]:

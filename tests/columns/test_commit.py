@@ -11,7 +11,7 @@ from tests.support.ledgers import OPEN, SEALED, make_body
 
 from backstory.columns.commit import commitments, salts
 from backstory.columns.encode import iter_blocks
-from backstory.columns.seal import part_columns, pick_columns
+from backstory.columns.seal import commit_groups, pick_columns, sealed_columns, with_commitments
 from backstory.columns.tree import (
     leaf_hashes,
     leaf_hashes_of,
@@ -100,11 +100,11 @@ def test_no_sealed_value_is_left_in_the_leaf_table():
         kind=SEALED.kind, columns=tuple(c for c in SEALED.columns if c.group is not None or c.name == "seq")
     )
     table = make_body(SEALED, 0, 20).append_column("seq", pa.array(range(20), pa.uint64()))
-    parted = part_columns(schema, table, KEY)
-    assert parted.leaf.column_names == ["seq", "commitment"]
-    assert [f.name for f in parted.leaf.schema.field("commitment").type] == list(schema.groups)
+    leaf, sealed = with_commitments(schema, table, commit_groups(schema, table, KEY)), sealed_columns(schema, table)
+    assert leaf.column_names == ["seq", "commitment"]
+    assert [f.name for f in leaf.schema.field("commitment").type] == list(schema.groups)
     for position, group in enumerate(schema.groups):
-        columns = pick_columns(parted.sealed, [c.name for c in schema.group_columns(group)])
+        columns = pick_columns(sealed, [c.name for c in schema.group_columns(group)])
         row = next(next(iter_blocks(columns.slice(7, 1))).rows())
         salt = salts(KEY, 7, 1, len(schema.groups))[0, position].tobytes()
-        verify_opening(parted.leaf["commitment"][7].as_py()[group], group, salt, row)
+        verify_opening(leaf["commitment"][7].as_py()[group], group, salt, row)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from tests.support.ledgers import BEGAN_NS, OPEN, SEALED, QuickDisk, make_batch, new_ledger, new_recorder, reopen, world
 
-from backstory.errors import ConflictError
+from backstory.errors import ConflictError, StorageError
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.read import find_record
 from backstory.ledger.seal import LEASE_NS, seal_all
@@ -86,7 +86,7 @@ class Other:
 
     def _seal_later(self) -> None:
         later = dataclasses.replace(world(seed=7), now_ns=lambda: BEGAN_NS + 2 * LEASE_NS)
-        with contextlib.suppress(ConflictError):  # the one that was paused was first, after all
+        with contextlib.suppress(ConflictError, StorageError):  # the one that was paused was first, after all
             seal_all(Ledger(self._root, later, writable=True, vkey=None, actor=None))
 
     def _log_is_free(self) -> bool:
@@ -139,7 +139,7 @@ def test_a_sealer_paused_at_any_write_loses_and_doubles_nothing(tmp_path, record
         other = Other(root)
         disk = PausingDisk(at, other.seal)
         ledger = reopen(root, disk=disk)
-        with contextlib.suppress(ConflictError):
+        with contextlib.suppress(ConflictError, StorageError):
             seal_all(ledger)
         other.join()
         seal_all(reopen(root, seed=8))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -14,40 +14,40 @@ from backstory.columns.tree import HASH_SIZE
 from backstory.records.schema import Schema, split_name
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SealedTables:
-    """A run of records, parted by where its columns go.
-
-    Attributes:
-        leaf: What is in the segment and in the leaves: open columns and commitments.
-        sealed: What is in the vault shard; None without sealed groups.
-    """
-
-    leaf: pa.Table
-    sealed: pa.Table | None
-
-
-def part_columns(schema: Schema, table: pa.Table, salt_key: bytes) -> SealedTables:
-    """Part records into what is in clear and what is sealed, and compute the commitments.
+def commit_groups(schema: Schema, table: pa.Table, salt_key: bytes, first_row: int = 0) -> list[bytes]:
+    """Compute the commitments of records to their sealed groups.
 
     Args:
         schema: Their schema.
         table: The records with all columns.
         salt_key: 32 bytes; not used without sealed groups.
+        first_row: Which row of its segment the first record is.
+
+    Returns:
+        For each group, in the schema's order, 32 bytes a record, concatenated.
     """
     if not schema.groups:
-        return SealedTables(leaf=table, sealed=None)
-    groups = {g: pick_columns(table, [c.name for c in schema.group_columns(g)]) for g in schema.groups}
-    all_salts = salts(salt_key, 0, table.num_rows, len(schema.groups))
-    hashes = [commitments(groups[g], g, all_salts[:, i]) for i, g in enumerate(schema.groups)]
+        return []
+    drawn = salts(salt_key, first_row, table.num_rows, len(schema.groups))
+    groups = [pick_columns(table, [column.name for column in schema.group_columns(group)]) for group in schema.groups]
+    return [commitments(groups[i], group, drawn[:, i]) for i, group in enumerate(schema.groups)]
+
+
+def with_commitments(schema: Schema, table: pa.Table, hashes: Sequence[bytes]) -> pa.Table:
+    """Return what of records is in the segment and in the leaves: the open columns and the commitments."""
+    if not schema.groups:
+        return table
     arrays = [
         pa.Array.from_buffers(pa.binary(HASH_SIZE), table.num_rows, [None, pa.py_buffer(data)]) for data in hashes
     ]
-    leaf = pick_columns(table, [c.name for c in schema.open_columns])
-    leaf = leaf.append_column("commitment", pa.StructArray.from_arrays(arrays, names=list(schema.groups)))
-    sealed = pick_columns(table, [c.name for c in schema.columns if c.group is not None])
-    index = pa.array(np.arange(table.num_rows, dtype=np.uint64))
-    return SealedTables(leaf=leaf, sealed=sealed.add_column(0, "index", index))
+    leaf = pick_columns(table, [column.name for column in schema.open_columns])
+    return leaf.append_column("commitment", pa.StructArray.from_arrays(arrays, names=list(schema.groups)))
+
+
+def sealed_columns(schema: Schema, table: pa.Table) -> pa.Table:
+    """Return what of records is in the vault shard: the sealed columns and the row's number."""
+    sealed = pick_columns(table, [column.name for column in schema.columns if column.group is not None])
+    return sealed.add_column(0, "index", pa.array(np.arange(table.num_rows, dtype=np.uint64)))
 
 
 def pick_columns(table: pa.Table, names: list[str]) -> pa.Table:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from backstory.catalog.catalog import Catalog
 from backstory.errors import ConflictError, ForbiddenError, FormatError, InputError, StorageError
+from backstory.ledger.hashing import RowHasher
 from backstory.ledger.log import LogReader
 from backstory.ledger.sequencer import Entries, Heads, Leases, Sequencer
 from backstory.records import canonical
@@ -53,6 +54,7 @@ class Ledger:
         spool: Records not yet sealed.
         lock: Checkpoint and stream heads.
         catalog: Positions of entries and segments.
+        hasher: Hashes what is sealed, with a process beside this one for much.
     """
 
     def __init__(self, root: Path, world: World, *, writable: bool, vkey: str | None, actor: str | None) -> None:
@@ -67,6 +69,7 @@ class Ledger:
         self.spool = Spool(layout.spool, self.keys, world.disk)
         self.writable = writable
         self.lock = LockStore(layout.lock, writable=writable)
+        self.hasher = RowHasher()
         self._sequencer: Sequencer | None = None
         self._documents = lru_cache(_DOCUMENTS_KEPT)(
             lambda digest: canonical.parse_object(self.blobs.get(digest), f"blob {digest}")
@@ -172,8 +175,9 @@ class Ledger:
             rebuilt.close()
 
     def close(self) -> None:
-        """Close the catalog."""
+        """Close the catalog and end the hasher's process."""
         self.catalog.close()
+        self.hasher.close()
 
     def find_entries(self, type_: str, name: str | None = None) -> list[JsonObject]:
         """Return the entries of a type, with a name where one is given, oldest first, each proven."""

@@ -7,24 +7,20 @@ in the same transaction as the checkpoint.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import platform
 import threading
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from backstory.columns.seal import part_columns
-from backstory.columns.tree import leaf_hashes, root_of_subtrees, subtree_roots
 from backstory.errors import BackstoryError, BusyError, ConflictError, FormatError
 from backstory.ledger.job import find_part
 from backstory.ledger.ledger import Ledger
+from backstory.ledger.write_segment import write_segment
 from backstory.records.canonical import JsonObject
-from backstory.records.identity import time_text
 from backstory.records.job import PART_TYPE, JobPart, PartName, parse_part_name
 from backstory.records.limits import SEGMENT_CONTEXTS_MAX, SEGMENT_ROWS_MAX
 from backstory.records.manifest import (
@@ -32,13 +28,10 @@ from backstory.records.manifest import (
     HEARTBEAT_TYPE,
     MANIFEST_TYPE,
     OPENED_TYPE,
-    FileRef,
     Manifest,
 )
 from backstory.records.schema import Schema, parse_schema
-from backstory.storage.blobs import file_digest
 from backstory.storage.disk import TEMPORARY_PREFIX
-from backstory.storage.segment import segment_metadata, segment_name, write_parquet
 from backstory.storage.spool import StreamInfo
 
 LEASE_NS = 600 * 10**9
@@ -127,7 +120,7 @@ def seal_stream(ledger: Ledger, info: StreamInfo) -> int:
         if info.job is not None:
             return _seal_part(ledger, info, schema, holder, head)
         for table in _runs(ledger, info, schema, head):
-            manifest = _write_segment(ledger, info.stream, schema, table, head)
+            manifest = write_segment(ledger, info.stream, schema, table, head)
             if not _hold(ledger, info, holder):
                 raise ConflictError(f"sealing: another sealer took over stream {info.stream}")
             # A crash before this line leaves a segment nobody refers to, which `_remove_orphans` takes away. Whoever
@@ -204,7 +197,7 @@ def _write_part(ledger: Ledger, info: StreamInfo, schema: Schema, holder: str) -
     manifests: list[Manifest] = []
     for table in _runs(ledger, info, schema, 0):
         first_seq = manifests[-1].end_seq if manifests else 0
-        manifests.append(_write_segment(ledger, info.stream, schema, table, first_seq))
+        manifests.append(write_segment(ledger, info.stream, schema, table, first_seq))
         if not _hold(ledger, info, holder):
             raise ConflictError(f"sealing: another sealer took over stream {info.stream}")
     return manifests
@@ -319,51 +312,6 @@ def _tables(ledger: Ledger, info: StreamInfo, schema: Schema, head: int) -> Iter
             yield table
     except BackstoryError as error:
         yield error
-
-
-def _write_segment(ledger: Ledger, stream: str, schema: Schema, table: pa.Table, first_seq: int) -> Manifest:
-    """Make shard and segment of a run durable and return the manifest that commits to them."""
-    name = segment_name(stream, first_seq, table.num_rows)
-    shard_name = f"{name}.shard"
-    keys = ledger.keys.create(shard_name, "salt_key", "shard_key") if schema.groups else {}
-    tables = part_columns(schema, table, keys.get("salt_key", b""))
-    shard = None
-    if tables.sealed is not None:
-        data = ledger.vault.write_table(shard_name, tables.sealed, keys["shard_key"], replace=False)
-        shard = FileRef(name=shard_name, sha256=hashlib.sha256(data).hexdigest(), size=len(data))
-    path = ledger.layout.segments / f"{name}.parquet"
-    with ThreadPoolExecutor(1) as pool:  # Arrow compresses without the interpreter's lock while this thread hashes
-        roots: Future[bytes] = Future()
-        written = pool.submit(
-            ledger.world.disk.write_with,
-            path,
-            lambda new: write_parquet(tables.leaf, new, lambda: segment_metadata(schema.encoded, roots.result())),
-            replace=False,  # a sealer that was too slow must not put its bytes in the place of another's
-        )
-        try:
-            roots.set_result(subtree_roots(leaf_hashes(tables.leaf)))
-        except BaseException as error:
-            roots.set_exception(error)
-            raise
-        written.result()
-    ends = table.slice(0, 1), table.slice(table.num_rows - 1, 1)
-    ids = [part["id"][0].as_py().hex() for part in ends]
-    times = [time_text(part["time"][0].value) for part in ends]
-    return Manifest(
-        kind=schema.kind,
-        stream=stream,
-        first_seq=first_seq,
-        count=table.num_rows,
-        first_id=ids[0],
-        last_id=ids[1],
-        first_time=times[0],
-        last_time=times[1],
-        contexts=tuple(sorted(context.hex() for context in pc.unique(table["context"]).to_pylist())),
-        schema=schema.digest,
-        root=root_of_subtrees(roots.result()).hex(),
-        file=FileRef(name=path.name, sha256=file_digest(path), size=path.stat().st_size),
-        shard=shard,
-    )
 
 
 def _remove_orphans(ledger: Ledger, stream: str, holder: str) -> int:

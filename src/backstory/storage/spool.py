@@ -279,8 +279,7 @@ class Spool:
         if ended and not waiting:
             self.discard(info)
             return
-        for path in self._sealed_files(info, next_seq):
-            self._disk.remove(path)
+        self._remove_in_order(self._sealed_files(info, next_seq))
         for path in self._glob(info, f"*{BATCH_SUFFIX}"):
             if int(path.stem) < next_seq and int(path.stem) not in waiting:
                 self._disk.remove(path)
@@ -292,14 +291,20 @@ class Spool:
             StorageError: Something could not be removed; calling again goes on where this stopped.
         """
         self._keys.destroy(_key_name(info.stream))
+        self._remove_in_order(self._frames_files(info))
         for folder in reversed(self._folders(info)):
             with storage_errors("removing", folder):
                 for path in sorted(folder.glob("*"), key=lambda path: path.name == _INFO_NAME):
-                    if path.name == _INFO_NAME:
-                        self._disk.sync_directory(folder)  # a power cut must not bring back what it describes
                     self._disk.remove(path)
                 if folder.exists():
                     folder.rmdir()
+
+    def _remove_in_order(self, paths: list[Path]) -> None:
+        """Remove frames files one by one, so that a kill or a power cut leaves the end of a stream and never a gap."""
+        for path in paths:
+            self._disk.remove(path)
+            with storage_errors("removing", path), contextlib.suppress(FileNotFoundError):  # another removed the folder
+                self._disk.sync_directory(path.parent)
 
     def _folders(self, info: StreamInfo) -> list[Path]:
         roots = [self._root] if info.spill is None else [self._root, Path(info.spill)]

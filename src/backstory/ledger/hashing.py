@@ -1,0 +1,150 @@
+"""Commitments and leaf hashes of a run of records, over two processes where there is enough to hash.
+
+Hashing a record holds the interpreter's lock, so a second core needs a second process. It is started once, fed with the
+second half of the rows as an Arrow stream, and answers with their commitments and subtree roots.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from typing import IO
+
+import msgspec
+import pyarrow as pa
+
+from backstory.columns.seal import commit_groups, with_commitments
+from backstory.columns.tree import leaf_hashes, subtree_roots
+from backstory.errors import StorageError
+from backstory.records.limits import SUBTREE_ROWS
+from backstory.records.schema import Schema, parse_schema
+
+SHARED_ROWS_MIN = 1 << 16
+"""Fewer rows are hashed sooner here than a process starts and is fed."""
+_LENGTH = struct.Struct("<Q")
+
+
+class _Task(msgspec.Struct, frozen=True, kw_only=True):
+    schema: bytes
+    salt_key: bytes
+    first_row: int
+    rows: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hashed:
+    """What was computed over a run of records.
+
+    Attributes:
+        commitments: By sealed group, in the schema's order, one of 32 bytes a record.
+        subtrees: Roots of the runs of 256 leaves.
+    """
+
+    commitments: list[bytes]
+    subtrees: bytes
+
+
+class RowHasher:
+    """Hashes runs of records, with a process beside this one for long ones. One run at a time."""
+
+    def __init__(self) -> None:
+        """Start nothing yet."""
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()
+
+    def hash(self, schema: Schema, table: pa.Table, salt_key: bytes) -> Hashed:
+        """Return commitments and subtree roots of a run of records.
+
+        Args:
+            schema: Their schema.
+            table: The records with all columns.
+            salt_key: 32 bytes; not used without sealed groups.
+        """
+        if table.num_rows < SHARED_ROWS_MIN or (os.cpu_count() or 1) == 1 or not sys.executable:
+            return hash_rows(schema, table, salt_key, 0)
+        with self._lock:
+            return self._hash_shared(schema, table, salt_key)
+
+    def _hash_shared(self, schema: Schema, table: pa.Table, salt_key: bytes) -> Hashed:
+        half = table.num_rows // 2 // SUBTREE_ROWS * SUBTREE_ROWS
+        process = self._process or self._start()
+        task = _Task(schema=schema.encoded, salt_key=salt_key, first_row=half, rows=_ipc_bytes(table.slice(half)))
+        feeder = threading.Thread(target=_feed, args=(process.stdin, task), daemon=True)
+        feeder.start()
+        first = hash_rows(schema, table.slice(0, half), salt_key, 0)
+        feeder.join()
+        data = None if process.stdout is None else _receive(process.stdout)
+        if data is None:  # it died, or was stopped from outside: nothing is lost but its work
+            self._end()
+            second = hash_rows(schema, table.slice(half), salt_key, half)
+        else:
+            second = Hashed(**msgspec.msgpack.decode(data))
+        joined = [a + b for a, b in zip(first.commitments, second.commitments, strict=True)]
+        return Hashed(commitments=joined, subtrees=first.subtrees + second.subtrees)
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "backstory.ledger.hashing_process"]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603  our own module
+        self._process = process
+        return process
+
+    def _end(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+
+    def close(self) -> None:
+        """End the process."""
+        with self._lock:
+            self._end()
+
+
+def hash_rows(schema: Schema, table: pa.Table, salt_key: bytes, first_row: int) -> Hashed:
+    """Return commitments and subtree roots of records, the first of which is a given row of its segment."""
+    commitments = commit_groups(schema, table, salt_key, first_row)
+    leaves = leaf_hashes(with_commitments(schema, table, commitments))
+    return Hashed(commitments=commitments, subtrees=subtree_roots(leaves))
+
+
+def answer(stream: IO[bytes], replies: IO[bytes]) -> None:
+    """Hash what comes on a stream until it ends."""
+    while (data := _receive(stream)) is not None:
+        task = msgspec.msgpack.decode(data, type=_Task)
+        table = pa.ipc.open_stream(pa.BufferReader(task.rows)).read_all()
+        hashed = hash_rows(parse_schema(task.schema), table, task.salt_key, task.first_row)
+        _send(replies, msgspec.msgpack.encode({"commitments": hashed.commitments, "subtrees": hashed.subtrees}))
+
+
+def _feed(stream: IO[bytes] | None, task: _Task) -> None:
+    try:
+        if stream is not None:
+            _send(stream, msgspec.msgpack.encode(task))
+    except (BrokenPipeError, StorageError):
+        pass  # it died; whoever waits for its answer gets none
+
+
+def _send(stream: IO[bytes], data: bytes) -> None:
+    stream.write(_LENGTH.pack(len(data)))
+    stream.write(data)
+    stream.flush()
+
+
+def _receive(stream: IO[bytes]) -> bytes | None:
+    head = stream.read(_LENGTH.size)
+    if len(head) < _LENGTH.size:
+        return None
+    (length,) = _LENGTH.unpack(head)
+    data = stream.read(length)
+    return data if len(data) == length else None
+
+
+def _ipc_bytes(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]

@@ -1,0 +1,86 @@
+"""Making a run of records durable: its vault shard, its segment, and the manifest that commits to them."""
+
+from __future__ import annotations
+
+import hashlib
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from backstory.columns.seal import sealed_columns, with_commitments
+from backstory.columns.tree import root_of_subtrees
+from backstory.ledger.ledger import Ledger
+from backstory.records.identity import time_text
+from backstory.records.manifest import FileRef, Manifest
+from backstory.records.schema import Schema
+from backstory.storage.blobs import file_digest
+from backstory.storage.segment import segment_metadata, segment_name, write_parquet
+
+
+def write_segment(ledger: Ledger, stream: str, schema: Schema, table: pa.Table, first_seq: int) -> Manifest:
+    """Make shard and segment of a run durable and return the manifest that commits to them.
+
+    Args:
+        ledger: The archive.
+        stream: The run's stream, in hex.
+        schema: Its schema.
+        table: The records with all columns, in order of seq.
+        first_seq: Sequence number of the first.
+
+    Raises:
+        ConflictError: Another sealer wrote the same run first.
+        StorageError: Something could not be written.
+    """
+    name = segment_name(stream, first_seq, table.num_rows)
+    keys = ledger.keys.create(f"{name}.shard", "salt_key", "shard_key") if schema.groups else {}
+    path = ledger.layout.segments / f"{name}.parquet"
+    subtrees: Future[bytes] = Future()
+
+    def write(leaf: pa.Table) -> None:
+        # A sealer that was too slow must not put its bytes in the place of another's.
+        ledger.world.disk.write_with(
+            path,
+            lambda new: write_parquet(leaf, new, lambda: segment_metadata(schema.encoded, subtrees.result())),
+            replace=False,
+        )
+
+    with ThreadPoolExecutor(2) as pool:  # Arrow compresses without the interpreter's lock while this thread hashes
+        shard = pool.submit(_write_shard, ledger, f"{name}.shard", schema, table, keys)
+        written = None if schema.groups else pool.submit(write, table)
+        try:
+            hashed = ledger.hasher.hash(schema, table, keys.get("salt_key", b""))
+            subtrees.set_result(hashed.subtrees)
+        except BaseException as error:
+            subtrees.set_exception(error)
+            raise
+        if written is None:
+            shard.result()  # durable before anything commits to what is in it
+            write(with_commitments(schema, table, hashed.commitments))
+        else:
+            written.result()
+    ends = table.slice(0, 1), table.slice(table.num_rows - 1, 1)
+    ids = [part["id"][0].as_py().hex() for part in ends]
+    times = [time_text(part["time"][0].value) for part in ends]
+    return Manifest(
+        kind=schema.kind,
+        stream=stream,
+        first_seq=first_seq,
+        count=table.num_rows,
+        first_id=ids[0],
+        last_id=ids[1],
+        first_time=times[0],
+        last_time=times[1],
+        contexts=tuple(sorted(context.hex() for context in pc.unique(table["context"]).to_pylist())),
+        schema=schema.digest,
+        root=root_of_subtrees(hashed.subtrees).hex(),
+        file=FileRef(name=path.name, sha256=file_digest(path), size=path.stat().st_size),
+        shard=shard.result(),
+    )
+
+
+def _write_shard(ledger: Ledger, name: str, schema: Schema, table: pa.Table, keys: dict[str, bytes]) -> FileRef | None:
+    if not schema.groups:
+        return None
+    data = ledger.vault.write_table(name, sealed_columns(schema, table), keys["shard_key"], replace=False)
+    return FileRef(name=name, sha256=hashlib.sha256(data).hexdigest(), size=len(data))
