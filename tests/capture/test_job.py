@@ -24,6 +24,7 @@ from backstory.records.canonical import JsonObject
 from backstory.records.job import PART_TYPE, PartName
 from backstory.records.manifest import MANIFEST_TYPE
 from backstory.records.schema import Schema
+from backstory.storage.world import World
 from backstory.verify.archive import verify_archive
 
 ROWS = 50
@@ -33,7 +34,7 @@ WHICH = PartName(name="nightly", run="2026-11-22", part="3")
 @pytest.fixture
 def archive(tmp_path):
     """An empty archive, open for writing."""
-    with backstory.init(tmp_path / "audit", origin=ORIGIN) as opened:
+    with backstory.init(tmp_path / "audit", origin=ORIGIN, world=World(disk=QuickDisk())) as opened:
         yield opened
 
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 
+import pyarrow as pa
 import pytest
-from tests.support.ledgers import OPEN, SEALED, make_batch, new_ledger, new_recorder
+from tests.support.disks import WiredDisk
+from tests.support.ledgers import OPEN, SEALED, make_batch, make_row, new_ledger, new_recorder
 
-from backstory.capture.recorder import Recorder
+from backstory.capture.recorder import Batch, RowTarget
 from backstory.errors import ConflictError, StorageError
+from backstory.ledger.read import find_record
 from backstory.ledger.seal import seal_all
-from backstory.storage import spool as spool_module
+from backstory.records.envelope import prediction_schema
+from backstory.records.limits import STREAMS_OPEN_MAX
+from backstory.storage.disk import Disk
+from backstory.storage.spool import Spool
 from backstory.verify.archive import verify_archive
 
 
@@ -23,7 +30,7 @@ def ledger(tmp_path):
 
 def test_ids_and_numbers_rise_whatever_the_clock_does(ledger):
     """With a clock that stands, runs back and jumps, ids rise and sequence numbers have no gaps."""
-    times = iter([5, 5, 3, 10**6, 0, 7])
+    times = itertools.cycle([5, 5, 3, 10**6, 0, 7])
     object.__setattr__(ledger.world, "now_ns", lambda: next(times) * 10**6)
     recorder = new_recorder(ledger)
     batch = make_batch(ledger, OPEN, 0, 3)
@@ -78,42 +85,41 @@ def test_a_forked_child_has_streams_of_its_own(ledger):
 
 
 @pytest.mark.parametrize("durability", ["sync", "group"])
-def test_nothing_is_called_durable_after_a_failed_fsync(ledger, monkeypatch, durability):
-    """Once fsync failed, recording, waiting and closing say so: a later fsync that succeeds proves nothing."""
-    recorder: Recorder = new_recorder(ledger, durability)
+def test_nothing_is_called_durable_that_is_in_no_file(tmp_path, durability):
+    """While nothing can be flushed, waiting and closing say so; once it can, all is there once."""
+    disk = WiredDisk()
+    ledger = new_ledger(tmp_path / "archive", disk=disk)
+    recorder = new_recorder(ledger, durability)
     batch = make_batch(ledger, OPEN, 0, 1)
     recorder.record(batch)
     recorder.sync()
-
-    def fail(_descriptor):
-        raise OSError(5, "Input/output error")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(spool_module.os, "fdatasync", fail)
-        with pytest.raises(StorageError):
-            [recorder.record(batch), recorder.sync()]
-    for act in (recorder.sync, lambda: recorder.record(batch), recorder.close):
+    disk.failing_syncs, disk.is_fixed = 10**6, True
+    acts = [lambda: [recorder.record(batch), recorder.sync()], recorder.sync, recorder.close, recorder.close]
+    for act in acts:
         with pytest.raises(StorageError):
             act()
+    assert recorder.status().failure is not None
+    disk.failing_syncs, disk.is_fixed = 0, False
+    recorder.close()
+    assert seal_all(ledger) == recorder.status().recorded == 2
+    assert not verify_archive(ledger.layout.root, workers=1).failed
 
 
-def test_a_failed_fsync_at_a_rotation_is_not_forgotten(ledger, monkeypatch):
-    """Records appended before a frames file was full are not called durable when its last fsync failed."""
-    monkeypatch.setattr(spool_writer_module, "ROTATE_SIZE", 10)
-    recorder = new_recorder(ledger, "sync")
-    batch = make_batch(ledger, OPEN, 0, 1)
-    recorder.record(batch)
-
-    def fail(_descriptor):
-        raise OSError(5, "Input/output error")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(spool_module.os, "fdatasync", fail)
-        with pytest.raises(StorageError):
-            recorder.record(batch)
-    for act in (recorder.sync, lambda: recorder.record(batch), recorder.close):
-        with pytest.raises(StorageError):
-            act()
+@pytest.mark.parametrize("durability", ["sync", "group"])
+def test_a_failed_fsync_loses_and_doubles_nothing(tmp_path, durability):
+    """Where an fsync failed everything not yet durable is in another file, and recording goes on."""
+    disk = WiredDisk()
+    ledger = new_ledger(tmp_path / "archive", disk=disk)
+    recorder = new_recorder(ledger, durability)
+    ids = []
+    for number in range(6):
+        disk.failing_syncs = number % 2
+        ids += recorder.record(make_batch(ledger, OPEN, number, 1)).ids
+        recorder.sync()
+    recorder.close()
+    assert seal_all(ledger) == 6
+    assert [find_record(ledger, each, "prediction").table["output"][0].as_py() for each in ids] == list(range(6))
+    assert not verify_archive(ledger.layout.root, workers=1).failed
 
 
 def test_nothing_is_recorded_for_no_rows(ledger):
@@ -142,3 +148,124 @@ def test_ids_are_a_sequence(ledger):
     with pytest.raises(IndexError):
         ids[4]
     recorder.close()
+
+
+# --- rows ---------------------------------------------------------------------------------------------------------
+
+
+def test_rows_and_batches_of_threads_are_dense(ledger):
+    """Eight threads that record rows and batches leave distinct ids, rising along a stream without a gap."""
+    recorder = new_recorder(ledger, "group")
+    target, row, batch = RowTarget(OPEN), make_row(ledger, 1), make_batch(ledger, OPEN, 0, 3)
+    given = [[] for _ in range(8)]
+
+    def record(mine):
+        for n in range(50):
+            if n % 5:
+                mine.append(recorder.record_row(target, *row[:4], list(row[4])))
+            else:
+                mine.extend(int(each.replace("-", ""), 16) for each in recorder.record(batch).ids)
+
+    threads = [threading.Thread(target=record, args=(mine,)) for mine in given]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    recorder.close()
+    (info,) = ledger.spool.streams()
+    tables = [ledger.spool.table(info, OPEN, frame) for frame in ledger.spool.frames(info, 0)]
+    seqs = [seq for table in tables for seq in table["seq"].to_pylist()]
+    ids = [int.from_bytes(each, "big") for table in tables for each in table["id"].to_pylist()]
+    assert seqs == list(range(8 * (40 + 30)))
+    assert ids == sorted(set(ids))
+    assert sorted(each for mine in given for each in mine) == ids
+    assert all(mine == sorted(mine) for mine in given)
+    assert seal_all(ledger) == len(ids)
+
+
+def test_ids_of_rows_rise_whatever_the_clock_does(ledger):
+    """With a clock that stands, runs back and jumps, ids of rows and batches rise."""
+    times = itertools.cycle([5, 5, 3, 10**6, 0, 7])
+    object.__setattr__(ledger.world, "now_ns", lambda: next(times) * 10**6)
+    recorder = new_recorder(ledger)
+    target, batch, ids = RowTarget(OPEN), make_batch(ledger, OPEN, 0, 2), []
+    for number in range(30):
+        ids.append(recorder.record_row(target, *make_row(ledger, number)))
+        ids += [int(each.replace("-", ""), 16) for each in recorder.record(batch).ids]
+    assert ids == sorted(set(ids))
+    recorder.close()
+    assert seal_all(ledger) == 90
+
+
+def test_sync_means_on_disk_when_it_returns(ledger):
+    """With durability `sync` another process finds a row in the spool as soon as it was recorded."""
+    recorder = new_recorder(ledger, "sync")
+    target = RowTarget(OPEN)
+    other = Spool(ledger.layout.spool, ledger.keys, Disk())
+    for number in range(3):
+        recorder.record_row(target, *make_row(ledger, number))
+        (info,) = other.streams()
+        assert sum(frame.count for frame in other.frames(info, 0)) == number + 1
+        assert recorder.status().durable == number + 1
+    recorder.close()
+
+
+def test_threads_share_their_fsyncs(tmp_path):
+    """Rows of several threads are made durable together: what waits while one flush runs needs one more."""
+    disk = WiredDisk()
+    ledger = new_ledger(tmp_path / "archive", disk=disk)
+    recorder = new_recorder(ledger, "sync")
+    target = RowTarget(OPEN)
+    recorder.record_row(target, *make_row(ledger, 0))
+    before = disk.syncs
+    disk.writes_go_on.clear()
+    rows = [make_row(ledger, number) for number in range(1, 9)]
+    threads = [threading.Thread(target=recorder.record_row, args=(target, *row)) for row in rows]
+    held = target.stream.io
+    with held:
+        for thread in threads:
+            thread.start()
+        while target.stream.next_seq < 9:  # all have their number; none can flush
+            threading.Event().wait(0.001)
+        disk.writes_go_on.set()
+    for thread in threads:
+        thread.join()
+    assert recorder.status().durable == 9
+    assert disk.syncs - before < 8
+    recorder.close()
+
+
+def test_a_stream_too_many_that_cannot_be_closed_loses_nothing(tmp_path):
+    """Where the oldest stream must give way and cannot be made durable, it stays, with the rows that wait in it."""
+    disk = WiredDisk()
+    ledger = new_ledger(tmp_path / "archive", disk=disk)
+    recorder = new_recorder(ledger, "sync")
+    schemas = [_schema_of(number) for number in range(STREAMS_OPEN_MAX + 1)]
+    for schema in schemas[:-1]:
+        recorder.record(_batch_of(ledger, schema))
+    disk.failing_syncs, disk.is_fixed = 10**6, True
+    with pytest.raises(StorageError):
+        recorder.record(_batch_of(ledger, schemas[0]))
+    with pytest.raises(StorageError):
+        recorder.record(_batch_of(ledger, schemas[-1]))
+    disk.failing_syncs, disk.is_fixed = 0, False
+    recorder.record(_batch_of(ledger, schemas[-1]))
+    recorder.close()
+    status = recorder.status()
+    assert (status.recorded, status.refused) == (STREAMS_OPEN_MAX + 2, 1)
+    assert seal_all(ledger) == status.recorded
+
+
+def _schema_of(number):
+    features = [("feature.x", "float64"), (f"feature.y{number}", "int64")]
+    return prediction_schema(
+        rows=[], personal_rows=[], features=features, outputs=[("output", "float64")], decision=None, subject=False
+    )
+
+
+def _batch_of(ledger, schema):
+    names = [column.name.removeprefix("feature.") for column in schema.columns if column.name.startswith("feature.")]
+    features = pa.StructArray.from_arrays([pa.array([0.5]), pa.array([1])], names=names)
+    body = pa.table({"feature": features, "output": pa.array([1.0])})
+    context = ledger.put_document({"model": {"name": "delay"}, "v": 1})
+    return Batch(schema=schema, context=context, status="ok", error=None, request_id=None, body=body)

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 import os
-import struct
 
+import msgspec
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.disks import WiredDisk
+from tests.support.ledgers import OPEN
 
 from backstory.errors import BackstoryError, FormatError, StorageError, VerificationError
-from backstory.storage import spool as spool_module
+from backstory.storage import spool_writer as spool_writer_module
 from backstory.storage.disk import Disk
 from backstory.storage.keys import KeyStore
-from backstory.storage.spool import MAGIC, Spool, StreamInfo
+from backstory.storage.spool import Spool, StreamInfo
+from backstory.storage.spool_frames import END, FILE, HEARTBEAT, MAGIC, ROWS
 
 STREAM = "ab" * 16
-PLAIN = StreamInfo(stream=STREAM, schema="cd" * 32, encrypted=False)
-SECRET = StreamInfo(stream=STREAM, schema="cd" * 32, encrypted=True)
+PLAIN = StreamInfo(
+    stream=STREAM,
+    schema=OPEN.digest,
+    encrypted=False,
+    opened="2026-01-01T00:00:00.000000000Z",
+    policy={"durability": "group", "on_failure": "closed", "on_full": "block"},
+)
+SECRET = dataclasses.replace(PLAIN, encrypted=True)
 NAME = "Ada Lovelace"
 
 
@@ -41,12 +51,18 @@ def records(first, rows, stream=STREAM):
     return pa.table(columns)
 
 
+def rows_of(first, rows):
+    """Return rows of `OPEN` numbered from `first`, as a stream encodes them."""
+    envelope = [[n.to_bytes(16, "big"), n, "ok", None, bytes(32), None] for n in range(first, first + rows)]
+    return [msgspec.msgpack.encode([*head, n, n / 2, NAME, -0.0]) for n, head in enumerate(envelope, first)]
+
+
 def fill(spool, info, sizes):
     """Append batches of these sizes and give up the stream."""
     writer = spool.create(info)
     first = 0
     for rows in sizes:
-        writer.append(records(first, rows), first)
+        writer.append_table(records(first, rows), first)
         first += rows
     writer.sync()
     writer.abandon()
@@ -55,7 +71,7 @@ def fill(spool, info, sizes):
 
 def read(spool, info, first=0):
     """Return the sequence numbers that can be read."""
-    return [n for frame in spool.frames(info, first) for n in spool.table(info, frame)["seq"].to_pylist()]
+    return [n for frame in spool.frames(info, first) for n in spool.table(info, OPEN, frame)["seq"].to_pylist()]
 
 
 def frames_file(tmp_path, number=0):
@@ -88,28 +104,37 @@ def test_every_cut_leaves_a_beginning(spool, tmp_path, info):
     for size in range(len(MAGIC), len(data), 7):
         path.write_bytes(data[:size])
         found = read(spool, info)
-        assert found in ([], [0, 1])
+        assert found in ([], [0, 1], [0, 1, 2, 3])
         sizes[len(found)] = min(sizes.get(len(found), size), size)
         assert spool.torn_size(info) == size - sizes[len(found)] or size - spool.torn_size(info) >= len(MAGIC)
 
 
 @pytest.mark.parametrize("info", [PLAIN, SECRET])
 def test_every_flipped_bit_is_seen_or_cuts(spool, tmp_path, info):
-    """A flipped bit is an error, or cuts off the last frame; it never changes a record or hides a later one."""
+    """A flipped bit in what was made durable is an error; it never changes a record, or hides one."""
     fill(spool, info, [2, 2])
     path = frames_file(tmp_path)
     data = path.read_bytes()
-    (length,) = struct.unpack_from("<I", data, len(MAGIC))
-    second = len(MAGIC) + 8 + 13 + length
-    for at in {*range(0, len(data), 11), *range(len(MAGIC) + 21), *range(second, second + 21), len(data) - 1}:
+    synced = len(data) - 21  # the frame that says so, which nothing follows
+    for at in {*range(0, len(data), 11), *range(len(MAGIC) + 21), *range(synced - 3, len(data))}:
         path.write_bytes(data[:at] + bytes([data[at] ^ 1 << at % 8]) + data[at + 1 :])
         try:
             found = read(spool, info)
         except BackstoryError:
             continue
-        assert found == [0, 1], "only the last frame may be cut"
-        assert second <= at < second + 4, "only by its length"
-        assert spool.torn_size(info) == len(data) - second
+        assert found == [0, 1, 2, 3]
+        assert at >= synced
+        assert spool.torn_size(info) == len(data) - synced
+
+
+def test_a_flipped_bit_before_a_sync_was_said_cuts(spool, tmp_path):
+    """Where nothing says that a frame was durable, it ends there: a crash may have left it so."""
+    fill(spool, PLAIN, [2, 2])
+    path = frames_file(tmp_path)
+    data = path.read_bytes()[:-21]
+    path.write_bytes(data[:-9] + bytes([data[-9] ^ 1]) + data[-8:])
+    assert read(spool, PLAIN) == [0, 1]
+    assert spool.torn_size(PLAIN) > 0
 
 
 def test_zeros_at_the_end_are_a_torn_tail(spool, tmp_path):
@@ -124,7 +149,11 @@ def test_zeros_at_the_end_are_a_torn_tail(spool, tmp_path):
 def test_a_missing_file_is_a_gap(spool, tmp_path, monkeypatch):
     """Files in the middle that are gone are an error, not fewer records."""
     monkeypatch.setattr(spool_writer_module, "ROTATE_SIZE", 1)
-    fill(spool, PLAIN, [2, 2, 2, 2])
+    writer = spool.create(PLAIN)
+    for first in range(0, 8, 2):
+        writer.append_table(records(first, 2), first)
+        writer.sync()
+    writer.abandon()
     frames_file(tmp_path, 2).unlink()
     with pytest.raises(FormatError):
         read(spool, PLAIN)
@@ -135,8 +164,13 @@ def test_rotation_and_batch_files_change_nothing(spool, tmp_path, monkeypatch, i
     """Records come back through rotated files and batch files as through one."""
     monkeypatch.setattr(spool_writer_module, "ROTATE_SIZE", 1)
     monkeypatch.setattr(spool_writer_module, "INLINE_SIZE_MAX", 1)
-    end = fill(spool, info, [2, 3, 4])
-    assert read(spool, info) == list(range(end))
+    writer = spool.create(info)
+    for first, rows in ((0, 2), (2, 3), (5, 4)):
+        writer.append_table(records(first, rows), first)
+        writer.sync()
+    writer.abandon()
+    assert read(spool, info) == list(range(9))
+    assert len(list((tmp_path / "spool" / STREAM).glob("frames-*"))) == 4
     assert len(list((tmp_path / "spool" / STREAM).glob("*.arrow"))) == 3
 
 
@@ -163,7 +197,7 @@ def test_personal_values_are_encrypted(spool, tmp_path):
 def test_a_batch_of_another_stream_is_refused(spool):
     """A batch that was moved into another stream's spool is an error."""
     writer = spool.create(PLAIN)
-    writer.append(records(0, 2, stream="ef" * 16), 0)
+    writer.append_table(records(0, 2, stream="ef" * 16), 0)
     with pytest.raises(FormatError):
         read(spool, PLAIN)
     writer.abandon()
@@ -175,13 +209,14 @@ def test_sealing_a_part_keeps_the_rest(spool, tmp_path, monkeypatch):
     monkeypatch.setattr(spool_writer_module, "INLINE_SIZE_MAX", 1)
     writer = spool.create(PLAIN)
     for first in range(0, 8, 2):
-        writer.append(records(first, 2), first)
+        writer.append_table(records(first, 2), first)
+        writer.sync()
     for sealed in range(9):
         spool.truncate(PLAIN, sealed)
         assert read(spool, PLAIN, sealed) == list(range(sealed // 2 * 2, 8))
     assert len(list((tmp_path / "spool" / STREAM).glob("frames-*"))) == 1, "sealed files of an open stream are gone"
     assert not list((tmp_path / "spool" / STREAM).glob("*.arrow"))
-    writer.append(records(8, 2), 8)
+    writer.append_table(records(8, 2), 8)
     assert read(spool, PLAIN, 8) == [8, 9]
     writer.abandon()
 
@@ -232,27 +267,10 @@ def test_an_open_stream_is_known_to_be_open(spool):
     assert not spool.is_open(STREAM)
 
 
-def test_a_full_disk_leaves_the_writer_usable(tmp_path, monkeypatch):
-    """After a write, or a rotation, failed for want of space, nothing is torn and the same batch can be appended."""
-
-    class Full(Disk):
-        full = False
-
-        def write_with(self, path, fill, *, mode=0o644, replace=True):
-            if self.full:
-                raise StorageError("no space left on device")
-            super().write_with(path, fill, mode=mode, replace=replace)
-
-    disk = Full()
-    spool = Spool(tmp_path / "spool", KeyStore(tmp_path / "keys", disk), disk)
+def test_a_full_disk_leaves_the_writer_usable(spool, monkeypatch):
+    """After a write failed half way for want of space nothing is torn, and the same batch can be appended."""
     writer = spool.create(PLAIN)
-    writer.append(records(0, 2), 0)
-    monkeypatch.setattr(spool_writer_module, "ROTATE_SIZE", 1)
-    disk.full = True
-    with pytest.raises(StorageError):
-        writer.append(records(2, 2), 2)
-    disk.full = False
-    writer.append(records(2, 2), 2)
+    writer.append_table(records(0, 2), 0)
     real = os.write
 
     def half(descriptor, data):
@@ -264,12 +282,27 @@ def test_a_full_disk_leaves_the_writer_usable(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "write", half)
     with pytest.raises(StorageError):
-        writer.append(records(4, 2), 4)
+        writer.append_table(records(2, 2), 2)
     monkeypatch.setattr(os, "write", real)
     assert spool.torn_size(PLAIN) == 0
-    writer.append(records(4, 2), 4)
-    assert read(spool, PLAIN) == [0, 1, 2, 3, 4, 5]
+    writer.append_table(records(2, 2), 2)
+    assert read(spool, PLAIN) == [0, 1, 2, 3]
     writer.abandon()
+
+
+def test_a_rotation_that_fails_is_put_off(tmp_path, monkeypatch):
+    """Where no other file can be begun, the writer goes on in the one it has."""
+    disk = WiredDisk()
+    spool = Spool(tmp_path / "spool", KeyStore(tmp_path / "keys", disk), disk)
+    writer = spool.create(PLAIN)
+    monkeypatch.setattr(spool_writer_module, "ROTATE_SIZE", 1)
+    disk.is_fixed = True
+    for first in (0, 2):
+        writer.append_table(records(first, 2), first)
+        writer.sync()
+    writer.abandon()
+    assert not frames_file(tmp_path, 1).exists()
+    assert read(spool, PLAIN) == [0, 1, 2, 3]
 
 
 @given(st.binary(max_size=200))
@@ -305,21 +338,150 @@ def test_a_malformed_stream_json_hides_no_other_stream(spool, tmp_path, caplog):
     assert "ef" * 16 in caplog.text
 
 
-def test_nothing_is_appended_after_a_failed_sync(spool, monkeypatch):
-    """Where the sync before a rotation fails, all that follows is refused: the kernel forgets what it did not write."""
-    monkeypatch.setattr(spool_writer_module, "ROTATE_SIZE", 10)
-    writer = spool.create(PLAIN)
-    writer.append(records(0, 1), 0)
+# --- marks, rows, files that resume others -------------------------------------------------------------------------
 
-    def fail(_descriptor):
-        raise OSError(5, "Input/output error")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(spool_module.os, "fdatasync", fail)
-        with pytest.raises(StorageError):
-            writer.append(records(1, 1), 1)
-    for act in (lambda: writer.append(records(1, 1), 1), writer.sync):
-        with pytest.raises(StorageError):
-            act()
-    assert writer.failed
+@pytest.fixture
+def disk():
+    """A disk whose flushes fail when they are told to."""
+    return WiredDisk()
+
+
+@pytest.fixture
+def wired(tmp_path, disk):
+    """A spool on that disk."""
+    return Spool(tmp_path / "spool", KeyStore(tmp_path / "keys", disk), disk)
+
+
+@pytest.mark.parametrize("info", [PLAIN, SECRET])
+def test_rows_are_read_as_a_table(spool, info):
+    """Rows come back with the values they had, numbered by where they stand, each a call of its own."""
+    writer = spool.create(info)
+    writer.append_rows(rows_of(0, 2), 0)
+    writer.append_rows(rows_of(2, 1), 2)
     writer.abandon()
+    frames = list(spool.frames(info, 0))
+    assert [(frame.kind, frame.first_seq, frame.count) for frame in frames] == [(ROWS, 0, 2), (ROWS, 2, 1)]
+    row = spool.table(info, OPEN, frames[1]).to_pylist()[0]
+    assert (row["seq"], row["id"], row["feature"]) == (2, (2).to_bytes(16, "big"), {"x": 1.0, "name": NAME})
+    assert (row["batch_row"], row["batch_rows"], row["kind"], str(row["output"])) == (0, 1, "prediction", "-0.0")
+
+
+@pytest.mark.parametrize("data", [[1], [[1]], [[b""] * 10], "x", [], [rows_of(0, 1)[0]] * 2], ids=repr)
+def test_rows_that_are_none_are_refused(spool, data):
+    """What is not rows of the schema is an error that names the stream."""
+    (frame,) = _frames_of(spool, rows_of(0, 1))
+    encoded = msgspec.msgpack.encode(data)
+    with pytest.raises(FormatError, match=STREAM):
+        spool.table(PLAIN, OPEN, dataclasses.replace(frame, payload=encoded))
+
+
+def _frames_of(spool, rows):
+    writer = spool.create(PLAIN)
+    writer.append_rows(rows, 0)
+    writer.abandon()
+    return list(spool.frames(PLAIN, 0))
+
+
+def test_the_last_mark_counts(spool):
+    """What a writer said last is told, and whether with that it ended; a stream without marks says nothing."""
+    writer = spool.create(PLAIN)
+    assert spool.last_mark(PLAIN) is None
+    writer.append_table(records(0, 2), 0)
+    writer.append_mark(HEARTBEAT, 2, {"recorded": "2", "v": 1})
+    writer.append_mark(HEARTBEAT, 2, {"recorded": "3", "v": 1})
+    assert spool.last_mark(PLAIN) == ({"recorded": "3", "v": 1}, False)
+    writer.append_mark(END, 2, {"recorded": "4", "v": 1})
+    assert spool.last_mark(PLAIN) == ({"recorded": "4", "v": 1}, True)
+    assert read(spool, PLAIN) == [0, 1], "marks are no records"
+    writer.abandon()
+
+
+@pytest.mark.parametrize("info", [PLAIN, SECRET])
+@pytest.mark.parametrize("durable", [0, 2])
+@pytest.mark.parametrize("old", ["whole", "garbage", "cut", "zeros"])
+def test_a_failed_sync_goes_on_in_a_new_file(wired, disk, tmp_path, info, durable, old):
+    """What was not durable stands in a new file, once, whatever the old one has in its place."""
+    writer = wired.create(info)
+    for first in range(durable):
+        writer.append_table(records(first, 1), first)
+    writer.sync()
+    path = frames_file(tmp_path)
+    size = path.stat().st_size if durable else len(MAGIC)
+    for first in range(durable, durable + 3):
+        writer.append_table(records(first, 1), first)
+    disk.failing_syncs = 1
+    writer.sync()
+    data = path.read_bytes()
+    rest = {"garbage": os.urandom(len(data) - size), "cut": data[size:-7], "zeros": bytes(99), "whole": data[size:]}
+    path.write_bytes(data[:size] + rest[old])
+    writer.append_table(records(durable + 3, 1), durable + 3)
+    writer.sync()
+    writer.abandon()
+    assert frames_file(tmp_path, 1).exists()
+    assert read(wired, info) == list(range(durable + 4))
+    assert wired.torn_size(info) == 0
+    wired.truncate(info, durable + 4)
+    assert wired.stream_names() == []
+
+
+def test_a_sync_that_fails_in_every_file_can_be_repeated(wired, disk):
+    """While no file takes what is held it stays held; once one does, all is there once."""
+    writer = wired.create(PLAIN)
+    writer.append_table(records(0, 1), 0)
+    disk.failing_syncs, disk.is_fixed = 1, True
+    for first in (1, 2):
+        with pytest.raises(StorageError):
+            writer.sync()
+        writer.append_table(records(first, 1), first)
+    disk.is_fixed = False
+    writer.sync()
+    writer.abandon()
+    assert read(wired, PLAIN) == [0, 1, 2]
+
+
+def test_what_failed_twice_is_in_the_third_file(wired, disk):
+    """Files that resume each other give every record once."""
+    writer = wired.create(PLAIN)
+    for first in range(6):
+        writer.append_rows(rows_of(first, 1), first)
+        disk.failing_syncs = first % 2
+        writer.sync()
+    writer.abandon()
+    assert read(wired, PLAIN) == list(range(6))
+
+
+@pytest.mark.parametrize("size_max", [1 << 20, 1])
+def test_a_full_disk_spills(wired, disk, tmp_path, monkeypatch, size_max):
+    """With a second directory records go there while the first is full, and reading finds them in both."""
+    monkeypatch.setattr(spool_writer_module, "INLINE_SIZE_MAX", size_max)
+    info = dataclasses.replace(PLAIN, spill=str(tmp_path / "spill"))
+    writer = wired.create(info)
+    for first in range(8):
+        disk.full = {tmp_path / "spool"} if first in {2, 3, 6} else set()
+        writer.append_table(records(first, 1), first)
+        writer.sync()
+    writer.abandon()
+    assert list((tmp_path / "spill" / STREAM).glob("frames-*"))
+    assert wired.info(STREAM) == info
+    assert read(wired, info) == list(range(8))
+    for sealed in range(8):
+        wired.truncate(info, sealed)
+        assert read(wired, info, sealed) == list(range(sealed, 8))
+    wired.truncate(info, 8)
+    assert list((tmp_path / "spool").iterdir()) == list((tmp_path / "spill").iterdir()) == []
+
+
+def test_what_the_frames_of_a_batch_file_name_is_kept_where_it_is(wired, disk, tmp_path, monkeypatch):
+    """A batch file is found in the directory that had room for it."""
+    monkeypatch.setattr(spool_writer_module, "INLINE_SIZE_MAX", 1)
+    info = dataclasses.replace(PLAIN, spill=str(tmp_path / "spill"))
+    writer = wired.create(info)
+    disk.full = {tmp_path / "spool"}
+    writer.append_table(records(0, 2), 0)
+    assert (tmp_path / "spill" / STREAM / "0.arrow").exists()
+    disk.full = set()
+    writer.sync()
+    writer.abandon()
+    (frame,) = wired.frames(info, 0)
+    assert (frame.kind, wired.table(info, OPEN, frame)["seq"].to_pylist()) == (FILE, [0, 1])

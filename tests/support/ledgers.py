@@ -3,6 +3,7 @@
 world          a clock that counts and randomness from a seed
 OPEN, SEALED   a schema without sealed groups and one with three
 make_batch     records whose values follow from their number
+make_row       one such record alone
 new_ledger     a new archive, open for writing
 lose           a recorder's end, as the death of its process would be
 """
@@ -72,6 +73,12 @@ def make_batch(ledger: Ledger, schema: Schema, first: int, rows: int, model: str
     context = ledger.put_document({"model": {"name": model}, "v": 1})
     body = make_body(schema, first, rows)
     return Batch(schema=schema, context=context, status="ok", error=None, request_id=None, body=body)
+
+
+def make_row(ledger: Ledger, number: int) -> tuple[str, None, bytes, None, list[object]]:
+    """Return a record of `OPEN` as `Recorder.record_row` takes it, with the values it has in a batch."""
+    context = ledger.put_document({"model": {"name": "delay"}, "v": 1})
+    return "ok", None, bytes.fromhex(context), None, [number, number / 2, f"name {number}", float(number)]
 
 
 def new_ledger(root: Path, *, seed: int = 1, disk: Disk | None = None) -> Ledger:

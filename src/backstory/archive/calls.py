@@ -7,7 +7,7 @@ import functools
 import threading
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 from backstory.capture.decision import Threshold
 from backstory.capture.model_version import ModelVersion
@@ -106,6 +106,8 @@ class Calls:
 
     def trace(self, function: Callable[P, T], model: ModelVersion | None, subject: str | None) -> Callable[P, T]:
         """Return a function that records its calls; see `Archive.traced`."""
+        if isinstance(function, classmethod | staticmethod):  # the decorator stands above the other one
+            return cast("Callable[P, T]", type(function)(self.trace(function.__func__, model, subject)))
         source = capture_artifact(function)
 
         @functools.cache
@@ -138,6 +140,7 @@ class Calls:
                     features=None,
                     code=self._code,
                     environment=self._environment,
+                    by_hand=True,
                 )
                 single = self._singles[model] = SingleCapture(self._capture, self._recorder, lambda: call)
         return Observation(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,22 +13,20 @@ from uuid import UUID
 
 from backstory.archive.calls import Calls
 from backstory.archive.job import Job
+from backstory.archive.sealing import Sealer, Sealing
 from backstory.capture.decision import Threshold
 from backstory.capture.model_version import ModelVersion
 from backstory.capture.observation import Observation
 from backstory.capture.outcome import outcome_batch
 from backstory.capture.policy import Policy
 from backstory.capture.prediction import Capture, Predictions
-from backstory.capture.recorder import Recorder
 from backstory.capture.steps import Keep, Sampling
 from backstory.debug.replay import Replay, replay_prediction
 from backstory.errors import (
     ForbiddenError,
-    FormatError,
     InputError,
     ModelError,
     QueryError,
-    StorageError,
     VerificationError,
 )
 from backstory.governance.access import PurposeGate
@@ -37,7 +34,6 @@ from backstory.ledger.collect import collect, wrap_key
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.read import Found, find_record
 from backstory.ledger.receipt import ReceiptFile, make_receipt
-from backstory.ledger.seal import seal_stream, seal_up_to
 from backstory.lineage import group as grouping
 from backstory.lineage import prepare as preparing
 from backstory.lineage import registry
@@ -65,8 +61,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 FrameT = TypeVar("FrameT")
 
-_log = logging.getLogger("backstory")
-
 
 class Archive:
     """One archive: fix sources, register models, predict, and ask questions.
@@ -83,6 +77,7 @@ class Archive:
         purpose: str | None = None,
         vkey: str | None = None,
         policy: Policy | None = None,
+        sealer: Sealer = "process",
         world: World | None = None,
     ) -> None:
         """Open an archive; see `backstory.open`."""
@@ -90,6 +85,7 @@ class Archive:
             raise InputError(f"opening archive: expected mode 'r' or 'rw', got {mode!r}")
         if purpose is not None and mode == "r":
             raise ForbiddenError("opening archive: reading sealed values is recorded, so a purpose needs mode='rw'")
+        sealer = "none" if world else sealer  # a process beside this one would have another world
         world = world or World()
         self._ledger = Ledger(Path(path), world, writable=mode == "rw", vkey=vkey, actor=actor)
         self._vkey = vkey
@@ -97,13 +93,14 @@ class Archive:
         self._sources = Sources()
         self._store = LineageStore(self._ledger)
         self._tracer = Tracer(self._ledger)
-        self._recorder = Recorder(self._ledger.spool, self._ledger.blobs, world, policy)
+        self._sealing = Sealing(self._ledger, policy, sealer, vkey)
+        self._recorder = self._sealing.recorder
         capture = Capture(self._recorder, self._ledger.blobs, self.flush)
         self._calls = Calls(self._ledger, self._store, self._sources, capture, self._recorder)
         self._models: dict[str, ModelVersion] = {}
         self._lock = threading.RLock()
         if mode == "rw":
-            self._seal_abandoned()
+            self._sealing.seal_abandoned()
 
     @property
     def path(self) -> Path:
@@ -423,14 +420,7 @@ class Archive:
         Raises:
             StorageError: Something could not be written; what is not sealed stays in the spool.
         """
-        if not self._ledger.writable:
-            return
-        self._recorder.sync()
-        with self._lock:
-            streams = self._recorder.streams()
-            for info, end_seq in streams:
-                seal_up_to(self._ledger, info, end_seq)
-            self._recorder.forget_retired(streams)
+        self._sealing.flush()
 
     def spool(self, path: str | Path, models: Sequence[ModelVersion | str] = ()) -> None:
         """Make a spool for workers that hold no key of the archive, or let one that is there name these models.
@@ -589,13 +579,8 @@ class Archive:
     def close(self) -> None:
         """Seal what was recorded here and give up the streams; what cannot be sealed now, the next opener seals."""
         try:
-            self.flush()
+            self._sealing.close()
         finally:
-            streams = self._recorder.streams()
-            self._recorder.close()
-            if self._ledger.writable:
-                for info, _ in streams:
-                    seal_stream(self._ledger, info)
             self._ledger.close()
 
     def __enter__(self) -> Self:
@@ -609,15 +594,6 @@ class Archive:
         self.close()
 
     # --- within -------------------------------------------------------------------------------------------------------
-
-    def _seal_abandoned(self) -> None:
-        """Seal the streams of writers that are gone: the next opener does what a crash left undone."""
-        for info in self._ledger.spool.streams():
-            if not self._ledger.spool.is_open(info.stream):
-                try:
-                    seal_stream(self._ledger, info)
-                except (FormatError, VerificationError, StorageError) as error:
-                    _log.warning("stream %s stays in the spool: %s", info.stream, error)
 
     def _found(self, prediction: str | UUID) -> Found:
         if not isinstance(prediction, str | UUID):

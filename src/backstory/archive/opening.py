@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from backstory.archive.facade import Archive, Mode
+from backstory.archive.sealing import Sealer
 from backstory.capture.policy import Durability, OnFailure, OnFull, Policy
 from backstory.ledger.ledger import create_archive
 from backstory.storage.world import World
@@ -43,6 +44,7 @@ def open_archive(
     on_full: OnFull = "block",
     on_failure: OnFailure = "closed",
     spill: str | None = None,
+    sealer: Sealer = "process",
     world: World | None = None,
 ) -> Archive:
     """Open an archive.
@@ -61,6 +63,8 @@ def open_archive(
             counts them, `spill` writes them to another directory where the first cannot be written.
         on_failure: `closed`: a prediction that cannot be recorded is not given out. `open`: it is, and is counted.
         spill: That directory, best on another disk.
+        sealer: `process`: once there is much to seal, a process beside this one does it, until this one closes the
+            archive or ends. `none`: what is recorded is sealed by `flush` and `close`, or by a sidecar.
         world: Clock, randomness and disk; for tests.
 
     Raises:
@@ -71,4 +75,4 @@ def open_archive(
         StorageError: Its files cannot be read or, for `rw`, written.
     """
     policy = Policy(durability=durability, on_full=on_full, on_failure=on_failure, spill=spill)
-    return Archive(path, mode=mode, actor=actor, purpose=purpose, vkey=vkey, policy=policy, world=world)
+    return Archive(path, mode=mode, actor=actor, purpose=purpose, vkey=vkey, policy=policy, sealer=sealer, world=world)

@@ -15,22 +15,45 @@ if TYPE_CHECKING:
 
 
 class Enclosing(Protocol):
-    """A prediction under way that takes in what is predicted inside it."""
+    """A prediction under way that takes in what is predicted inside it.
+
+    Once it is over it takes in nothing: what a task or thread that outlives it predicts is a record of its own.
+
+    Attributes:
+        is_over: Whether it is recorded already.
+        outer: The prediction it is itself a part of.
+    """
+
+    is_over: bool
+    outer: Enclosing | None
 
     @property
     def request_id(self) -> str | None:
         """The caller's id of the request."""
 
-    def take_call(self, begun: Begun, output: Any, result: pa.Table, form: JsonObject) -> None:  # noqa: ANN401
-        """Take in a call of one row that was made inside, with its output as it would be recorded."""
+    def take_call(self, begun: Begun, output: Any, result: pa.Table, form: JsonObject) -> bool:  # noqa: ANN401
+        """Take in a call of one row that was made inside, with its output as it would be recorded; False if over."""
 
-    def take_failure(self, begun: Begun, error: str) -> None:
-        """Take in a call of one row that raised; the exception may go on, or be caught inside."""
+    def take_failure(self, begun: Begun, error: str) -> bool:
+        """Take in a call of one row that raised, which goes on or is caught inside; False if over."""
+
+    def take_step(self, name: str, values: Any, *, personal: bool) -> bool:  # noqa: ANN401
+        """Take in something else that happened inside, and whether its values are about a person; False if over."""
 
 
 _ENCLOSING: ContextVar[Enclosing | None] = ContextVar("backstory_enclosing", default=None)
-enclosing = _ENCLOSING.get
-"""Returns the prediction around this line, or None."""
+
+
+def enclosing() -> Enclosing | None:
+    """Return the prediction around this line that is not over, or None."""
+    return not_over(_ENCLOSING.get())
+
+
+def not_over(prediction: Enclosing | None) -> Enclosing | None:
+    """Return a prediction, or the nearest one around it that is not over, or None."""
+    while prediction is not None and prediction.is_over:
+        prediction = prediction.outer
+    return prediction
 
 
 @contextlib.contextmanager
@@ -40,4 +63,6 @@ def inside(prediction: Enclosing | None) -> Iterator[None]:
     try:
         yield
     finally:
-        _ENCLOSING.reset(token)
+        # A generator may be left in another context than it was begun in, where there is nothing to put back.
+        with contextlib.suppress(ValueError):
+            _ENCLOSING.reset(token)

@@ -6,37 +6,44 @@ What is predicted inside becomes a step of it, not a record of its own.
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from backstory.capture.enclosing import enclosing, inside
+from backstory.capture.enclosing import Enclosing, enclosing, inside, not_over
 from backstory.capture.ids import Ids
 from backstory.capture.plain import plain_value
 from backstory.capture.prediction import Begun, Capture
 from backstory.capture.single import SingleCapture
-from backstory.capture.steps import Sampling, Steps
+from backstory.capture.steps import Sampling, Steps, is_personal
+from backstory.capture.subject import subject_column
 from backstory.errors import BusyError, ConflictError, InputError, StorageError
 from backstory.records.canonical import JsonObject
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     import pyarrow as pa
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Inner:
-    """A call of one row inside: what it was given, and its output typed as it would be recorded."""
+    """A call of one row inside: what it was given, and its output typed as it would be recorded; None if it raised."""
 
     begun: Begun
-    result: pa.Table
-    form: JsonObject
+    result: pa.Table | None
+    form: JsonObject | None
 
 
 class Observation:
-    """A prediction under way; a context manager, recorded when it is left.
+    """A prediction under way; a context manager, recorded when it is left or finished.
 
     Attributes:
         id: Its id, once it is recorded; None before, and where it was refused and the policy allows that.
+        is_over: Whether it is recorded, or was refused.
+        outer: The prediction around it, of which it is a step.
+        when_recorded: Told its id as soon as it has one.
     """
 
     def __init__(
@@ -51,6 +58,9 @@ class Observation:
     ) -> None:
         """Made by `Archive.prediction`."""
         self.id: str | None = None
+        self.is_over = False
+        self.outer: Enclosing | None = None
+        self.when_recorded: Callable[[str], None] = _tell_nobody
         self._capture = capture
         self._single = single
         self._random_bytes = random_bytes
@@ -63,8 +73,8 @@ class Observation:
         self._error: str | None = None
         self._steps = Steps()
         self._inner: list[_Inner] = []
-        self._block = inside(self)
-        self._is_over = False
+        self._block: AbstractContextManager[None] = inside(self)
+        self._lock = threading.Lock()
 
     def features(self, values: Mapping[str, Any]) -> None:
         """Say what goes into the prediction, by name; taken down as it is now.
@@ -114,87 +124,145 @@ class Observation:
         self._insist_open()
         self._error = error
 
-    def take_call(self, begun: Begun, output: Any, result: pa.Table, form: JsonObject) -> None:  # noqa: ANN401
-        """Take in a call of one row made inside.
+    def finish(self) -> None:
+        """Record it now, before the block is left; what is predicted after this is a record of its own.
 
-        Its features and output are this prediction's own, unless they are given by hand or there is another such call.
+        Raises:
+            ConflictError: The prediction is recorded already.
+            StorageError: It could not be recorded.
         """
-        self._steps.add_call(begun, output)
-        self._inner.append(_Inner(begun, result, form))
+        with self._lock:
+            self._insist_open()
+            self.is_over = True
+        around = not_over(self.outer)
+        personal = self._subject is not None or self._steps.are_personal
+        if around is None or not around.take_step("prediction", self._shown(), personal=personal):
+            number = self._record()
+            if number is not None:
+                self.id = Ids(number, 1)[0]
+                self.when_recorded(self.id)
 
-    def take_failure(self, begun: Begun, error: str) -> None:
-        """Take in a call of one row made inside that raised."""
-        self._steps.add_call(begun, None, error=error)
+    @property
+    def says_nothing(self) -> bool:
+        """Whether there is nothing to record so far: no features, no output, no call inside that has them."""
+        return self._features is None and not self._has_output and not self._calls
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether recording it may take as long as a disk does."""
+        return self._capture.policy.durability == "sync" or bool(self._inner)
 
     @property
     def request_id(self) -> str | None:
         """The caller's id of the request."""
         return self._request_id
 
+    def take_call(self, begun: Begun, output: Any, result: pa.Table, form: JsonObject) -> bool:  # noqa: ANN401
+        """Take in a call of one row made inside; False if this prediction is over.
+
+        Its features and output are this prediction's own, unless they are given by hand or there is another such call.
+        """
+        with self._lock:
+            if self.is_over:
+                return False
+            self._steps.add_call(begun, output)
+            self._inner.append(_Inner(begun, result, form))
+            return True
+
+    def take_failure(self, begun: Begun, error: str) -> bool:
+        """Take in a call of one row made inside that raised; False if this prediction is over."""
+        with self._lock:
+            if self.is_over:
+                return False
+            self._steps.add_call(begun, None, error=error)
+            self._inner.append(_Inner(begun, None, None))
+            return True
+
+    def take_step(self, name: str, values: Any, *, personal: bool) -> bool:  # noqa: ANN401
+        """Take in something else that happened inside; False if this prediction is over."""
+        with self._lock:
+            if self.is_over:
+                return False
+            self._steps.add("step", name, values, personal=personal)
+            return True
+
     def __enter__(self) -> Self:
         """Begin: what is predicted from here on in this thread or task is a part of it."""
+        self.outer = enclosing()
         self._block.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Record it; an exception is recorded by the name of its class and goes on.
+        """Record it, if it is not yet; an exception is recorded by the name of its class and goes on.
 
         Raises:
             StorageError: It could not be recorded.
         """
         self._block.__exit__(None, None, None)
-        around = enclosing()
+        if self.is_over:
+            return
         if error is not None:
             self._error = type(error).__qualname__
-        if isinstance(around, Observation):
-            self._is_over = True
-            around.step("prediction" if self._error is None else f"prediction failed: {self._error}", self._shown())
-            return
         try:
-            self._record()
+            self.finish()
         except (StorageError, BusyError):
             if error is None:  # the exception that goes on is the caller's
                 raise
 
     def _shown(self) -> dict[str, Any]:
-        return {"features": self._features, "output": self._output, "steps": [said for said, _ in self._steps.items]}
+        """Return it as a step of the prediction around it."""
+        steps = [{**said, "values": values} for said, values in self._steps.items]
+        shown = {"error": self._error, "features": self._features, "output": self._output, "steps": steps or None}
+        return {name: value for name, value in shown.items() if value is not None}
 
-    def _record(self) -> None:
-        """Record it, once."""
-        self._insist_open()
-        self._is_over = True
-        if self._features is None and not self._has_output and self._error is None and len(self._inner) == 1:
-            number = self._record_inner(self._inner[0])
-        else:
-            steps = self._steps_text(self._output)
-            number = self._single.record(
-                self._features or {},
-                self._output,
-                error=self._error,
-                request_id=self._request_id,
-                subject=self._subject,
-                steps=steps,
-            )
-        if number is not None:
-            self.id = Ids(number, 1)[0]
+    @property
+    def _calls(self) -> list[_Inner]:
+        """The calls inside that can speak for it: those that raised only if it failed as a whole."""
+        return [inner for inner in self._inner if self._error is not None or inner.result is not None]
+
+    def _record(self) -> int | None:
+        calls = self._calls
+        if self._features is None and not self._has_output and len(calls) == 1:
+            return self._record_inner(calls[0])
+        return self._single.record(
+            self._features or {},
+            self._output,
+            error=self._error,
+            request_id=self._request_id,
+            subject=self._subject,
+            steps=self._steps_text(self._output, sealed=self._subject is not None),
+        )
 
     def _record_inner(self, inner: _Inner) -> int | None:
         """Record the one call that was made inside as this prediction."""
+        begun, table, about = inner.begun, inner.begun.table, inner.begun.call.subject
+        if about is None and self._subject is not None:
+            about = self._subject
+            table = table.append_column("subject", subject_column(about, 1))
+        result = inner.result if self._error is None else None
+        # What is more than the call, and of a failed prediction what the call gave, only the steps tell.
+        is_whole = len(self._steps.items) == 1 and self._error is None
+        output = None if result is None else result["output"][0].as_py()
         call = dataclasses.replace(
-            inner.begun.call,
-            request_id=self._request_id or inner.begun.call.request_id,
-            steps=self._steps_text(inner.result["output"][0].as_py()) if len(self._steps.items) > 1 else None,
+            begun.call,
+            request_id=self._request_id or begun.call.request_id,
+            subject=about,
+            steps=None if is_whole else self._steps_text(output, sealed=about is not None or is_personal(begun)),
         )
-        recorded = self._capture.record(
-            dataclasses.replace(inner.begun, call=call), result=inner.result, form=inner.form
-        )
+        begun = dataclasses.replace(begun, call=call, table=table)
+        recorded = self._capture.record(begun, result=result, form=inner.form, error=self._error)
         return None if recorded is None else recorded.ids.first
 
-    def _steps_text(self, output: Any) -> str | None:  # noqa: ANN401
-        return self._steps.text(*self._sampling.decide(output, self._error, self._random_bytes))
+    def _steps_text(self, output: Any, *, sealed: bool) -> str | None:  # noqa: ANN401
+        keep, why = self._sampling.decide(output, self._error, self._random_bytes)
+        return self._steps.text(keep, why, sealed=sealed)
 
     def _insist_open(self) -> None:
-        if self._is_over:
+        if self.is_over:
             raise ConflictError("prediction: it is recorded already")
+
+
+def _tell_nobody(_: str) -> None:
+    """Nobody asked to be told."""

@@ -17,6 +17,7 @@ from backstory.capture.decision import Threshold
 from backstory.capture.enclosing import Enclosing, enclosing
 from backstory.capture.ids import Ids
 from backstory.capture.output import output_column
+from backstory.capture.policy import Policy
 from backstory.capture.recorder import Batch, Recorded, Recorder
 from backstory.capture.subject import subject_column
 from backstory.columns.arrow_type import arrow_type, flat_fields, logical_type
@@ -71,6 +72,7 @@ class Call:
         code: The code that is running.
         environment: Digest of the environment's description.
         steps: What the prediction went through, as it is recorded; see `capture.steps`.
+        by_hand: Whether features and output were said by the caller, instead of seen on their way through a model.
         recorder: Where what it gives is recorded; None for the capture's own, which also takes it where it fails.
     """
 
@@ -85,6 +87,7 @@ class Call:
     code: JsonObject = field(default_factory=dict)
     environment: str | None = None
     steps: str | None = None
+    by_hand: bool = False
     recorder: Recorder | None = None
 
 
@@ -166,6 +169,11 @@ class Capture:
             columns["subject"] = subject_column(call.subject, features.num_rows)
         return Begun(self, call, held, self.typed(call, columns), describe_container(held))
 
+    @property
+    def policy(self) -> Policy:
+        """What the recorder promises."""
+        return self._recorder.policy
+
     def payload(self, value: Any) -> Any:  # noqa: ANN401  any value
         """Return a value as it is or, where it is a large text or bytes, the digest of the blob that holds it."""
         if not isinstance(value, str | bytes) or len(value) <= PAYLOAD_SIZE_MAX:
@@ -225,7 +233,7 @@ class Capture:
         return (
             body.select(list(order)),
             schema,
-            self._context(call, _shown(begun.container, personal=bool(schema.groups)), form),
+            self._context(call, _shown(begun.container, by_hand=call.by_hand, personal=bool(schema.groups)), form),
         )
 
     def _context(self, call: Call, container: JsonObject, form: JsonObject | None) -> str:
@@ -304,8 +312,7 @@ class Begun:
     def fail(self, error: BaseException) -> None:
         """Record that the model raised; the caller raises it on, whatever becomes of the record."""
         around = enclosing()
-        if around is not None and self.table.num_rows == 1:
-            around.take_failure(self, type(error).__qualname__)
+        if around is not None and self.table.num_rows == 1 and around.take_failure(self, type(error).__qualname__):
             return
         try:
             self.capture.record(self._within(around), error=type(error).__qualname__)
@@ -327,11 +334,12 @@ class Begun:
         result, form = self.result(output, column)
         ids = Ids(0, 0)
         around = enclosing()
-        if around is not None and self.table.num_rows == 1:
-            around.take_call(self, output, result, form)
-        else:
+        if around is None or self.table.num_rows != 1 or not around.take_call(self, output, result, form):
             recorded = self.capture.record(self._within(around), result=result, form=form)
             ids = recorded.ids if recorded is not None else ids
+            if around is not None and ids:
+                records = {"count": len(ids), "first": ids[0], "last": ids[-1]}
+                around.take_step(self.call.method, records, personal=False)
         difference = find_difference(self.held, self.call.features)
         if difference is not None:
             first, last = (ids[0], ids[-1]) if ids else ("", "")
@@ -377,10 +385,13 @@ def _struct(table: pa.Table) -> pa.Array:
     return pa.StructArray.from_arrays(plain, names=table.column_names)
 
 
-def _shown(container: dict[str, Any], *, personal: bool) -> JsonObject:
-    """Return the container without the values it holds, where they may be about people: contexts are in clear."""
-    if not personal or not container.get("categories"):
+def _shown(container: dict[str, Any], *, by_hand: bool, personal: bool) -> JsonObject:
+    """Return the container as it stands in the context: in clear, so without values that may be about people."""
+    if by_hand:
+        reason = "features and output were recorded by hand; what the model was given is not known"
+    elif personal and container.get("categories"):
+        reason = "categories of a record about a person are not kept in its context"
+    else:
         return container
-    reason = "categories of a record about a person are not kept in its context"
     kept = {k: v for k, v in container.items() if k in {"kind", "columns"}}
     return {**kept, "rebuildable": False, "reason": reason}

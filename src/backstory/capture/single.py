@@ -124,9 +124,11 @@ class SingleCapture:
             values.append(steps)
         if subject is not None:
             values.append(subject)
-        return self._recorder.record_row(
-            shape.target, OK if error is None else FAILED, error, shape.context, request_id, values
-        )
+        status = OK if error is None else FAILED
+        try:
+            return self._recorder.record_row(shape.target, status, error, shape.context, request_id, values)
+        except UnicodeEncodeError:  # half a surrogate pair
+            return self._record_slowly(features, output, error, request_id, subject, steps)
 
     def _learn(
         self,

@@ -65,29 +65,50 @@ class Steps:
     """The steps of one prediction, in order."""
 
     items: list[tuple[dict[str, Any], Any]] = field(default_factory=list)
+    _personal: set[int] = field(default_factory=set)
 
-    def add(self, kind: str, name: str, values: Any, **said: Any) -> None:  # noqa: ANN401  any values
+    def add(self, kind: str, name: str, values: Any, *, personal: bool = False, **said: Any) -> None:  # noqa: ANN401
         """Take down a step as it is now.
 
         Args:
             kind: `step`, `call` or `use`.
             name: Its name.
             values: What came out of it.
+            personal: Whether that is about a person, and must be sealed or left out.
             said: What is kept of it in any case.
         """
+        if personal:
+            self._personal.add(len(self.items))
         self.items.append(({"kind": kind, "name": name, **said}, plain_value(values)))
 
     def add_call(self, begun: Begun, output: Any, **said: Any) -> None:  # noqa: ANN401
         """Take down a call made inside, or one that failed."""
         model = {} if begun.call.model is None else {"model": begun.call.model}
-        self.add("call", begun.call.method, output, **model, **said)
+        self.add("call", begun.call.method, output, personal=is_personal(begun), **model, **said)
 
-    def text(self, keep: Keep, why: str) -> str | None:
-        """Return the steps as they are recorded; None where there are none."""
+    @property
+    def are_personal(self) -> bool:
+        """Whether values of any of them are about a person."""
+        return bool(self._personal)
+
+    def text(self, keep: Keep, why: str, *, sealed: bool) -> str | None:
+        """Return the steps as they are recorded; None where there are none.
+
+        Args:
+            keep: How much of their values to keep.
+            why: Why so much.
+            sealed: Whether the record's steps are sealed; where they are not, values about people are left out.
+        """
         if not self.items:
             return None
-        shown = [{**said, **_kept(values, keep)} for said, values in self.items]
+        kept = [keep if sealed or at not in self._personal else "record" for at in range(len(self.items))]
+        shown = [{**said, **_kept(values, much)} for (said, values), much in zip(self.items, kept, strict=True)]
         return _json({"keep": keep, "steps": shown, "why": why})
+
+
+def is_personal(begun: Begun) -> bool:
+    """Say whether a call is about a person, so that its values must be sealed."""
+    return begun.call.subject is not None or bool(begun.call.rows.personal)
 
 
 def _kept(values: Any, keep: Keep) -> dict[str, Any]:  # noqa: ANN401

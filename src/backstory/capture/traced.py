@@ -5,18 +5,19 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-from collections.abc import AsyncIterator, Callable, Generator
-from dataclasses import dataclass, replace
+import threading
+from collections.abc import AsyncGenerator, Callable, Generator
+from dataclasses import dataclass, field, replace
 from typing import Any, ParamSpec, TypeVar, cast
 
 import pyarrow as pa
 
-from backstory.capture.enclosing import enclosing, inside
+from backstory.capture.enclosing import Enclosing, enclosing, inside
 from backstory.capture.output import output_column
 from backstory.capture.plain import one_value
 from backstory.capture.prediction import Begun
 from backstory.capture.single import SingleCapture, is_plain_features, is_plain_output
-from backstory.capture.steps import Steps
+from backstory.capture.steps import Steps, is_personal
 from backstory.errors import InputError, ModelError
 from backstory.frames.table import kind_of
 from backstory.records.canonical import JsonObject
@@ -77,34 +78,54 @@ class _Running:
     begun: Begun | None = None
     steps: Steps | None = None
     request_id: str | None = None
+    outer: Enclosing | None = None
+    is_over: bool = False
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def inside(self) -> contextlib.AbstractContextManager[None]:
         """Let what is predicted in this block be a step of this call, unless this call is a step itself."""
         return contextlib.nullcontext() if enclosing() is not None else inside(self)
 
-    def take_call(self, begun: Begun, output: Any, result: pa.Table, form: JsonObject) -> None:  # noqa: ANN401, ARG002
-        """Take in a call made inside."""
-        self.steps = self.steps or Steps()
-        self.steps.add_call(begun, output)
+    def take_call(self, begun: Begun, output: Any, result: pa.Table, form: JsonObject) -> bool:  # noqa: ANN401, ARG002
+        """Take in a call made inside; False if this one is over."""
+        return self._take(lambda steps: steps.add_call(begun, output))
 
-    def take_failure(self, begun: Begun, error: str) -> None:
-        """Take in a call made inside that raised."""
-        self.steps = self.steps or Steps()
-        self.steps.add_call(begun, None, error=error)
+    def take_failure(self, begun: Begun, error: str) -> bool:
+        """Take in a call made inside that raised; False if this one is over."""
+        return self._take(lambda steps: steps.add_call(begun, None, error=error))
+
+    def take_step(self, name: str, values: Any, *, personal: bool = False) -> bool:  # noqa: ANN401
+        """Take in something else that happened inside; False if this one is over."""
+        return self._take(lambda steps: steps.add("step", name, values, personal=personal))
 
     def fail(self, error: BaseException) -> None:
         """Record that it raised."""
+        self._end()
         self._taken("failed").fail(error)
 
     def finish(self, output: Any) -> None:  # noqa: ANN401  any value
         """Record what it returned."""
+        self._end()
         if self.begun is None and is_plain_output(output):
-            steps = None if self.steps is None else self.steps.text("full", "always")
             about = None if self.about is None else str(self.about)
+            steps = None if self.steps is None else self.steps.text("full", "always", sealed=about is not None)
             self.site.single.record(self.features, output, subject=about, steps=steps)
         else:
             begun = self._taken("always")
             begun.finish(output, output_of(output, begun.table.num_rows))
+
+    def _take(self, add: Callable[[Steps], None]) -> bool:
+        with self.lock:
+            if self.is_over:
+                return False
+            self.steps = self.steps or Steps()
+            add(self.steps)
+            return True
+
+    def _end(self) -> None:
+        """Take in nothing from here on: what is taken down is recorded."""
+        with self.lock:
+            self.is_over = True
 
     def _taken(self, why: str) -> Begun:
         """Return the call as the way of batches takes it down."""
@@ -113,7 +134,8 @@ class _Running:
             begun = self.site.begin(_one_row(self.features), None if self.site.subject is None else [self.about])
         if self.steps is None:
             return begun
-        return replace(begun, call=replace(begun.call, steps=self.steps.text("full", why)))
+        steps = self.steps.text("full", why, sealed=is_personal(begun))
+        return replace(begun, call=replace(begun.call, steps=steps))
 
 
 def traced(function: Callable[P, T], begin: Begin, single: SingleCapture, subject: str | None) -> Callable[P, T]:
@@ -183,6 +205,7 @@ def _generator(function: Callable[..., Any], site: _Site) -> Callable[..., Any]:
         try:
             returned = yield from yielded.each(function(*args, **kwargs), running)
         except BaseException as error:
+            yielded.tell(running)
             running.fail(error)
             raise
         running.finish(yielded.output())
@@ -193,24 +216,31 @@ def _generator(function: Callable[..., Any], site: _Site) -> Callable[..., Any]:
 
 def _async_generator(function: Callable[..., Any], site: _Site) -> Callable[..., Any]:
     @functools.wraps(function)
-    async def record(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:  # noqa: ANN401
+    async def record(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:  # noqa: ANN401
         running = site.start(args, kwargs)
         yielded = _Yielded()
         inner = function(*args, **kwargs)
+        go_on = functools.partial(inner.asend, None)
         try:
             while True:
                 with running.inside():
                     try:
-                        value = await anext(inner)
+                        value = await go_on()
                     except StopAsyncIteration:
                         break
                 yielded.add(value)
-                yield value
+                try:
+                    go_on = functools.partial(inner.asend, (yield value))
+                except GeneratorExit:
+                    with running.inside():
+                        await inner.aclose()
+                    raise
+                except BaseException as error:  # noqa: BLE001  it is the generator's to handle
+                    go_on = functools.partial(inner.athrow, error)
         except BaseException as error:
+            yielded.tell(running)
             running.fail(error)
             raise
-        finally:
-            await inner.aclose()
         running.finish(yielded.output())
 
     return record
@@ -228,6 +258,11 @@ class _Yielded:
         if self._count <= _YIELDS_MAX:
             self._values.append(value)
 
+    def tell(self, running: _Running) -> None:
+        """Say what was given out before it failed or was closed: a step, as a failed call has no output."""
+        if self._count:
+            running.take_step("yielded", self.output(), personal=running.site.subject is not None)
+
     def each(self, generator: Any, running: _Running) -> Any:  # noqa: ANN401
         """Yield what a generator yields, pass on what is sent and thrown into it, and return what it returns."""
         go_on = functools.partial(generator.send, None)
@@ -241,7 +276,8 @@ class _Yielded:
             try:
                 go_on = functools.partial(generator.send, (yield value))
             except GeneratorExit:
-                generator.close()
+                with running.inside():
+                    generator.close()
                 raise
             except BaseException as error:  # noqa: BLE001  it is the generator's to handle
                 go_on = functools.partial(generator.throw, error)

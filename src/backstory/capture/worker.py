@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import Any, ParamSpec, Self, TypeVar, cast
 
 from backstory.capture.ids import Ids
 from backstory.capture.observation import Observation
@@ -50,8 +50,12 @@ class WorkerRecorder:
         self._world = world
         self._recorder = Recorder(spool, self._blobs, world, policy)
         self._capture = Capture(self._recorder, self._blobs, _refuse_to_seal)
-        self._single = SingleCapture(self._capture, self._recorder, functools.partial(self._site, "record"))
-        self._observed = SingleCapture(self._capture, self._recorder, functools.partial(self._site, "prediction"))
+        self._single = SingleCapture(
+            self._capture, self._recorder, functools.partial(self._site, "record", by_hand=True)
+        )
+        self._observed = SingleCapture(
+            self._capture, self._recorder, functools.partial(self._site, "prediction", by_hand=True)
+        )
 
     def record(
         self,
@@ -103,6 +107,8 @@ class WorkerRecorder:
 
     def traced(self, function: Callable[P, T], /, *, subject: str | None = None) -> Callable[P, T]:
         """Return a function that records each of its calls; see `Archive.traced`."""
+        if isinstance(function, classmethod | staticmethod):  # the decorator stands above the other one
+            return cast("Callable[P, T]", type(function)(self.traced(function.__func__, subject=subject)))
         source = capture_artifact(function)
         code: JsonObject = {"function": source.class_name, "source": source.content_digest}
         site = functools.cache(functools.partial(self._site, function.__qualname__, code))
@@ -154,13 +160,14 @@ class WorkerRecorder:
         """Close the recorder."""
         self.close()
 
-    def _site(self, method: str, code: JsonObject | None = None) -> Call:
+    def _site(self, method: str, code: JsonObject | None = None, *, by_hand: bool = False) -> Call:
         return Call(
             model=self._model,
             method=method,
             features=None,
             code={**self._code, **(code or {})},
             environment=self._environment,
+            by_hand=by_hand,
         )
 
     @functools.cached_property

@@ -31,6 +31,17 @@ def collect(ledger: Ledger, root: Path) -> int:
         ConflictError: It is another archive's.
         BackstoryError: What went wrong with the first stream that could not be sealed, after all others were.
     """
+    return seal_all(worker_ledger(ledger, root))
+
+
+def worker_ledger(ledger: Ledger, root: Path) -> Ledger:
+    """Return the archive with a worker's spool in the place of its own, after copying the blobs workers left there.
+
+    Raises:
+        NotFoundError: There is no worker's spool.
+        ConflictError: It is another archive's.
+        StorageError: A blob could not be copied.
+    """
     info = read_worker_spool(root)
     if info.vkey != ledger.layout.config.vkey:
         raise ConflictError(f"collecting: the spool at {root} is for the archive {info.origin!r} with another key")
@@ -40,4 +51,4 @@ def collect(ledger: Ledger, root: Path) -> int:
         ledger.blobs.put(read_file(path))  # before a manifest speaks of what they say
     view = copy.copy(ledger)
     view.spool = spool
-    return seal_all(view)
+    return view

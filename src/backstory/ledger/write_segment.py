@@ -15,6 +15,7 @@ from backstory.records.identity import time_text
 from backstory.records.manifest import FileRef, Manifest
 from backstory.records.schema import Schema
 from backstory.storage.blobs import file_digest
+from backstory.storage.disk import storage_errors
 from backstory.storage.segment import segment_metadata, segment_name, write_parquet
 
 
@@ -59,6 +60,8 @@ def write_segment(ledger: Ledger, stream: str, schema: Schema, table: pa.Table, 
             write(with_commitments(schema, table, hashed.commitments))
         else:
             written.result()
+    with storage_errors("reading", path):  # it is gone where another sealer took over and took it for a leftover
+        file = FileRef(name=path.name, sha256=file_digest(path), size=path.stat().st_size)
     ends = table.slice(0, 1), table.slice(table.num_rows - 1, 1)
     ids = [part["id"][0].as_py().hex() for part in ends]
     times = [time_text(part["time"][0].value) for part in ends]
@@ -74,7 +77,7 @@ def write_segment(ledger: Ledger, stream: str, schema: Schema, table: pa.Table, 
         contexts=tuple(sorted(context.hex() for context in pc.unique(table["context"]).to_pylist())),
         schema=schema.digest,
         root=root_of_subtrees(hashed.subtrees).hex(),
-        file=FileRef(name=path.name, sha256=file_digest(path), size=path.stat().st_size),
+        file=file,
         shard=shard.result(),
     )
 

@@ -70,6 +70,7 @@ class Story:
         proof: How it is proven: tree size, root, entry, segment, `sealed` or `unsealed`, authenticated or not.
         classes: Sensitivity class of each sealed group, where it is known.
         environment: What the prediction ran on, where it is known.
+        steps: What it went through: `keep` and `why` say what of it is kept, `steps` is a list; empty without any.
     """
 
     id: str
@@ -89,6 +90,7 @@ class Story:
     proof: JsonObject
     classes: dict[str, str] = field(default_factory=dict)
     environment: JsonObject = field(default_factory=dict)
+    steps: dict[str, Any] = field(default_factory=dict)
 
     @property
     def broken(self) -> tuple[str, ...]:

@@ -22,7 +22,9 @@ _REFERENCE_GROUP = "subject"
 
 def story_page(story: Story) -> Page:
     """Return a story for a reader, the answer first."""
-    sections = [_rows_section(story), _computed_section(story), facts_section("Model", list(_model_facts(story)))]
+    steps = facts_section("Steps", list(_step_facts(story))) if story.steps else None
+    sections = [_rows_section(story), _computed_section(story), steps]
+    sections.append(facts_section("Model", list(_model_facts(story))))
     sections += [facts_section("Code and environment", list(_code_facts(story))), _outcome_section(story)]
     sections.append(facts_section("Proof", list(_proof_facts(story.proof))))
     return Page(
@@ -31,6 +33,17 @@ def story_page(story: Story) -> Page:
         facts=tuple(_facts(story)),
         sections=tuple(section for section in sections if section is not None),
     )
+
+
+def _step_facts(story: Story) -> Iterator[tuple[str, str]]:
+    for step in story.steps.get("steps", ()):
+        what = {"call": "called ", "use": "used "}.get(step["kind"], "") + step["name"]
+        if "values" in step:
+            yield what, shown(step["values"])
+        else:
+            yield what, f"digest {step['digest']}" if "digest" in step else "values not kept"
+    if story.steps:
+        yield "kept", f"{story.steps['keep']}: {story.steps['why']}"
 
 
 def _headline(story: Story) -> str:
@@ -159,7 +172,11 @@ def _model_facts(story: Story) -> Iterator[tuple[str, str]]:
     yield "trained on", _training(training)
     if story.model.get("target") is not None:
         yield "target", str(story.model["target"])
-    yield "replayable", "yes" if model.get("replayable") is True else f"no: {model.get('reason')}"
+    container = story.context.get("container")
+    held = container if isinstance(container, dict) else {}
+    parts = ((model, model.get("replayable")), (held, held.get("rebuildable", True)))
+    lost = [part for part, is_kept in parts if not is_kept]
+    yield "replayable", "yes" if not lost else f"no: {lost[0].get('reason')}"
 
 
 def _training(training: JsonValue) -> str:

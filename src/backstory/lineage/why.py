@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pyarrow as pa
@@ -62,6 +63,7 @@ def tell_story(ledger: Ledger, tracer: Tracer, gate: Gate, found: Found) -> Stor
         context=context,
         outcomes=tuple(_outcomes(ledger, gate, found)),
         proof=_proof(ledger, found),
+        steps=json.loads(record.get("steps") or "{}"),
     )
 
 

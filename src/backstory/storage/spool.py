@@ -258,12 +258,11 @@ class Spool:
 
     def size(self) -> int:
         """Return how many bytes wait in the spool."""
-        total = 0
-        for name in self.stream_names():
-            for path in (self._root / name).glob("*"):
-                with contextlib.suppress(FileNotFoundError):  # sealed and removed just now
-                    total += path.stat().st_size
-        return total
+        return sum(_size_of(self._root / name) for name in self.stream_names())
+
+    def stream_size(self, info: StreamInfo) -> int:
+        """Return how many bytes the files of a stream have: another number once something was appended."""
+        return sum(_size_of(folder) for folder in self._folders(info))
 
     def truncate(self, info: StreamInfo, next_seq: int) -> None:
         """Remove what is sealed: files wholly below `next_seq`, and the whole stream once its writer is gone.
@@ -330,6 +329,14 @@ class Spool:
         """Return the frames files of a stream in the order they were written."""
         found = [(path.name.removeprefix("frames-"), path) for path in self._glob(info, "frames-*")]
         return [path for _, path in sorted((int(number), path) for number, path in found if number.isdecimal())]
+
+
+def _size_of(folder: Path) -> int:
+    total = 0
+    for path in folder.glob("*"):
+        with contextlib.suppress(FileNotFoundError):  # sealed and removed just now
+            total += path.stat().st_size
+    return total
 
 
 def _insist_follows(frame: Frame, expected: int | None, info: StreamInfo) -> None:
