@@ -277,8 +277,8 @@ class Chaos:
             name = entry["file"]["name"]
             if name not in self._read:
                 self._read.add(name)
-                numbers = pq.read_table(ledger.layout.segments / name, columns=[_NUMBER])
-                self._stored.update(numbers[_NUMBER].to_pylist())
+                table = pq.read_table(ledger.layout.segments / name, columns=[_NUMBER]).flatten()
+                self._stored.update(table[_NUMBER].to_pylist())
 
 
 def _streams(ledger: Ledger, type_: str) -> set[str]:

@@ -17,8 +17,9 @@ import tempfile
 from decimal import Decimal
 from pathlib import Path
 
+import msgspec
 import numpy as np
-from tests.support.ledgers import SEALED, make_batch, new_ledger, new_recorder
+from tests.support.ledgers import OPEN, SEALED, make_batch, new_ledger, new_recorder
 
 from backstory.columns.commit import salts
 from backstory.columns.tree import subtree_roots
@@ -29,6 +30,8 @@ from backstory.ledger.seal import seal_all
 from backstory.records import canonical
 from backstory.records.commitment import commit
 from backstory.records.row import NULL_STRUCT, decode_row, encode_row
+from backstory.storage import spool_frames
+from backstory.storage.spool_frames import END, HEARTBEAT, MAGIC, RESUME, SYNCED, encode_frame
 from backstory.tlog.hashing import hash_leaf, root_hash
 
 HERE = Path(__file__).parent
@@ -120,6 +123,34 @@ def tree_cases():
     return {"cases": cases}
 
 
+def spool_cases():
+    """Frames files of one stream: rows and a mark; then, as that could not be made durable, another with an end."""
+    rows = [
+        [bytes(15) + b"\x01", 1_767_225_600 * 10**9, "ok", None, bytes(32), None, 7, 0.5, "Ada", -0.0],
+        [bytes(15) + b"\x02", 1_767_225_600 * 10**9 + 1, "error", "E", bytes(32), "r", None, None, "naïve ☃", None],
+    ]
+    mark = {"clock": "unknown", "jump_ns": "0", "refused": "1", "time": "2026-01-01T00:00:00.000000000Z", "v": 1}
+    first, second = [msgspec.msgpack.encode([row]) for row in rows]
+    whole = b"\xdd\x00\x00\x00\x02" + first[1:] + second[1:]
+    frames = {
+        "rows": (spool_frames.ROWS, 0, 2, whole),
+        "synced": (SYNCED, 2, 0, b""),
+        "heartbeat": (HEARTBEAT, 2, 0, canonical.encode(mark | {"recorded": "2"})),
+        "void": (spool_frames.ROWS, 2, 1, first),
+        "resume": (RESUME, 2, 0, b""),
+        "row": (spool_frames.ROWS, 2, 1, second),
+        "end": (END, 3, 0, canonical.encode(mark | {"recorded": "3"})),
+    }
+    encoded = {name: encode_frame(*frame) for name, frame in frames.items()}
+    files = [["rows", "heartbeat", "synced", "void"], ["resume", "row", "end", "synced"]]
+    return {
+        "files": [(MAGIC + b"".join(encoded[name] for name in names)).hex() for names in files],
+        "frames": {name: data.hex() for name, data in encoded.items()},
+        "outputs": [to_json(row[-1], "float64") for row in [*rows, rows[1]]],
+        "schema": OPEN.encoded.decode(),
+    }
+
+
 def receipt_of(root):
     """Make a small archive and return the receipt of one record, what it proves, and two record rows."""
     ledger = new_ledger(root, seed=2026)
@@ -149,6 +180,7 @@ def main():
     write("commitment", commitment_cases())
     write("token", token_cases())
     write("segment_tree", tree_cases())
+    write("spool", spool_cases())
     with tempfile.TemporaryDirectory() as folder:
         data, expected, record = receipt_of(Path(folder) / "archive")
     (HERE / "receipt.tlog-proof").write_bytes(data)

@@ -20,6 +20,9 @@ from backstory.frames.token import check_tokens, mint_tokens, positions_of
 from backstory.records.commitment import commit, verify_opening
 from backstory.records.row import NULL_STRUCT, decode_row, encode_row
 from backstory.records.schema import parse_schema, split_name
+from backstory.storage.disk import Disk
+from backstory.storage.keys import KeyStore
+from backstory.storage.spool import Spool, StreamInfo
 from backstory.tlog.hashing import hash_leaf, root_hash
 from backstory.verify.receipt import verify_receipt
 
@@ -162,6 +165,24 @@ def test_segment_tree():
         assert root_of_subtrees(subtrees).hex() == root_hash(leaves).hex() == case["root"]
 
 
+def test_spool(tmp_path):
+    """The pinned frames files hold the pinned rows, once, and the last mark says that the writer ended."""
+    case = read("spool")
+    schema = parse_schema(case["schema"].encode())
+    spool = Spool(tmp_path / "spool", KeyStore(tmp_path / "keys", Disk()), Disk())
+    info = StreamInfo(stream="ab" * 16, schema=schema.digest, encrypted=False, opened="", policy={})
+    spool.create(info).abandon()
+    for number, data in enumerate(case["files"]):
+        (tmp_path / "spool" / info.stream / f"frames-{number}").write_bytes(bytes.fromhex(data))
+    tables = [spool.table(info, schema, frame) for frame in spool.frames(info, 0)]
+    assert [seq for table in tables for seq in table["seq"].to_pylist()] == [0, 1, 2]
+    outputs = [output for table in tables for output in table["output"].to_pylist()]
+    assert list(map(repr, outputs)) == [repr(value_of(value)) for value in case["outputs"]]
+    mark, has_ended = spool.last_mark(info)
+    assert (mark["recorded"], mark["refused"], has_ended) == ("3", "1", True)
+    assert spool.torn_size(info) == 0
+
+
 def test_receipt():
     """The pinned receipt verifies under its key and proves the pinned facts."""
     expected = read("receipt")
@@ -172,6 +193,6 @@ def test_receipt():
 
 def test_vectors_stay_small():
     """Our own vectors are small enough to be copied anywhere."""
-    own = ["row_encoding", "record_leaf", "commitment", "token", "segment_tree", "receipt"]
+    own = ["row_encoding", "record_leaf", "commitment", "token", "segment_tree", "spool", "receipt"]
     sizes = [(HERE / f"{name}.json").stat().st_size for name in own]
     assert sum(sizes) + (HERE / "receipt.tlog-proof").stat().st_size < SIZE_MAX

@@ -1,4 +1,4 @@
-"""A FastAPI dependency: the handler gets the prediction that is recorded for its request, to say things about by hand."""
+"""A FastAPI dependency: the handler gets its request's prediction, to say things about it by hand."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ def prediction(
         header: Name of the response's header with the prediction's id.
     """
     import fastapi
+    from starlette.exceptions import HTTPException  # FastAPI's own is one of these
 
     async def begin(request: Any, response: Any) -> AsyncIterator[Observation]:  # noqa: ANN401
         around = enclosing()
@@ -51,7 +52,7 @@ def prediction(
         with observation:
             try:
                 yield observation
-            except fastapi.HTTPException as error:
+            except HTTPException as error:
                 if not observation.is_over:
                     observation.fail(f"HTTP {error.status_code}")
                     await record(observation)

@@ -59,7 +59,8 @@ def plain_value(value: Any) -> Any:  # noqa: ANN401  one return for each kind of
     if hasattr(value, "model_dump"):
         return plain_value(value.model_dump())
     if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
-        return plain_value(value.item())
+        item = value.item()
+        return str(value) if type(item) is type(value) else plain_value(item)  # a number wider than any column
     if hasattr(value, "tolist") and getattr(value, "ndim", 0) == 1:
         return plain_value(value.tolist())
     name = f"{type(value).__module__}.{type(value).__qualname__}"

@@ -45,7 +45,7 @@ class WorkerRecorder:
         if model is not None and model not in info.models:
             known = ", ".join(sorted(info.models)) or "none"
             raise NotFoundError(f"recorder: expected one of the models the spool names ({known}), got {model!r}")
-        spool, self._blobs = worker_stores(root, info, world.disk)
+        spool, self._blobs = worker_stores(root, info, world)
         self._model = None if model is None else info.models[model]
         self._world = world
         self._recorder = Recorder(spool, self._blobs, world, policy)

@@ -21,7 +21,6 @@ from backstory.lineage.plain import count_text
 
 if TYPE_CHECKING:
     from backstory.ledger.ledger import Ledger
-    from backstory.ledger.watch import Rule
 
 _NS = 10**9
 
@@ -73,9 +72,25 @@ def _seal_once(ledger: Ledger, spools: Sequence[Path]) -> int:
 
 def _watch(ledger: Ledger, spools: Sequence[Path], every: float | None, rows: int | None, age: float | None) -> int:
     from backstory.ledger import watch
+    from backstory.ledger.collect import watch_worker
     from backstory.ledger.stopping import stop_on
 
     rule = watch.Rule(rows=rows or watch.ROWS, age_ns=watch.AGE_NS if age is None else int(age * _NS))
-    looking: list[watch.Looking] = [watch.Watch(ledger, rule), *(_WorkerWatch(ledger, root, rule) for root in spools)]
+    watches = [watch.Watch(ledger, rule), *(watch_worker(ledger, root, rule) for root in spools)]
     with stop_on([signal.SIGTERM, signal.SIGINT]) as stop, _log_on_stderr():
-        return watch.watch(looking, stop, watch.EVERY_SECONDS if every is None else every)
+        return watch.watch(watches, stop, watch.EVERY_SECONDS if every is None else every)
+
+
+@contextmanager
+def _log_on_stderr() -> Iterator[None]:
+    """Let what is sealed, and what is not, be read on stderr while watching."""
+    log, handler = logging.getLogger("backstory"), logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    before = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
+        log.removeHandler(handler)

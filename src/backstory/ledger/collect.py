@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 
 from backstory.errors import ConflictError
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.seal import seal_all
+from backstory.ledger.watch import Rule, Watch
 from backstory.storage.disk import read_file
 from backstory.storage.worker_spool import read_worker_spool, worker_stores, wrap_key_of
 
@@ -31,24 +33,34 @@ def collect(ledger: Ledger, root: Path) -> int:
         ConflictError: It is another archive's.
         BackstoryError: What went wrong with the first stream that could not be sealed, after all others were.
     """
-    return seal_all(worker_ledger(ledger, root))
+    view, copy_blobs = _view(ledger, root)
+    copy_blobs()  # before a manifest speaks of what they say
+    return seal_all(view)
 
 
-def worker_ledger(ledger: Ledger, root: Path) -> Ledger:
-    """Return the archive with a worker's spool in the place of its own, after copying the blobs workers left there.
+def watch_worker(ledger: Ledger, root: Path, rule: Rule) -> Watch:
+    """Return what seals a worker's spool again and again.
 
     Raises:
         NotFoundError: There is no worker's spool.
         ConflictError: It is another archive's.
-        StorageError: A blob could not be copied.
     """
+    view, copy_blobs = _view(ledger, root)
+    return Watch(view, rule, before_seal=copy_blobs)
+
+
+def _view(ledger: Ledger, root: Path) -> tuple[Ledger, Callable[[], None]]:
+    """Return the archive with a worker's spool in place of its own, and what copies the blobs workers left there."""
     info = read_worker_spool(root)
     if info.vkey != ledger.layout.config.vkey:
         raise ConflictError(f"collecting: the spool at {root} is for the archive {info.origin!r} with another key")
     private = ledger.keys.key(WRAP_KEY, "private")
-    spool, blobs = worker_stores(root, info, ledger.world.disk, private)
-    for path in blobs.paths():
-        ledger.blobs.put(read_file(path))  # before a manifest speaks of what they say
+    spool, blobs = worker_stores(root, info, ledger.world, private)
     view = copy.copy(ledger)
     view.spool = spool
-    return view
+
+    def copy_blobs() -> None:
+        for path in blobs.paths():
+            ledger.blobs.put(read_file(path))
+
+    return view, copy_blobs

@@ -93,10 +93,17 @@ class Looking(Protocol):
 class Watch:
     """The streams of one spool, looked at again and again."""
 
-    def __init__(self, ledger: Ledger, rule: Rule) -> None:
-        """Watch the spool of an archive that is open for writing."""
+    def __init__(self, ledger: Ledger, rule: Rule, before_seal: Callable[[], None] = lambda: None) -> None:
+        """Watch the spool of an archive.
+
+        Args:
+            ledger: The archive, open for writing.
+            rule: What is due.
+            before_seal: Called before a stream is sealed.
+        """
         self._ledger = ledger
         self._rule = rule
+        self._before_seal = before_seal
         self._streams: dict[str, _Stream] = {}
 
     def look(self, stop: Stop) -> int:
@@ -139,6 +146,7 @@ class Watch:
         waiting = Waiting(records=records, since_ns=stream.since_ns, has_ended=has_ended, is_part=info.job is not None)
         if not is_due(waiting, self._rule, now_ns):
             return 0
+        self._before_seal()
         sealed = seal_stream(self._ledger, info)
         if sealed:
             _log.info("stream %s: %d records sealed", name, sealed)

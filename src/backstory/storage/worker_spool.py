@@ -7,8 +7,7 @@ can open them. Bytes: docs/format.md section 15.
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from backstory.storage.blobs import BlobStore
 from backstory.storage.disk import Disk, read_file
 from backstory.storage.keys import DIRECTORY_MODE, KEY_MODE, KEY_SIZE
 from backstory.storage.spool import Spool
+from backstory.storage.world import World
 
 _INFO_NAME = "spool.json"
 _SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
@@ -51,18 +51,17 @@ class WrappedKeys:
     def __init__(
         self,
         root: Path,
-        disk: Disk,
+        world: World,
         *,
         public: bytes,
         private: bytes | None = None,
-        random_bytes: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
         """Keep wrapped keys below `root`; with the private key any of them can be read."""
         self._root = root
-        self._disk = disk
+        self._disk = world.disk
         self._public = X25519PublicKey.from_public_bytes(public)
         self._private = None if private is None else X25519PrivateKey.from_private_bytes(private)
-        self._random_bytes = random_bytes
+        self._random_bytes = world.random_bytes
         self._own: dict[str, dict[str, bytes]] = {}
 
     def create(self, name: str, *parts: str) -> dict[str, bytes]:
@@ -152,8 +151,8 @@ def read_worker_spool(root: Path) -> WorkerSpoolInfo:
 
 
 def worker_stores(
-    root: Path, info: WorkerSpoolInfo, disk: Disk, private: bytes | None = None
+    root: Path, info: WorkerSpoolInfo, world: World, private: bytes | None = None
 ) -> tuple[Spool, BlobStore]:
     """Return the streams and the blobs of a worker's spool; with the archive's private key all can be read."""
-    keys = WrappedKeys(root / "keys", disk, public=info.wrap_key, private=private)
-    return Spool(root / "streams", keys, disk), BlobStore(root / "blobs", disk)
+    keys = WrappedKeys(root / "keys", world, public=info.wrap_key, private=private)
+    return Spool(root / "streams", keys, world.disk), BlobStore(root / "blobs", world.disk)
