@@ -30,6 +30,7 @@ CALLS = 200_000
 BATCH_ROWS = 200_000
 BATCHES = 5
 IN_SITU_CALLS = 3_000
+FETCHES = 60
 SHAPES = 1_000
 """Predictions made beforehand, so that making them is not measured."""
 
@@ -127,6 +128,41 @@ def memory_rows(records: int) -> list[Row]:
     ]
 
 
+def growth_rows(sizes: list[int]) -> list[Row]:
+    """Return what finding one record by its id and explaining it takes in archives of different sizes."""
+    frame = _frame()
+    rows = []
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
+        with backstory.init(Path(folder) / "archive", origin="example.org/bench") as archive:
+            version = archive.register(lambda table: np.arange(len(table), dtype=np.float64), name="constant")
+            count, ids = 0, []
+            for size in sizes:
+                while count < size:
+                    part = frame.head(size - count)
+                    ids.append(archive.predict(version, part, method="__call__").ids)
+                    count += len(part)
+                    if len(ids) % BATCHES == 0:
+                        archive.flush()
+                archive.flush()
+                asked = [run[(i * 7_919) % len(run)] for i, run in enumerate(ids * FETCHES) if i < FETCHES]
+                times = sorted(_seconds(archive, one) for one in asked)
+                rows.append(
+                    Row(what=f"why by id among {size:,} records, p50", value=f"{times[len(times) // 2]:.1f} ms")
+                )
+    return rows
+
+
+def _seconds(archive: Archive, name: str) -> float:
+    began = time.perf_counter()
+    archive.why(name)
+    return (time.perf_counter() - began) * 1e3
+
+
+def _frame() -> pd.DataFrame:
+    frame = pd.DataFrame([prediction_fields(call) for call in range(SHAPES)])
+    return pd.concat([frame] * (BATCH_ROWS // SHAPES), ignore_index=True)
+
+
 def _recorder(folder: Path) -> WorkerRecorder:
     with redirect_stdout(io.StringIO()), backstory.init(folder / "archive", origin="example.org/bench") as archive:
         archive.spool(folder / "spool")
@@ -190,8 +226,7 @@ def _plain_size(archive: Archive, path: Path) -> int:
 
 def _batches(subject: str | None) -> float:
     """Return rows a second of frame batches until sealed."""
-    frame = pd.DataFrame([prediction_fields(call) for call in range(SHAPES)])
-    frame = pd.concat([frame] * (BATCH_ROWS // SHAPES), ignore_index=True)
+    frame = _frame()
     scores = np.arange(BATCH_ROWS, dtype=np.float64)
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
         with backstory.init(Path(folder) / "archive", origin="example.org/bench") as archive:

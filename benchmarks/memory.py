@@ -21,7 +21,18 @@ def main() -> None:
     archive, spool = folder / "archive", folder / "spool"
     with redirect_stdout(io.StringIO()), backstory.init(archive, origin="example.org/bench") as opened:
         opened.spool(spool)
-    command = [sys.executable, "-m", "backstory", "seal", str(archive), "--watch", "--every", "1", "--spool", str(spool)]
+    command = [
+        sys.executable,
+        "-m",
+        "backstory",
+        "seal",
+        str(archive),
+        "--watch",
+        "--every",
+        "1",
+        "--spool",
+        str(spool),
+    ]
     sealer = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603  our own module
     curve = []
     with backstory.recorder(spool) as recorder:

@@ -10,12 +10,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from tests.support.disks import WiredDisk
 from tests.support.ledgers import OPEN, ORIGIN, SEALED, QuickDisk, make_batch, new_ledger, reopen
 
 import backstory
 from backstory.archive import Archive
 from backstory.capture.recorder import Recorder
-from backstory.errors import ConflictError, ForbiddenError, FormatError, InputError, InputMutatedError, TokenError
+from backstory.errors import (
+    ConflictError,
+    ForbiddenError,
+    FormatError,
+    InputError,
+    InputMutatedError,
+    StorageError,
+    TokenError,
+)
 from backstory.ledger import seal
 from backstory.ledger.job import find_part, parts_of
 from backstory.ledger.ledger import Ledger
@@ -271,6 +280,54 @@ def test_a_part_without_records_is_discarded(tmp_path):
     recorder.close()
     assert seal_all(ledger) == 0
     assert (parts_of(ledger, WHICH.name, WHICH.run), leftovers(ledger)) == ([], [])
+
+
+@pytest.mark.parametrize("rows", [ROWS, 50_000], ids=["small", "large"])
+def test_a_full_disk_leaves_the_part_undone(tmp_path, model, rows):
+    """A part that cannot be written is no part; with space again a retry does it, and nothing of the first stays."""
+    disk = WiredDisk()
+    frame = pd.DataFrame({"x": np.arange(rows, dtype="float64")})
+    with backstory.init(tmp_path / "audit", origin=ORIGIN, world=World(disk=disk)) as archive:
+        version = archive.register(model, name="double")
+        job = archive.job("nightly", run="1")
+        before = leftovers(archive._ledger)
+        disk.full.add(archive.path / "spool")
+        with pytest.raises(StorageError):
+            job.predict(version, frame, part=0, method="__call__")
+        assert not job.done(0)
+        disk.full.clear()
+        assert job.predict(version, frame, part=0, method="__call__").output is not None
+        assert len(archive.search("true")) == rows
+    with backstory.open(archive.path) as archive:
+        assert len(leftovers(archive._ledger)) == len(before) + 1  # one segment
+        assert archive.verify(workers=1).findings == ()
+
+
+class UnflushedDisk(WiredDisk):
+    """A disk that, while flushes fail, takes no other file in the place of one that could not be flushed."""
+
+    def write_with(self, path, fill, *, mode=0o644, replace=True):
+        """Write, or fail."""
+        if self.failing_syncs and path.name == "frames-1":
+            raise StorageError("writing: Input/output error", errno=5)
+        super().write_with(path, fill, mode=mode, replace=replace)
+
+
+def test_what_cannot_be_made_durable_is_no_part(tmp_path, model):
+    """A disk that takes writes and no flushes leaves the part undone, and a retry does it."""
+    disk = UnflushedDisk()
+    with backstory.init(tmp_path / "audit", origin=ORIGIN, world=World(disk=disk)) as archive:
+        version = archive.register(model, name="double")
+        job = archive.job("nightly", run="1")
+        predict(job, version, 0)
+        disk.failing_syncs = 1_000
+        with pytest.raises(StorageError):
+            predict(job, version, 1)
+        disk.failing_syncs = 0
+        assert (job.parts, predict(job, version, 1).repeated) == (("0",), False)
+    with backstory.open(archive.path) as archive:
+        assert archive._ledger.spool.streams() == []
+        assert sorted(archive.search("true")["feature.x"]) == list(range(2 * ROWS))
 
 
 def test_the_part_of_a_living_writer_is_left_alone(tmp_path):

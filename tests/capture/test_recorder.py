@@ -11,12 +11,12 @@ import pytest
 from tests.support.disks import WiredDisk
 from tests.support.ledgers import OPEN, SEALED, make_batch, make_row, new_ledger, new_recorder
 
+from backstory.capture import recorder as recorder_module
 from backstory.capture.recorder import Batch, RowTarget
 from backstory.errors import ConflictError, StorageError
 from backstory.ledger.read import find_record
 from backstory.ledger.seal import seal_all
 from backstory.records.envelope import prediction_schema
-from backstory.records.limits import STREAMS_OPEN_MAX
 from backstory.storage.disk import Disk
 from backstory.storage.spool import Spool
 from backstory.verify.archive import verify_archive
@@ -235,12 +235,13 @@ def test_threads_share_their_fsyncs(tmp_path):
     recorder.close()
 
 
-def test_a_stream_too_many_that_cannot_be_closed_loses_nothing(tmp_path):
+def test_a_stream_too_many_that_cannot_be_closed_loses_nothing(tmp_path, monkeypatch):
     """Where the oldest stream must give way and cannot be made durable, it stays, with the rows that wait in it."""
+    monkeypatch.setattr(recorder_module, "STREAMS_OPEN_MAX", 2)
     disk = WiredDisk()
     ledger = new_ledger(tmp_path / "archive", disk=disk)
     recorder = new_recorder(ledger, "sync")
-    schemas = [_schema_of(number) for number in range(STREAMS_OPEN_MAX + 1)]
+    schemas = [_schema_of(number) for number in range(3)]
     for schema in schemas[:-1]:
         recorder.record(_batch_of(ledger, schema))
     disk.failing_syncs, disk.is_fixed = 10**6, True
@@ -252,7 +253,7 @@ def test_a_stream_too_many_that_cannot_be_closed_loses_nothing(tmp_path):
     recorder.record(_batch_of(ledger, schemas[-1]))
     recorder.close()
     status = recorder.status()
-    assert (status.recorded, status.refused) == (STREAMS_OPEN_MAX + 2, 1)
+    assert (status.recorded, status.refused) == (4, 1)
     assert seal_all(ledger) == status.recorded
 
 

@@ -99,7 +99,7 @@ def values_of(found):
 
 
 @given(calls())
-@settings(max_examples=25)
+@settings(max_examples=12)
 def test_rows_are_what_batches_would_be(ledger, listed):
     """Every plain value comes back as it was, from a record with the schema, context and leaf of the slow way."""
     fast, slow = both(ledger, listed)

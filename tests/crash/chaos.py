@@ -169,14 +169,14 @@ class Chaos:
         self._known: set[str] = set()
         self._stored: Counter[int] = Counter()
         self._read: set[str] = set()
-        self._service = 0
+        self._service = self._port = 0
         self.start()
 
     def start(self) -> None:
-        """Start the service where there is none, and wait until it answers."""
+        """Start the service where there is none, let the clients ask, and wait until it answers."""
         if self._service == 0:
-            self._service, port = self._nursery.serve(self._archive, self._faults)
-            self._load.direct_to(port)
+            self._service, self._port = self._nursery.serve(self._archive, self._faults)
+        self._load.direct_to(self._port)
         self._load.wait_for(lambda: len(self._load.answered), self._draw.randint(1, 10))
 
     def round(self) -> str:
@@ -186,6 +186,7 @@ class Chaos:
         done += [self._draw.choice(acts[4:])] if self._draw.random() < 0.5 or not done else []
         for act in done:
             act()
+        self._load.direct_to(None)  # which would compete with the check for the processor
         self.check()
         self.start()
         return ", ".join(act.__name__.strip("_") for act in done)
@@ -207,12 +208,16 @@ class Chaos:
         assert not report.failed, str(report)
         assert report.counts["records"] >= sum(self._stored.values())
 
-    def close(self) -> None:
+    def end(self) -> None:
         """End the service in order, and look once more."""
-        self._load.direct_to(None)
-        self._load.close()
         self._end(signal.SIGTERM, clean=True)
         self.check()
+
+    def close(self) -> None:
+        """Leave nothing running."""
+        self._load.close()
+        if self._service != 0:
+            os.kill(self._service, signal.SIGKILL)
 
     def _fill_disk(self) -> None:
         with self._fault("full"):
@@ -277,7 +282,7 @@ class Chaos:
             name = entry["file"]["name"]
             if name not in self._read:
                 self._read.add(name)
-                table = pq.read_table(ledger.layout.segments / name, columns=[_NUMBER]).flatten()
+                table = pq.read_table(ledger.layout.segments / name, columns=["feature"]).flatten()
                 self._stored.update(table[_NUMBER].to_pylist())
 
 

@@ -4,6 +4,7 @@ Started once; for each line `<archive> <rows> <parts>` on its standard input it 
 the first part on. Libraries are loaded before the fork. It writes
 
     started <pid>           the child to kill
+    begun <name>            it has opened the archive
     made <part>             predicted now, and in the log
     kept <part>             was in the log
     peak <bytes>            the child has ended in order: the memory it took at most
@@ -47,6 +48,7 @@ def run(path: str, rows: int, parts: int) -> None:
     with backstory.open(path) as archive:
         version = archive.register(score, name="half")
         with archive.job("nightly", run="2026-11-22", expect=rows) as job:
+            say(f"begun {job.name}")
             for part in range(parts):
                 made = job.predict(version, batch(part * size, size), part=part, method="__call__")
                 say(f"{'kept' if made.repeated else 'made'} {part}")

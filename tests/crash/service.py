@@ -25,7 +25,8 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI, HTTPException
 
-import backstory
+from backstory.archive.opening import open_archive
+from backstory.cli.main import run
 from backstory.errors import StorageError
 from backstory.models.environment import environment
 from backstory.storage.disk import AppendFile, Disk, storage_errors
@@ -108,7 +109,7 @@ class FaultyDisk(Disk):
 
 def make_service(path: Path, faults: Faults) -> FastAPI:
     """Return a service that gives out no score without its record."""
-    archive = backstory.open(path, durability="sync", world=World(now_ns=faults.now_ns, disk=FaultyDisk(faults)))
+    archive = open_archive(path, durability="sync", world=World(now_ns=faults.now_ns, disk=FaultyDisk(faults)))
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -142,8 +143,6 @@ def serve(path: Path, faults: Faults) -> None:
 
 def seal(path: Path) -> None:
     """Run `backstory seal`."""
-    from backstory.cli.main import run
-
     say(f"sealing {os.getpid()}")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     os.dup2(1, 2)

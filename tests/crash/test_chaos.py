@@ -34,5 +34,6 @@ def test_chaos_loses_and_doubles_nothing(start: int, nursery: Nursery, tmp_path:
         for number in range(start, min(start + ROUNDS_PER_ARCHIVE, ROUNDS)):
             done = chaos.round()
             print(f"round {number}: {done}")  # noqa: T201  shown where it fails
+        chaos.end()
     finally:
         chaos.close()

@@ -24,9 +24,7 @@ def schema_of(features: int) -> Schema:
     """Return the schema of models with so many features."""
     names = [(f"feature.x{number}", "float64") for number in range(features)]
     outputs = [("output", "float64")]
-    return prediction_schema(
-        rows=[], personal_rows=[], features=names, outputs=outputs, decision=None, subject=False
-    )
+    return prediction_schema(rows=[], personal_rows=[], features=names, outputs=outputs, decision=None, subject=False)
 
 
 @pytest.fixture

@@ -120,7 +120,7 @@ def test_a_sealer_that_outlives_its_lease_changes_nothing(tmp_path, monkeypatch,
     (info,) = ledger.spool.streams()
     later = dataclasses.replace(world(seed=7), now_ns=lambda: BEGAN_NS + 2 * seal.LEASE_NS)
     other = Ledger(ledger.layout.root, later, writable=True, vkey=None, actor=None)
-    name = "_remove_orphans" if stage == "before removing" else "_write_segment"
+    name = "_remove_orphans" if stage == "before removing" else "write_segment"
     act = getattr(seal, name)
 
     def stopped(own, *arguments):

@@ -139,10 +139,11 @@ def spool_cases():
         "void": (spool_frames.ROWS, 2, 1, first),
         "resume": (RESUME, 2, 0, b""),
         "row": (spool_frames.ROWS, 2, 1, second),
+        "synced later": (SYNCED, 3, 0, b""),
         "end": (END, 3, 0, canonical.encode(mark | {"recorded": "3"})),
     }
     encoded = {name: encode_frame(*frame) for name, frame in frames.items()}
-    files = [["rows", "heartbeat", "synced", "void"], ["resume", "row", "end", "synced"]]
+    files = [["rows", "heartbeat", "synced", "void"], ["resume", "row", "end", "synced later"]]
     return {
         "files": [(MAGIC + b"".join(encoded[name] for name in names)).hex() for names in files],
         "frames": {name: data.hex() for name, data in encoded.items()},

@@ -13,8 +13,10 @@ from uuid import UUID
 
 from backstory.archive.calls import Calls
 from backstory.archive.job import Job
+from backstory.archive.measuring import measure
 from backstory.archive.sealing import Sealer, Sealing
 from backstory.capture.decision import Threshold
+from backstory.capture.metrics import Metrics
 from backstory.capture.model_version import ModelVersion
 from backstory.capture.observation import Observation
 from backstory.capture.outcome import outcome_batch
@@ -530,20 +532,27 @@ class Archive:
         return table.to_pandas() if importlib.util.find_spec("pandas") else table
 
     def verify(
-        self, *, check: bool = True, workers: int | None = None, progress: Progress | None = None
+        self,
+        *,
+        check: bool = True,
+        workers: int | None = None,
+        spools: Sequence[str | Path] = (),
+        progress: Progress | None = None,
     ) -> VerificationReport:
         """Check the whole archive from its bytes, over all cores.
 
         Args:
             check: Raise if anything does not verify; False returns the report instead.
             workers: Processes that hash; None for one a core.
+            spools: Spools of workers; a stream that is in none and did not end is unknown from there on.
             progress: Is told what is being checked, how much is done, and how much there is.
 
         Raises:
             VerificationError: Something does not verify; `.findings` names every place.
         """
         options = {} if progress is None else {"progress": progress}
-        report = verify_archive(self.path, vkey=self._vkey, workers=workers, **options)
+        roots = [Path(root) for root in spools]
+        report = verify_archive(self.path, vkey=self._vkey, workers=workers, spools=roots, **options)
         damaged = self._ledger.catalog_damage()
         if damaged is not None:
             finding = Finding(severity="failed", place="catalog.sqlite", what=f"{damaged}; run `backstory reindex`")
@@ -575,6 +584,14 @@ class Archive:
         """
         self._calls.require_writable()
         return self._ledger.reindex()
+
+    def metrics(self) -> Metrics:
+        """Return what an operator watches: records, refusals, what waits; `prometheus_text` of it is for Prometheus.
+
+        Raises:
+            StorageError: The log cannot be read.
+        """
+        return measure(self._ledger, self._recorder.status())
 
     def close(self) -> None:
         """Seal what was recorded here and give up the streams; what cannot be sealed now, the next opener seals."""

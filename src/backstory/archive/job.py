@@ -15,7 +15,7 @@ from backstory.capture.ids import Ids
 from backstory.capture.model_version import ModelVersion
 from backstory.capture.policy import Policy
 from backstory.capture.recorder import Recorder
-from backstory.errors import ConflictError, InputError
+from backstory.errors import ConflictError, InputError, StorageError
 from backstory.ledger.job import find_part, finish_run, parts_of
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.seal import seal_part, seal_stream
@@ -176,7 +176,11 @@ class Job:
 
     def _seal(self, recorder: Recorder) -> list[JobPart]:
         """Let go of a part's recorder and put what it recorded into the log; return what the log then says."""
-        recorder.close()
+        try:
+            recorder.close()
+        except StorageError:
+            recorder.abandon()
+            raise
         streams = recorder.streams()
         for info in (info for info, end_seq in streams if end_seq == 0):
             seal_stream(self._ledger, info)  # it could not be written, and is removed

@@ -61,7 +61,8 @@ class RecordingMiddleware:
             paths: The paths that predict, without the application's root; one that ends in `/` stands for all below
                 it. Or a function that is told the scope of a request.
             model: The model version the predictions are of, where the handler does not call one that is registered.
-            subject: Told the scope, says whom the request is about. Its values are then sealed.
+            subject: Told the scope, says whom the request is about. Its values are then sealed, also where it says
+                nobody.
             header: Name of the response's header with the prediction's id.
         """
         self._app = app
@@ -112,7 +113,7 @@ class RecordingMiddleware:
         begin = functools.partial(
             archive.prediction,
             request_id=headers.get("x-request-id") or trace,
-            subject=None if self._subject is None else self._subject(scope),
+            subject=None if self._subject is None else self._subject(scope) or "",
             **self._options,
         )
         # The first prediction of a process finds out about code and environment, which takes a while.

@@ -31,7 +31,7 @@ def prediction(
     Args:
         archive: What records, or a function that gives it, where it is opened after the application was made.
         model: The model version the predictions are of, where the handler does not call one that is registered.
-        subject: Told the request, says whom it is about. Its values are then sealed.
+        subject: Told the request, says whom it is about. Its values are then sealed, also where it says nobody.
         header: Name of the response's header with the prediction's id.
     """
     import fastapi
@@ -45,7 +45,7 @@ def prediction(
         recording = archive() if callable(archive) else archive
         observation = recording.prediction(
             request_id=request.headers.get("x-request-id") or request.headers.get("traceparent"),
-            subject=None if subject is None else subject(request),
+            subject=None if subject is None else subject(request) or "",
             **({} if model is None else {"model": model}),
         )
         observation.when_recorded = lambda name: response.headers.append(header, name)

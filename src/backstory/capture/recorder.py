@@ -348,6 +348,13 @@ class Recorder:
         if errors:
             raise errors[0]
 
+    def abandon(self) -> None:
+        """Give up the streams as they are: nothing says that they end, so a part of a job is not complete."""
+        with self._lock:
+            for stream in self._streams.values():
+                stream.abandon()
+            self._streams.clear()
+
     def _stream(self, schema: Schema) -> Stream:
         with self._lock:
             if self._closing:

@@ -6,6 +6,7 @@ columns become their fields, with escaped dotted names. See docs/format.md secti
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -175,22 +176,25 @@ def flatten(table: pa.Table) -> list[FlatColumn]:
         ColumnError: A doubled name or a type without encoding.
     """
     types = dict(flat_fields(table.schema))
-    columns: list[FlatColumn] = []
+    return [
+        FlatColumn(name=name, type=types[name], values=decoded(values), null_struct=null_struct)
+        for field, column in zip(table.schema, table.columns, strict=True)
+        for name, values, null_struct in _leaves(escape_name(field.name), unchunked(column), None, 0)
+    ]
 
-    def walk(name: str, values: pa.Array, null_struct: np.ndarray | None, depth: int) -> None:
-        if pa.types.is_struct(values.type):
-            marks = np.full(len(values), -1, dtype=np.int64) if null_struct is None else null_struct
-            null = pc.is_null(values).to_numpy(zero_copy_only=False)
-            marks = np.where((marks < 0) & null, depth, marks)
-            for field in values.type:
-                walk(f"{name}.{escape_name(field.name)}", pc.struct_field(values, field.name), marks, depth + 1)
-        else:
-            plain = decoded(values)
-            columns.append(FlatColumn(name=name, type=types[name], values=plain, null_struct=null_struct))
 
-    for field, column in zip(table.schema, table.columns, strict=True):
-        walk(escape_name(field.name), unchunked(column), None, 0)
-    return columns
+def _leaves(
+    name: str, values: pa.Array, null_struct: np.ndarray | None, depth: int
+) -> Iterator[tuple[str, pa.Array, np.ndarray | None]]:
+    """Yield the columns a column flattens to. No function within another: one that calls itself would hold the data."""
+    if not pa.types.is_struct(values.type):
+        yield name, values, null_struct
+        return
+    marks = np.full(len(values), -1, dtype=np.int64) if null_struct is None else null_struct
+    null = pc.is_null(values).to_numpy(zero_copy_only=False)
+    marks = np.where((marks < 0) & null, depth, marks)
+    for field in values.type:
+        yield from _leaves(f"{name}.{escape_name(field.name)}", pc.struct_field(values, field.name), marks, depth + 1)
 
 
 def unchunked(column: pa.ChunkedArray) -> pa.Array:

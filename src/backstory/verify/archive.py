@@ -10,7 +10,7 @@ import contextlib
 import fcntl
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from backstory.errors import BackstoryError, FormatError, NotFoundError, StorageError, VerificationError
@@ -26,10 +26,11 @@ from backstory.verify.audit import Audit, Progress
 from backstory.verify.blobs import check_blobs, check_snapshots
 from backstory.verify.finding import Finding, VerificationReport
 from backstory.verify.jobs import check_jobs
-from backstory.verify.log import check_log
+from backstory.verify.log import check_log, later_entries
 from backstory.verify.pool import WorkerPool
 from backstory.verify.segments import check_segments
 from backstory.verify.spool import check_spool
+from backstory.verify.streams import check_streams
 
 
 def _no_progress(_what: str, _done: int, _total: int) -> None:
@@ -37,7 +38,12 @@ def _no_progress(_what: str, _done: int, _total: int) -> None:
 
 
 def verify_archive(
-    root: Path, *, vkey: str | None = None, workers: int | None = None, progress: Progress = _no_progress
+    root: Path,
+    *,
+    vkey: str | None = None,
+    workers: int | None = None,
+    spools: Sequence[Path] = (),
+    progress: Progress = _no_progress,
 ) -> VerificationReport:
     """Check a whole archive.
 
@@ -46,6 +52,7 @@ def verify_archive(
         vkey: Public key pinned from outside, as `init` printed it; None to trust the archive's own, which shows that
             the archive is consistent in itself and not whose it is.
         workers: Processes that hash; None for one a core.
+        spools: Spools of workers: a stream that is in none, and did not end by the log, is unknown from there on.
         progress: Is told how far it is.
 
     Returns:
@@ -54,7 +61,7 @@ def verify_archive(
         recorded, or that nobody was shown another log (that takes a witness).
 
     Raises:
-        NotFoundError: There is no archive.
+        NotFoundError: There is no archive, or no spool of a worker where one was named.
         UnsupportedVersionError: It has a newer format.
         InputError: The pinned key is malformed.
     """
@@ -78,6 +85,7 @@ def verify_archive(
             check_segments(audit, entries, manifests, lambda: _size_now(layout, checkpoint.size))
             check_snapshots(audit, entries)
             check_spool(audit)
+            check_streams(audit, entries, manifests, spools, lambda: _later(layout, checkpoint.size))
             check_blobs(audit, entries)
             _check_signing_key(audit)
     return VerificationReport(
@@ -142,6 +150,11 @@ def _size_now(layout: Layout, size: int) -> int:
         return max(size, open_checkpoint(note, layout.config.origin, [VerifierKey.parse(layout.config.vkey)]).size)
     except BackstoryError:
         return size
+
+
+def _later(layout: Layout, size: int) -> list[JsonObject | None]:
+    """Return the entries the log has now behind those of a size."""
+    return later_entries(layout.log, size, _size_now(layout, size))
 
 
 @contextlib.contextmanager
