@@ -21,7 +21,7 @@ FIND_PYTHON = for python in python3 python3.13 python3.12 python3.11 python3.14 
 help:
 	@echo 'make demo    one prediction and its backstory, from rows to proof'
 	@echo 'make test    every test'
-	@echo 'make soak    kills recording processes 200 times, and a job of 5 million rows, and looks for what is lost'
+	@echo 'make soak    kills, cuts the power, fills disks, hundreds of times; a job of 5 million rows; looks for what is lost'
 	@echo 'make check   formatting, lint, types, import rules'
 	@echo 'make bench   the speed table'
 	@echo 'make docs    runs the documentation'

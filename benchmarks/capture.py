@@ -10,7 +10,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def floor_rows() -> list[Row]:
 def caller_rows() -> tuple[list[Row], float]:
     """Return what recording costs the caller, and the median in microseconds."""
     given = [(prediction_fields(call), prediction_score(call)) for call in range(SHAPES)]
-    with tempfile.TemporaryDirectory() as folder, _recorder(Path(folder)) as recorder:
+    with _new_recorder() as recorder:
         tight = _times(recorder, given, CALLS, lambda: None)
         work = _model_call()
         situ = _times(recorder, given, IN_SITU_CALLS, work)
@@ -114,7 +115,7 @@ def memory_rows(records: int) -> list[Row]:
     """Return resident memory after each tenth of many single records, with a sealer beside it."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "benchmarks.memory", folder, str(records)]
-        done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603  our own module
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
     curve = [float(text) for text in done.stdout.split()]
     grown = curve[-1] - curve[0]
     shown = " ".join(f"{value:.0f}" for value in curve)
@@ -132,23 +133,20 @@ def growth_rows(sizes: list[int]) -> list[Row]:
     """Return what finding one record by its id and explaining it takes in archives of different sizes."""
     frame = _frame()
     rows = []
-    with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
-        with backstory.init(Path(folder) / "archive", origin="example.org/bench") as archive:
-            version = archive.register(lambda table: np.arange(len(table), dtype=np.float64), name="constant")
-            count, ids = 0, []
-            for size in sizes:
-                while count < size:
-                    part = frame.head(size - count)
-                    ids.append(archive.predict(version, part, method="__call__").ids)
-                    count += len(part)
-                    if len(ids) % BATCHES == 0:
-                        archive.flush()
-                archive.flush()
-                asked = [run[(i * 7_919) % len(run)] for i, run in enumerate(ids * FETCHES) if i < FETCHES]
-                times = sorted(_seconds(archive, one) for one in asked)
-                rows.append(
-                    Row(what=f"why by id among {size:,} records, p50", value=f"{times[len(times) // 2]:.1f} ms")
-                )
+    with _new_archive() as archive:
+        version = archive.register(lambda table: np.arange(len(table), dtype=np.float64), name="constant")
+        count, ids = 0, []
+        for size in sizes:
+            while count < size:
+                part = frame.head(size - count)
+                ids.append(archive.predict(version, part, method="__call__").ids)
+                count += len(part)
+                if len(ids) % BATCHES == 0:
+                    archive.flush()
+            archive.flush()
+            asked = [run[(i * 7_919) % len(run)] for i, run in enumerate(ids * FETCHES) if i < FETCHES]
+            times = sorted(_seconds(archive, one) for one in asked)
+            rows.append(Row(what=f"why by id among {size:,} records, p50", value=f"{times[len(times) // 2]:.1f} ms"))
     return rows
 
 
@@ -163,10 +161,22 @@ def _frame() -> pd.DataFrame:
     return pd.concat([frame] * (BATCH_ROWS // SHAPES), ignore_index=True)
 
 
-def _recorder(folder: Path) -> WorkerRecorder:
-    with redirect_stdout(io.StringIO()), backstory.init(folder / "archive", origin="example.org/bench") as archive:
-        archive.spool(folder / "spool")
-    return backstory.recorder(folder / "spool")
+@contextmanager
+def _new_archive() -> Iterator[Archive]:
+    with tempfile.TemporaryDirectory() as folder:
+        with redirect_stdout(io.StringIO()):
+            archive = backstory.init(Path(folder) / "archive", origin="example.org/bench")
+        with archive:
+            yield archive
+
+
+@contextmanager
+def _new_recorder() -> Iterator[WorkerRecorder]:
+    with _new_archive() as archive:
+        spool = archive.path.with_name("spool")
+        archive.spool(spool)
+        with backstory.recorder(spool) as recorder:
+            yield recorder
 
 
 def _model_call() -> Any:  # noqa: ANN401  a function
@@ -201,18 +211,18 @@ def _quantile(times: list[int], share: float) -> float:
 def _singles(count: int) -> tuple[float, float, float]:
     """Return records a second until sealed, bytes a record, and bytes a record of plain Parquet."""
     given = [(prediction_fields(call), prediction_score(call)) for call in range(count)]
-    with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
-        with backstory.init(Path(folder) / "archive", origin="example.org/bench") as archive:
-            archive.spool(Path(folder) / "spool")
-            with backstory.recorder(Path(folder) / "spool") as recorder:
-                recorder.record(*given[0])
-                began = time.perf_counter()
-                for fields, score in given:
-                    recorder.record(fields, score)
-            sealed = archive.collect(Path(folder) / "spool")
-            seconds = time.perf_counter() - began
-            size = sum(path.stat().st_size for path in (archive.path / "segments").iterdir()) / sealed
-            floor = _plain_size(archive, Path(folder) / "plain") / sealed
+    with _new_archive() as archive:
+        spool = archive.path.with_name("spool")
+        archive.spool(spool)
+        with backstory.recorder(spool) as recorder:
+            recorder.record(*given[0])
+            began = time.perf_counter()
+            for fields, score in given:
+                recorder.record(fields, score)
+        sealed = archive.collect(spool)
+        seconds = time.perf_counter() - began
+        size = sum(path.stat().st_size for path in (archive.path / "segments").iterdir()) / sealed
+        floor = _plain_size(archive, spool.with_name("plain")) / sealed
     return count / seconds, size, floor
 
 
@@ -228,16 +238,15 @@ def _batches(subject: str | None) -> float:
     """Return rows a second of frame batches until sealed."""
     frame = _frame()
     scores = np.arange(BATCH_ROWS, dtype=np.float64)
-    with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
-        with backstory.init(Path(folder) / "archive", origin="example.org/bench") as archive:
-            version = archive.register(lambda _: scores, name="constant")
+    with _new_archive() as archive:
+        version = archive.register(lambda _: scores, name="constant")
+        archive.predict(version, frame, method="__call__", subject=subject)
+        archive.flush()
+        began = time.perf_counter()
+        for _ in range(BATCHES):
             archive.predict(version, frame, method="__call__", subject=subject)
-            archive.flush()
-            began = time.perf_counter()
-            for _ in range(BATCHES):
-                archive.predict(version, frame, method="__call__", subject=subject)
-            archive.flush()
-            return BATCHES * BATCH_ROWS / (time.perf_counter() - began)
+        archive.flush()
+        return BATCHES * BATCH_ROWS / (time.perf_counter() - began)
 
 
 def resident_mb() -> float:

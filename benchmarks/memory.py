@@ -33,7 +33,7 @@ def main() -> None:
         "--spool",
         str(spool),
     ]
-    sealer = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603  our own module
+    sealer = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     curve = []
     with backstory.recorder(spool) as recorder:
         for tenth in range(_TENTHS):

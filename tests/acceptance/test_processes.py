@@ -86,6 +86,7 @@ def test_a_reader_sees_what_another_process_has_not_sealed(tmp_path: Path):
     path = tmp_path / "audit"
     with backstory.init(path, origin=ORIGIN) as archive:
         archive.traced(abs)(-1.0)
+        archive._recorder.sync()
         with backstory.open(path, mode="r") as reader:
             name = reader.search("true")["id"][0]
             assert reader.why(name).proof["state"] == "unsealed"

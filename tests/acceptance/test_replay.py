@@ -107,6 +107,7 @@ def test_a_callable_is_not_replayable(archive: Archive):
 def test_a_traced_function_is_not_replayable(archive: Archive):
     """It names no model."""
     archive.traced(abs)(-1.0)
+    archive.flush()
     again = archive.replay(archive.search("true")["id"][0])
     assert again.verdict == "not-replayable"
     assert "no registered model" in again.reason

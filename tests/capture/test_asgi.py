@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Annotated, Any
+from typing import Any
 
 import fastapi
 import httpx
+import numpy as np
 import pytest
 from fastapi.responses import PlainTextResponse, StreamingResponse
 from sklearn.linear_model import LinearRegression
 from starlette.middleware.base import BaseHTTPMiddleware
+from tests.support.archives import readable_content
 
 import backstory
 from backstory.capture.asgi import HEADER, RecordingMiddleware
@@ -40,7 +42,7 @@ def service(archive, **options: Any) -> fastapi.FastAPI:
     """Return a service with a handler of each kind, all below `/score`."""
     app = fastapi.FastAPI()
     app.add_middleware(RecordingMiddleware, archive=archive, paths=["/score", "/score/"], **options)
-    model = archive.register(LinearRegression().fit([[0.0], [1.0]], [0.0, 2.0]), name="line")
+    model = archive.register(LinearRegression().fit(np.array([[0.0], [1.0]]), [0.0, 2.0]), name="line")
 
     @archive.traced
     def halve(x: float) -> float:
@@ -48,7 +50,7 @@ def service(archive, **options: Any) -> fastapi.FastAPI:
 
     @app.get("/score")
     def score(x: float) -> dict[str, float]:
-        return {"score": float(model.predict([[x]])[0])}
+        return {"score": float(model.predict(np.array([[x]]))[0])}
 
     @app.get("/score/async")
     async def score_async(x: float) -> dict[str, float]:
@@ -63,7 +65,7 @@ def service(archive, **options: Any) -> fastapi.FastAPI:
 
     @app.get("/score/batch")
     async def batch() -> list[float]:
-        return list(model.predict([[1.0], [2.0], [3.0]]))
+        return list(model.predict(np.array([[1.0], [2.0], [3.0]])))
 
     @app.get("/score/teapot")
     async def teapot(x: float) -> None:
@@ -104,10 +106,22 @@ def ask(app: Any, *paths: str, **options: Any) -> list[httpx.Response]:
     return asyncio.run(_get(app, *paths, **options))
 
 
+def found(archive):
+    """Return all predictions, once they are sealed."""
+    archive.flush()
+    return archive.search("true")
+
+
 def only(archive):
     """Return the story of the only prediction there is."""
-    (found,) = archive.search("true")["id"]
-    return archive.why(found)
+    (name,) = found(archive)["id"]
+    return archive.why(name)
+
+
+def told(archive, response):
+    """Return the story of the prediction a response names."""
+    archive.flush()
+    return archive.why(response.headers[HEADER])
 
 
 def steps(story) -> dict[str, Any]:
@@ -121,10 +135,10 @@ def steps(story) -> dict[str, Any]:
 def test_the_id_of_the_record_is_in_the_response(archive):
     """A model called in a handler in a thread is the request's one prediction, with its features and output."""
     (response,) = ask(service(archive), "/score?x=3")
-    story = archive.why(response.headers[HEADER])
+    story = told(archive, response)
     assert response.json() == {"score": pytest.approx(6.0)}
     assert (story.status, story.model["name"], story.output) == ("ok", "line", response.json()["score"])
-    assert len(archive.search("true")) == 1
+    assert len(found(archive)) == 1
     assert steps(story)["request"]["values"] == {"method": "GET", "path": "/score"}
 
 
@@ -148,31 +162,31 @@ def test_other_paths_are_left_alone(archive):
     """A health check is no prediction and gets no header."""
     (response,) = ask(service(archive), "/health")
     assert HEADER not in response.headers
-    assert len(archive.search("true")) == 0
+    assert len(found(archive)) == 0
 
 
 def test_a_batch_inside_is_referred_to(archive):
     """Rows of a batch are records of their own; the request's record says which."""
     (response,) = ask(service(archive), "/score/batch", headers={"x-request-id": "r-1"})
-    story = archive.why(response.headers[HEADER])
-    found = archive.search("model = 'line'")
+    story = told(archive, response)
+    rows = archive.search("model = 'line'")
     values = steps(story)["predict"]["values"]
-    assert (values["count"], values["first"], values["last"]) == (3, found.id.iloc[0], found.id.iloc[-1])
-    assert set(found.request_id) == {"r-1"}
+    assert (values["count"], values["first"], values["last"]) == (3, rows.id.iloc[0], rows.id.iloc[-1])
+    assert set(rows.request_id) == {"r-1"}
 
 
 def test_the_request_id_and_trace_of_the_caller_are_kept(archive):
     """The request id as given, the trace as a step."""
     ask(service(archive), "/score?x=1", headers={"X-Request-Id": "r-7", "traceparent": TRACE})
     story = only(archive)
-    assert archive.search("true").request_id[0] == "r-7"
+    assert found(archive).request_id[0] == "r-7"
     assert steps(story)["request"]["values"]["traceparent"] == TRACE
 
 
 def test_a_trace_alone_is_the_request_id(archive):
     """Where the caller gives no request id."""
     ask(service(archive), "/score?x=1", headers={"traceparent": TRACE})
-    assert archive.search("true").request_id[0] == TRACE
+    assert found(archive).request_id[0] == TRACE
 
 
 @pytest.mark.parametrize("path", ["/score?x=3", "/score/async?x=3", "/score/nothing"])
@@ -182,8 +196,7 @@ def test_values_about_a_person_are_sealed(archive, path):
     ask(app, path, headers={"x-customer": "c-17"})
     story = only(archive)
     assert set(story.sealed) >= {"features", "output", "steps", "subject"}
-    archive.flush()
-    segments = b"".join(path.read_bytes() for path in (archive.path / "segments").iterdir())
+    segments = b"".join(readable_content(path) for path in (archive.path / "segments").iterdir())
     assert b"/score" not in segments
     assert b"c-17" not in segments
 
@@ -192,7 +205,7 @@ def test_fifty_at_once_have_each_their_own(archive):
     """Fifty concurrent requests make fifty records, each with its own id, arguments and steps."""
     responses = ask(service(archive), *(f"/score/async?x={number}" for number in range(50)))
     ids = [response.headers[HEADER] for response in responses]
-    assert sorted(archive.search("true")["id"]) == sorted(ids)
+    assert sorted(found(archive)["id"]) == sorted(ids)
     assert len(set(ids)) == 50
     for number, name in enumerate(ids):
         assert [step["values"] for step in archive.why(name).steps["steps"][1:]] == [number / 2, number / 4]
@@ -218,7 +231,7 @@ def test_another_middleware_between_does_not_matter(archive):
 def test_a_refused_request_is_a_failed_prediction(archive, path, status):
     """A status of 400 or more, from validation, the handler or the router."""
     (response,) = ask(service(archive), path)
-    story = archive.why(response.headers[HEADER])
+    story = told(archive, response)
     assert response.status_code == status
     assert (story.status, story.error, story.output) == ("error", f"HTTP {status}", None)
 
@@ -246,9 +259,9 @@ def test_what_a_streamed_body_predicts_is_recorded_by_itself(archive):
     """The request's record is made before the body; a prediction made in the body is not lost."""
     (response,) = ask(service(archive), "/score/stream?x=5")
     assert response.text == "ab"
-    story = archive.why(response.headers[HEADER])
+    story = told(archive, response)
     assert (story.features, story.output) == ({"x": 5.0}, 2.5)
-    assert sorted(archive.search("true").output) == [2.5, 50.0]
+    assert sorted(found(archive).output) == [2.5, 50.0]
 
 
 def test_a_cancelled_request_is_recorded(archive):
@@ -374,25 +387,25 @@ def by_hand(archive, *, middleware: bool) -> fastapi.FastAPI:
     app = fastapi.FastAPI()
     if middleware:
         app.add_middleware(RecordingMiddleware, archive=archive, paths="/")
-    given = Annotated[Any, prediction(archive)]
+    given = prediction(archive)
 
-    async def score(p: given, x: float) -> dict[str, float]:
+    async def score(x: float, p: Any = given) -> dict[str, float]:
         p.features({"x": x})
         p.step("clip", min(x, 5.0))
         p.output(min(x, 5.0) * 2)
         return {"score": min(x, 5.0) * 2}
 
-    def finish(p: given, x: float) -> dict[str, str]:
+    def finish(x: float, p: Any = given) -> dict[str, str]:
         p.features({"x": x})
         p.output(x)
         p.finish()
         return {"id": p.id}
 
-    async def refuse(p: given, x: float) -> None:
+    async def refuse(x: float, p: Any = given) -> None:
         p.features({"x": x})
         raise fastapi.HTTPException(409)
 
-    async def fail(p: given, x: float) -> None:
+    async def fail(x: float, p: Any = given) -> None:
         p.features({"x": x})
         raise OUR_ERROR
 
@@ -429,5 +442,5 @@ def test_a_failing_handler_is_recorded(archive, middleware, path, error):
 def test_steps_are_json(archive):
     """What stands on the record says how much of the steps was kept, and why."""
     ask(service(archive), "/score/async?x=1")
-    text = json.loads(archive.search("true").steps[0])
+    text = json.loads(found(archive).steps[0])
     assert (text["keep"], text["why"]) == ("full", "always")

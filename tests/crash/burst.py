@@ -1,7 +1,7 @@
 """A program that bursts single records from eight threads at a tiny buffer before a slow disk.
 
-Its arguments are archives, each `<on_full>=<directory>`. For each it writes one line of JSON: the ids it was given, and
-how many records were refused.
+Its arguments are archives, each `<on_full>=<directory>`. For each it writes one line of JSON: the ids it was given, how
+many records were refused, and whether any spilled into another directory.
 """
 
 from __future__ import annotations
@@ -113,7 +113,10 @@ def main() -> None:
         for thread in threads:
             thread.join()
         recorder.close()
-        sys.stdout.write(json.dumps({"kept": kept, "refused": len(refused)}) + "\n")
+        stream = target.stream.info.stream
+        has_spilled = spill is not None and any(Path(spill, stream).glob("frames-*"))
+        said = {"kept": kept, "refused": len(refused), "spilled": has_spilled}
+        sys.stdout.write(json.dumps(said) + "\n")
 
 
 if __name__ == "__main__":

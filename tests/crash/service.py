@@ -5,9 +5,9 @@ Libraries are loaded once; for each line on its standard input it forks a child:
     serve <archive> <faults>    a FastAPI service on a free port of the loopback; says `serving <pid> <port>`
     seal <archive>              `backstory seal`; says `sealing <pid>`
 
-and says `ended <pid>` when one is gone. What goes wrong is told by files in the directory `<faults>`: while there is one
-called `full` nothing can be written, while there is one called `broken` nothing can be flushed to the device, and `offset`
-says by how many nanoseconds the clock is wrong.
+and says `ended <pid>` when one is gone. What goes wrong is told by files in the directory `<faults>`: while there is
+one called `full` nothing can be written, while there is one called `broken` nothing can be flushed to the device, and
+`offset` says by how many nanoseconds the clock is wrong.
 """
 
 from __future__ import annotations

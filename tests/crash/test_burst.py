@@ -1,4 +1,4 @@
-"""A burst far beyond capacity: what was acknowledged is stored, what was refused is counted in the log, nothing else."""
+"""A burst far beyond capacity: what was acknowledged is stored, what was refused is counted, nothing else."""
 
 from __future__ import annotations
 
@@ -33,11 +33,13 @@ class Burst:
         ledger: The archive, sealed.
         kept: The ids they were given.
         refused: How many records each process was refused.
+        spilled: Whether all of them wrote to the other directory.
     """
 
     ledger: Ledger
     kept: list[str]
     refused: list[int]
+    spilled: bool
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +57,12 @@ def bursts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Burst]:
         ledger = reopen(root)
         seal_all(ledger)
         kept = [identity for part in parts for identity in part["kept"]]
-        done[policy] = Burst(ledger=ledger, kept=kept, refused=[part["refused"] for part in parts])
+        done[policy] = Burst(
+            ledger=ledger,
+            kept=kept,
+            refused=[part["refused"] for part in parts],
+            spilled=all(part["spilled"] for part in parts),
+        )
     return done
 
 
@@ -82,3 +89,4 @@ def test_what_was_refused_is_in_the_log(bursts, policy):
     assert sum(int(entry["mark"]["recorded"]) for entry in closed) == len(burst.kept)
     assert all(entry["clean"] for entry in closed)
     assert (sum(burst.refused) > 0) is (policy == "refuse")
+    assert burst.spilled is (policy == "spill")

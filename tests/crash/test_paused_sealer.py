@@ -37,7 +37,7 @@ class PausingDisk(QuickDisk):
         self._meanwhile = meanwhile
         self.has_paused = False
 
-    def sync(self, path: Path) -> None:
+    def sync(self, path: Path) -> None:  # noqa: ARG002
         """Flush nothing, and perhaps pause: between writing a file, naming it, and flushing its name."""
         self._effect()
 

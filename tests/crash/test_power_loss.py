@@ -23,7 +23,6 @@ from tests.support.power import PowerDisk
 from backstory.capture.ids import Ids
 from backstory.capture.policy import Policy
 from backstory.capture.recorder import Recorder, RowTarget
-from backstory.errors import StorageError
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.seal import LEASE_NS, seal_all
 from backstory.records.identity import id_text

@@ -20,7 +20,9 @@ ROOT = Path(__file__).parents[2]
 IMPORT_MS_MAX = 100.0
 """Budget of `import backstory`, in milliseconds beyond starting Python."""
 
-FRAMEWORKS = frozenset({"lightgbm", "pandas", "polars", "skops", "sklearn", "xgboost"})
+FRAMEWORKS = frozenset(
+    {"fastapi", "lightgbm", "opentelemetry", "pandas", "polars", "skops", "sklearn", "starlette", "xgboost"}
+)
 """Optional: a base install has none of them."""
 
 LIBRARIES = frozenset({"cryptography", "cyclopts", "duckdb", "msgspec", "narwhals", "numpy", "pyarrow", "rich"})
@@ -30,7 +32,13 @@ SLOW_STANDARD = frozenset(
 )
 """Parts of the standard library that cost more than all of our own names."""
 
-FRAMEWORK_ADAPTERS = ("backstory.frames", "backstory.models", "backstory.cli.demo_data")
+FRAMEWORK_ADAPTERS = (
+    "backstory.capture.fastapi",
+    "backstory.cli.demo_data",
+    "backstory.frames",
+    "backstory.interop.opentelemetry",
+    "backstory.models",
+)
 """The packages that may import them, when used; the demo plays a user, who has them."""
 
 NEVER = [

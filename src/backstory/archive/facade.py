@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import importlib.util
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypeVar, overload
@@ -40,6 +41,7 @@ from backstory.lineage import group as grouping
 from backstory.lineage import prepare as preparing
 from backstory.lineage import registry
 from backstory.lineage.impact import Impact, find_impact
+from backstory.lineage.reconcile import Reconciliation, reconcile_predictions
 from backstory.lineage.refs import RowRefs
 from backstory.lineage.rows import select_rows
 from backstory.lineage.search import search_predictions
@@ -560,6 +562,21 @@ class Archive:
         if check and report.failed:
             raise VerificationError(report.verdict, report.findings)
         return report
+
+    def reconcile(
+        self,
+        *,
+        count: int | None = None,
+        requests: Iterable[str] | None = None,
+        model: str | None = None,
+        since: str | datetime | None = None,
+        until: str | datetime | None = None,
+    ) -> Reconciliation:
+        """Compare what is recorded with what somebody else counted; see `reconcile_predictions`."""
+        self._recorder.sync()
+        return reconcile_predictions(
+            self._ledger, count=count, requests=requests, model=model, since=since, until=until
+        )
 
     def receipt(self, prediction: str) -> ReceiptFile:
         """Return the file that proves one prediction to a stranger with the public key.

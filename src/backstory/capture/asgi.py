@@ -35,8 +35,8 @@ class Recording(Protocol):
 class RecordingMiddleware:
     """Records one prediction for each request to some paths, and puts its id into a header of the response.
 
-    A handler that predicts nothing is recorded with method and path as features and the response's status as output. A
-    status of 400 or more is a failed prediction, its error `HTTP 422`; so is an exception, by its class, which goes on
+    A handler that predicts nothing, or several things, is recorded with method and path as features and the response's
+    status as output; what it predicts are then steps. A status of 400 or more is a failed prediction, its error `HTTP 422`; so is an exception, by its class, which goes on
     untouched, and a cancelled request. Method and path (without the query) and the caller's `traceparent` are a step
     named `request`; the request id is the caller's `x-request-id`, or else the `traceparent`.
 
@@ -149,7 +149,7 @@ def with_header(message: Message, name: bytes, value: str | None) -> Message:
 
 
 def _fill(observation: Observation, scope: Scope, status: int | None = None) -> None:
-    """Say what was asked and answered of a request for which nothing was predicted."""
+    """Say what was asked and answered of a request that is no single prediction."""
     if observation.says_nothing:
         observation.features(_request(scope))
         if status is not None:

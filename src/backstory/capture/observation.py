@@ -144,8 +144,8 @@ class Observation:
 
     @property
     def says_nothing(self) -> bool:
-        """Whether there is nothing to record so far: no features, no output, no call inside that has them."""
-        return self._features is None and not self._has_output and not self._calls
+        """Whether it has no features and no output so far: none by hand, and not one call inside that has them."""
+        return self._features is None and not self._has_output and len(self._calls) != 1
 
     @property
     def may_wait(self) -> bool:
@@ -223,9 +223,8 @@ class Observation:
         return [inner for inner in self._inner if self._error is not None or inner.result is not None]
 
     def _record(self) -> int | None:
-        calls = self._calls
-        if self._features is None and not self._has_output and len(calls) == 1:
-            return self._record_inner(calls[0])
+        if self._features is None and not self._has_output and len(self._calls) == 1:
+            return self._record_inner(self._calls[0])
         return self._single.record(
             self._features or {},
             self._output,

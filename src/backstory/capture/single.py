@@ -24,7 +24,6 @@ from backstory.records.envelope import FAILED, OK
 _PLAIN = frozenset({bool, int, float, str, bytes, type(None)})
 _SIZED = frozenset({str, bytes})
 _INT64_MIN, _INT64_END = -(1 << 63), 1 << 63
-_TOO_LARGE = "recording: expected whole numbers within 64 bits, got a larger one"
 _NUMPY_KINDS = "biufSU"
 """Kinds of NumPy scalars that are booleans, numbers, bytes and texts; not times, whose form depends on their unit."""
 _SHAPES_MAX = 4_096
@@ -38,7 +37,7 @@ class _Shape:
     Attributes:
         target: Where their records go.
         context: Digest of their context.
-        whole: Positions of whole numbers, which must fit int64.
+        whole: Positions of whole numbers, which may be too large for a row.
         items: Positions of NumPy scalars, which are recorded as what they hold.
         texts: Positions of texts and bytes, which may be too large for a row.
         threshold: The threshold that decides, where a rule was given and the call did not fail.
@@ -117,7 +116,7 @@ class SingleCapture:
             values[at] = values[at].item()
         for at in shape.whole:
             if not _INT64_MIN <= values[at] < _INT64_END:
-                raise InputError(_TOO_LARGE)
+                return self._record_slowly(features, output, error, request_id, subject, steps)
         if shape.threshold is not None:
             values.append(bool(float(output) >= shape.threshold))
         if steps is not None:
@@ -151,7 +150,7 @@ class SingleCapture:
         if is_named and None not in held and _is_simple(self._site, output):
             whole = tuple(at for at, type_ in enumerate(held) if type_ is int)
             if not all(_INT64_MIN <= int(values[at]) < _INT64_END for at in whole):
-                raise InputError(_TOO_LARGE)  # and is no example of what its shape is recorded as
+                return None  # a number of more than 64 bits is no example of what its shape is recorded as
             begun, result, form = self._begin(features, output, error, None, subject, steps)
             _, schema, context = self._capture.shape(begun, result=result, form=form)
             shape = _Shape(

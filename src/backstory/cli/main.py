@@ -32,6 +32,7 @@ COMMANDS = {
     "verify": ("backstory.cli.verify:verify", "check the whole archive from its bytes"),
     "receipt": ("backstory.cli.receipt:receipt", "the file that proves one prediction to a stranger"),
     "verify-receipt": ("backstory.cli.verify_receipt:verify_receipt", "check a receipt without any archive"),
+    "reconcile": ("backstory.cli.reconcile:reconcile", "compare what is recorded with an outside count"),
     "seal": ("backstory.cli.seal:seal", "put everything recorded so far into the log"),
     "merge": ("backstory.cli.merge:merge", "few larger segment files instead of many small ones"),
     "reindex": ("backstory.cli.reindex:reindex", "rebuild the catalog from the log"),

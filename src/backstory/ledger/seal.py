@@ -237,18 +237,24 @@ def _finish(ledger: Ledger, info: StreamInfo, head: int) -> None:
         mark, is_clean = said or ({}, False)
         torn = ledger.spool.torn_size(info) if ended else 0
         spoke = head > 0 or torn > 0 or mark.get("refused", "0") != "0"  # one that was never written to says nothing
-        if ended and spoke and not _is_closed(ledger, info):
-            ledger.append([*_opened(ledger, info), _closed(info, head, mark, clean=is_clean, torn=torn)])
-        elif not ended and mark and spoke:
-            _append_heartbeat(ledger, info, mark)
+        if ended and spoke:
+            ledger.append(lambda: _end(ledger, info, _closed(info, head, mark, clean=is_clean, torn=torn)))
+        elif mark and spoke:
+            ledger.append(lambda: _heartbeat(ledger, info, mark))
     ledger.spool.truncate(info, head)
 
 
-def _append_heartbeat(ledger: Ledger, info: StreamInfo, mark: JsonObject) -> None:
-    """Put what the writer last counted into the log, unless it is there."""
+def _end(ledger: Ledger, info: StreamInfo, closed: JsonObject) -> list[JsonObject]:
+    """Return the entry that ends a stream, unless the log has it, from before a crash or by another sealer."""
+    return [] if ledger.catalog.entries(CLOSED_TYPE, info.stream) else [*_opened(ledger, info), closed]
+
+
+def _heartbeat(ledger: Ledger, info: StreamInfo, mark: JsonObject) -> list[JsonObject]:
+    """Return the entry with what the writer last counted, unless the log has it."""
     at = ledger.catalog.entries(HEARTBEAT_TYPE, info.stream)
-    if not at or ledger.log.entry(at[-1]).get("mark") != mark:
-        ledger.append([*_opened(ledger, info), {"mark": mark, "stream": info.stream, "type": HEARTBEAT_TYPE}])
+    if at and ledger.log.entry(at[-1]).get("mark") == mark:
+        return []
+    return [*_opened(ledger, info), {"mark": mark, "stream": info.stream, "type": HEARTBEAT_TYPE}]
 
 
 def _opened(ledger: Ledger, info: StreamInfo) -> list[JsonObject]:
@@ -263,12 +269,6 @@ def _closed(info: StreamInfo, head: int, mark: JsonObject, *, clean: bool, torn:
     """Return the entry that ends a stream."""
     closed: JsonObject = {"clean": clean, "mark": mark, "next_seq": str(head), "unknown_bytes": str(torn)}
     return {"type": CLOSED_TYPE, "stream": info.stream, **closed}
-
-
-def _is_closed(ledger: Ledger, info: StreamInfo) -> bool:
-    """Say whether the log has the end of the stream already, because what follows it was cut short."""
-    ledger.recover()
-    return bool(ledger.catalog.entries(CLOSED_TYPE, info.stream))
 
 
 def _runs(ledger: Ledger, info: StreamInfo, schema: Schema, head: int) -> Iterator[pa.Table]:

@@ -1,7 +1,7 @@
 """The bytes of a spool's frames files. Specification: docs/format.md section 15.
 
-After every sync the writer says so in the file. What stands before such a frame was durable: where it is not a frame it
-is damage, and an error. Elsewhere it is the tail that a crash left, torn or full of holes, and reading stops there. A file
+After every sync the writer says so in the file. What stands before such a frame was durable: where it is no frame it is
+damage, and an error. Elsewhere it is the tail that a crash left, torn or full of holes, and reading stops there. A file
 that resumes an earlier one (because that one could not be made durable) says from which sequence number on the earlier
 one is void.
 """
