@@ -38,7 +38,7 @@ class OurError(RuntimeError):
 OUR_ERROR = OurError("loan 4711")
 
 
-def service(archive, **options: Any) -> fastapi.FastAPI:
+def service(archive, **options: Any) -> fastapi.FastAPI:  # noqa: C901  one handler of each kind
     """Return a service with a handler of each kind, all below `/score`."""
     app = fastapi.FastAPI()
     app.add_middleware(RecordingMiddleware, archive=archive, paths=["/score", "/score/"], **options)

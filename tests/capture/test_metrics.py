@@ -31,6 +31,7 @@ class Collecting(NoOpMeterProvider):
         self.callbacks: dict[str, object] = {}
 
     def get_meter(self, name: str, *_: object, **__: object) -> NoOpMeter:
+        """Return a meter whose observable instruments are collected here."""
         meter = NoOpMeter(name)
         meter.create_observable_counter = meter.create_observable_gauge = self._create
         return meter

@@ -472,6 +472,17 @@ def test_an_exception_goes_on_as_it_is(archive, way):
     assert "4711" not in str(story)
 
 
+@pytest.mark.parametrize("way", ["function", "coroutine", "generator", "prediction", "model"])
+def test_an_exception_goes_on_where_it_cannot_be_recorded(tmp_path, way, caplog):
+    """The caller learns what went wrong with the prediction; the log, that its record is missing."""
+    with backstory.init(tmp_path / "audit", origin="example.org/ways") as archive:
+        version = archive.register(broken, name="broken")
+    ways = {**WAYS, "model": lambda _: version(np.array([[1.0]]))}
+    with pytest.raises(OurError):
+        ways[way](archive)
+    assert "a failed prediction is not recorded" in caplog.text
+
+
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit, StopIteration, asyncio.CancelledError])
 def test_what_is_no_ordinary_error_is_recorded(archive, stop):
     """By its class, and it goes on."""

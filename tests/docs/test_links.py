@@ -76,7 +76,7 @@ def test_reference_has_every_verb():
     """The page about the archive names each of its public methods and properties, and nothing that is not there."""
     page = (DOCS / "reference" / "archive.md").read_text("utf-8")
     documented = re.findall(r"^\| `(?:archive\.)([a-z]+)", page, re.MULTILINE)
-    assert sorted(documented) == sorted(name for name in vars(backstory.Archive) if not name.startswith("_"))
+    assert sorted(documented) == sorted(name for name in dir(backstory.Archive) if not name.startswith("_"))
 
 
 def test_reference_has_every_public_name():

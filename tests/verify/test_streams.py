@@ -175,7 +175,9 @@ def test_a_clock_without_its_time_service_is_told(ledger):
     assert [len(said_of(ledger, stream)) for stream in streams] == [0, 1]
 
 
-@pytest.mark.parametrize("given", [{"mark": "none"}, {"next_seq": 3}, {"mark": mark(jump_ns="+3")}, {"unknown_bytes": "-1"}])
+@pytest.mark.parametrize(
+    "given", [{"mark": "none"}, {"next_seq": 3}, {"mark": mark(jump_ns="+3")}, {"unknown_bytes": "-1"}]
+)
 def test_an_entry_that_cannot_be_read_fails(ledger, given):
     """An entry about a stream that is not of the format's form is named."""
     recorder, stream = record(ledger)

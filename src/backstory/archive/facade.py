@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypeVar, overload
-from uuid import UUID
 
 from backstory.archive.calls import Calls
 from backstory.archive.job import Job
 from backstory.archive.measuring import measure
+from backstory.archive.questions import Questions
 from backstory.archive.sealing import Sealer, Sealing
 from backstory.capture.decision import Threshold
 from backstory.capture.metrics import Metrics
@@ -24,41 +22,23 @@ from backstory.capture.outcome import outcome_batch
 from backstory.capture.policy import Policy
 from backstory.capture.prediction import Capture, Predictions
 from backstory.capture.steps import Keep, Sampling
-from backstory.debug.replay import Replay, replay_prediction
 from backstory.errors import (
     ForbiddenError,
     InputError,
     ModelError,
-    QueryError,
-    VerificationError,
 )
 from backstory.governance.access import PurposeGate
 from backstory.ledger.collect import collect, wrap_key
 from backstory.ledger.ledger import Ledger
-from backstory.ledger.read import Found, find_record
-from backstory.ledger.receipt import ReceiptFile, make_receipt
 from backstory.lineage import group as grouping
 from backstory.lineage import prepare as preparing
 from backstory.lineage import registry
-from backstory.lineage.impact import Impact, find_impact
-from backstory.lineage.reconcile import Reconciliation, reconcile_predictions
 from backstory.lineage.refs import RowRefs
-from backstory.lineage.rows import select_rows
-from backstory.lineage.search import search_predictions
 from backstory.lineage.source import Sources
 from backstory.lineage.split import split as split_frame
 from backstory.lineage.store import LineageStore
-from backstory.lineage.story import Story
-from backstory.lineage.trace import Tracer
-from backstory.lineage.why import tell_story
-from backstory.records import canonical
-from backstory.records.canonical import JsonObject
-from backstory.records.envelope import PREDICTION
 from backstory.storage.worker_spool import WorkerSpoolInfo, write_worker_spool
 from backstory.storage.world import World
-from backstory.verify.archive import verify_archive
-from backstory.verify.audit import Progress
-from backstory.verify.finding import Finding, VerificationReport
 
 Mode = Literal["r", "rw"]
 P = ParamSpec("P")
@@ -66,7 +46,7 @@ T = TypeVar("T")
 FrameT = TypeVar("FrameT")
 
 
-class Archive:
+class Archive(Questions):
     """One archive: fix sources, register models, predict, and ask questions.
 
     Made by `backstory.init` and `backstory.open`; a context manager. Threads may share it.
@@ -91,14 +71,11 @@ class Archive:
             raise ForbiddenError("opening archive: reading sealed values is recorded, so a purpose needs mode='rw'")
         sealer = "none" if world else sealer  # a process beside this one would have another world
         world = world or World()
-        self._ledger = Ledger(Path(path), world, writable=mode == "rw", vkey=vkey, actor=actor)
-        self._vkey = vkey
-        self._gate = PurposeGate(self._ledger, purpose)
+        ledger = Ledger(Path(path), world, writable=mode == "rw", vkey=vkey, actor=actor)
+        self._sealing = Sealing(ledger, policy, sealer, vkey)
+        super().__init__(ledger, PurposeGate(ledger, purpose), self._sealing.recorder, vkey)
         self._sources = Sources()
         self._store = LineageStore(self._ledger)
-        self._tracer = Tracer(self._ledger)
-        self._sealing = Sealing(self._ledger, policy, sealer, vkey)
-        self._recorder = self._sealing.recorder
         capture = Capture(self._recorder, self._ledger.blobs, self.flush)
         self._calls = Calls(self._ledger, self._store, self._sources, capture, self._recorder)
         self._models: dict[str, ModelVersion] = {}
@@ -464,134 +441,7 @@ class Archive:
         self._calls.require_writable()
         return collect(self._ledger, Path(path))
 
-    # --- questions ----------------------------------------------------------------------------------------------------
-
-    def why(self, prediction: str) -> Story:
-        """Return the backstory of a prediction: rows with their values, features, model, code, proof.
-
-        Args:
-            prediction: Its id, or a unique prefix.
-
-        Raises:
-            NotFoundError: There is none.
-            AmbiguousError: Several ids begin so.
-            VerificationError: The record, or something it refers to, was changed.
-        """
-        return tell_story(self._ledger, self._tracer, self._gate, self._found(prediction))
-
-    def impact(
-        self,
-        source: str,
-        *,
-        rows: Sequence[int] | None = None,
-        keys: Any = None,  # noqa: ANN401  one key or several, each a value, tuple or dict
-        where: str | None = None,
-        version: str | None = None,
-    ) -> Impact:
-        """Return which predictions, models and features some rows of a source reached, directly and through groups.
-
-        Args:
-            source: The source's name.
-            rows: Positions in the newest version, or in `version`.
-            keys: Key values: one value or tuple in the order of the source's key, a dict, or a list of these.
-            where: SQL predicate over the source's columns.
-            version: Prefix of a dataset version's digest; all versions without it.
-
-        Raises:
-            NotFoundError: There is no such source or version, or no row fits.
-            QueryError: Not exactly one of rows, keys and where; or a malformed predicate.
-        """
-        masks = select_rows(
-            self._ledger, self._tracer, self._gate, source, rows=rows, keys=keys, where=where, version=version
-        )
-        return find_impact(self._ledger, self._tracer, self._gate, source, masks)
-
-    def replay(self, prediction: str) -> Replay:
-        """Run the recorded features through the recorded model again and compare with the recorded output.
-
-        Raises:
-            NotFoundError: There is no such prediction.
-            VerificationError: The record or the model was changed.
-        """
-        found = self._found(prediction)
-        return replay_prediction(self._ledger, self._gate, found, self._stored_model)
-
-    def search(self, predicate: str, values: Sequence[Any] = (), *, limit: int | None = None) -> Any:  # noqa: ANN401
-        """Return the predictions for which an SQL predicate holds, oldest first.
-
-        Args:
-            predicate: Over `model`, `version`, `time`, `status`, `output`, `decision`, `feature.<name>`, `row.<name>` …
-            values: Values for question marks in the predicate.
-            limit: How many rows at most.
-
-        Returns:
-            A pandas frame; a pyarrow table where pandas is not installed.
-
-        Raises:
-            QueryError: The predicate is malformed.
-        """
-        table = search_predictions(self._ledger, predicate, values, limit)
-        return table.to_pandas() if importlib.util.find_spec("pandas") else table
-
-    def verify(
-        self,
-        *,
-        check: bool = True,
-        workers: int | None = None,
-        spools: Sequence[str | Path] = (),
-        progress: Progress | None = None,
-    ) -> VerificationReport:
-        """Check the whole archive from its bytes, over all cores.
-
-        Args:
-            check: Raise if anything does not verify; False returns the report instead.
-            workers: Processes that hash; None for one a core.
-            spools: Spools of workers; a stream that is in none and did not end is unknown from there on.
-            progress: Is told what is being checked, how much is done, and how much there is.
-
-        Raises:
-            VerificationError: Something does not verify; `.findings` names every place.
-        """
-        options = {} if progress is None else {"progress": progress}
-        roots = [Path(root) for root in spools]
-        report = verify_archive(self.path, vkey=self._vkey, workers=workers, spools=roots, **options)
-        damaged = self._ledger.catalog_damage()
-        if damaged is not None:
-            finding = Finding(severity="failed", place="catalog.sqlite", what=f"{damaged}; run `backstory reindex`")
-            report = report.with_finding(finding)
-        if check and report.failed:
-            raise VerificationError(report.verdict, report.findings)
-        return report
-
-    def reconcile(
-        self,
-        *,
-        count: int | None = None,
-        requests: Iterable[str] | None = None,
-        model: str | None = None,
-        since: str | datetime | None = None,
-        until: str | datetime | None = None,
-    ) -> Reconciliation:
-        """Compare what is recorded with what somebody else counted; see `reconcile_predictions`."""
-        self._recorder.sync()
-        return reconcile_predictions(
-            self._ledger, count=count, requests=requests, model=model, since=since, until=until
-        )
-
-    def receipt(self, prediction: str) -> ReceiptFile:
-        """Return the file that proves one prediction to a stranger with the public key.
-
-        Sealed groups are opened in it if the archive was opened with an actor and a purpose.
-
-        Raises:
-            ConflictError: It is not sealed yet; call `flush()`.
-            NotFoundError: There is no such prediction.
-        """
-        found = self._found(prediction)
-        groups = found.schema.groups if found.schema.groups and self._gate.allows() else ()
-        if groups:
-            self._gate.pass_through("receipt", groups, 1)
-        return make_receipt(self._ledger, found, groups)
+    # --- administration -----------------------------------------------------------------------------------------------
 
     def reindex(self) -> int:
         """Rebuild the catalog from the log; return how many entries it covers.
@@ -629,11 +479,6 @@ class Archive:
 
     # --- within -------------------------------------------------------------------------------------------------------
 
-    def _found(self, prediction: str | UUID) -> Found:
-        if not isinstance(prediction, str | UUID):
-            raise QueryError(f"prediction: expected the text of an id, got {type(prediction).__name__}")
-        return find_record(self._ledger, str(prediction), PREDICTION)
-
     def _version(self, version: registry.Registered, load: Callable[[], object]) -> ModelVersion:
         return ModelVersion(
             name=version.name,
@@ -654,9 +499,3 @@ class Archive:
 
     def _registered(self, model: ModelVersion | str) -> registry.Registered:
         return registry.find_version(self._ledger, model if isinstance(model, str) else model.digest)
-
-    def _stored_model(self, named: JsonObject) -> object:
-        """Load a model a context names from its artifact, never from the session."""
-        return registry.load_model(
-            self._ledger, registry.find_version(self._ledger, canonical.text_of(named, "digest"))
-        )

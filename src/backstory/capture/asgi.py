@@ -36,11 +36,12 @@ class RecordingMiddleware:
     """Records one prediction for each request to some paths, and puts its id into a header of the response.
 
     A handler that predicts nothing, or several things, is recorded with method and path as features and the response's
-    status as output; what it predicts are then steps. A status of 400 or more is a failed prediction, its error `HTTP 422`; so is an exception, by its class, which goes on
-    untouched, and a cancelled request. Method and path (without the query) and the caller's `traceparent` are a step
-    named `request`; the request id is the caller's `x-request-id`, or else the `traceparent`.
+    status as output; what it predicts are then steps. A status of 400 or more is a failed prediction, its error
+    `HTTP 422`; so is an exception, by its class, which goes on untouched, and a cancelled request. Method and path
+    (without the query) and the caller's `traceparent` are a step named `request`; the request id is the caller's
+    `x-request-id`, or else the `traceparent`.
 
-    Paths and request ids stand in clear unless a subject is given: they should name nobody.
+    Request ids stand in clear, and without a subject so do paths: they should name nobody.
     """
 
     def __init__(

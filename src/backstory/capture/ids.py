@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import overload
 
-from backstory.records.identity import ID_SIZE, id_text, next_ids
+from backstory.records.identity import ID_SIZE, id_text_of, next_ids
 from backstory.storage.world import World
 
 _RANDOM_SIZE = 10
@@ -39,7 +39,7 @@ class Ids(Sequence[str]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(self.count))]
         at = range(self.count)[index]
-        return id_text((self.first + at).to_bytes(ID_SIZE, "big"))
+        return id_text_of(self.first + at)
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the ids."""

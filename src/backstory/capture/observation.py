@@ -6,6 +6,7 @@ What is predicted inside becomes a step of it, not a record of its own.
 from __future__ import annotations
 
 import dataclasses
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -18,13 +19,15 @@ from backstory.capture.prediction import Begun, Capture
 from backstory.capture.single import SingleCapture
 from backstory.capture.steps import Sampling, Steps, is_personal
 from backstory.capture.subject import subject_column
-from backstory.errors import BusyError, ConflictError, InputError, StorageError
+from backstory.errors import BackstoryError, ConflictError, InputError
 from backstory.records.canonical import JsonObject
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     import pyarrow as pa
+
+_log = logging.getLogger("backstory")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -207,9 +210,10 @@ class Observation:
             self._error = type(error).__qualname__
         try:
             self.finish()
-        except (StorageError, BusyError):
-            if error is None:  # the exception that goes on is the caller's
+        except BackstoryError as problem:
+            if error is None:  # otherwise the exception that goes on is the caller's
                 raise
+            _log.error("recording: a failed prediction is not recorded: %s", problem)
 
     def _shown(self) -> dict[str, Any]:
         """Return it as a step of the prediction around it."""

@@ -21,7 +21,7 @@ from backstory.capture.policy import Policy
 from backstory.capture.recorder import Batch, Recorded, Recorder
 from backstory.capture.subject import subject_column
 from backstory.columns.arrow_type import arrow_type, flat_fields, logical_type
-from backstory.errors import AlignmentError, BusyError, ColumnError, InputError, InputMutatedError, StorageError
+from backstory.errors import AlignmentError, BackstoryError, ColumnError, InputError, InputMutatedError
 from backstory.frames.container import describe_container
 from backstory.frames.equality import find_difference
 from backstory.frames.table import hold, to_arrow
@@ -316,7 +316,7 @@ class Begun:
             return
         try:
             self.capture.record(self._within(around), error=type(error).__qualname__)
-        except (StorageError, BusyError) as problem:
+        except BackstoryError as problem:
             _log.error("recording: a failed prediction is not recorded: %s", problem)
 
     def finish(self, output: Any, column: pa.Array | None = None) -> Predictions:  # noqa: ANN401

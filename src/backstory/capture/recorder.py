@@ -156,6 +156,8 @@ class Recorder:
             job: Name, run and part of the job whose records these are, which are sealed all or not at all.
         """
         self.policy = policy or Policy()
+        self._buffer_size = self.policy.buffer_size
+        self._acknowledges = self.policy.durability == "sync"
         self._spool = spool
         self._blobs = blobs
         self._world = world
@@ -231,7 +233,7 @@ class Recorder:
                 stream = target.stream
                 if stream is None or stream.is_retired:
                     stream = target.stream = self._stream(target.schema)
-                if stream.pending_size >= self.policy.buffer_size or stream.failure is not None:
+                if stream.pending_size >= self._buffer_size or stream.failure is not None:
                     self._make_room(stream)
                     continue
                 number = stream.append_row(status, error_class, context, request_id, values)
@@ -240,7 +242,10 @@ class Recorder:
         except (StorageError, BusyError) as error:
             self._refuse(target.schema, 1, error)
             return None
-        self._acknowledge(stream)
+        if self._acknowledges:
+            self._acknowledge(stream)
+        elif not self._wake.is_set():
+            self._wake.set()
         return number
 
     def _acknowledge(self, stream: Stream) -> None:
@@ -298,6 +303,11 @@ class Recorder:
         """
         for stream in list(self._streams.values()):
             stream.sync()
+
+    def write(self) -> None:
+        """Hand what waits in memory to the system, so that whoever reads the spool now sees it."""
+        for stream in list(self._streams.values()):
+            self._write(stream, durably=False)
 
     def streams(self) -> list[tuple[StreamInfo, int]]:
         """Return the streams of this process, each with the sequence number after its last record."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import logging
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator
 from dataclasses import dataclass, field, replace
@@ -18,13 +19,14 @@ from backstory.capture.plain import one_value
 from backstory.capture.prediction import Begun
 from backstory.capture.single import SingleCapture, is_plain_features, is_plain_output
 from backstory.capture.steps import Steps, is_personal
-from backstory.errors import InputError, ModelError
+from backstory.errors import BackstoryError, InputError, ModelError
 from backstory.frames.table import kind_of
 from backstory.records.canonical import JsonObject
 
 _MATRIX = 2
 _YIELDS_MAX = 10_000
 """Values of a generator that are kept; of the others how many there were."""
+_log = logging.getLogger("backstory")
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -101,7 +103,10 @@ class _Running:
     def fail(self, error: BaseException) -> None:
         """Record that it raised."""
         self._end()
-        self._taken("failed").fail(error)
+        try:
+            self._taken("failed").fail(error)
+        except BackstoryError as problem:  # the exception that goes on is the caller's
+            _log.error("recording: a failed prediction is not recorded: %s", problem)
 
     def finish(self, output: Any) -> None:  # noqa: ANN401  any value
         """Record what it returned."""

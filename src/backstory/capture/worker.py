@@ -11,7 +11,6 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, cast
 
-from backstory.capture.ids import Ids
 from backstory.capture.observation import Observation
 from backstory.capture.policy import Durability, OnFailure, OnFull, Policy
 from backstory.capture.prediction import Begun, Call, Capture
@@ -25,6 +24,7 @@ from backstory.models.code_version import code_version
 from backstory.models.environment import environment
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject
+from backstory.records.identity import id_text_of
 from backstory.storage.worker_spool import read_worker_spool, worker_stores
 from backstory.storage.world import World
 
@@ -84,7 +84,7 @@ class WorkerRecorder:
             BusyError: Predictions come faster than they can be written, and the policy refuses them.
         """
         number = self._single.record(features, output, error=error, request_id=request_id, subject=subject)
-        return None if number is None else Ids(number, 1)[0]
+        return None if number is None else id_text_of(number)
 
     def prediction(
         self,

@@ -54,6 +54,7 @@ class RowHasher:
     def __init__(self) -> None:
         """Start nothing yet."""
         self._process: subprocess.Popen[bytes] | None = None
+        self._owner = os.getpid()
         self._lock = threading.Lock()
 
     def hash(self, schema: Schema, table: pa.Table, salt_key: bytes) -> Hashed:
@@ -71,7 +72,7 @@ class RowHasher:
 
     def _hash_shared(self, schema: Schema, table: pa.Table, salt_key: bytes) -> Hashed:
         half = table.num_rows // 2 // SUBTREE_ROWS * SUBTREE_ROWS
-        process = self._process or self._start()
+        process = self._process if self._process is not None and self._owner == os.getpid() else self._start()
         task = _Task(schema=schema.encoded, salt_key=salt_key, first_row=half, rows=_ipc_bytes(table.slice(half)))
         feeder = threading.Thread(target=_feed, args=(process.stdin, task), daemon=True)
         feeder.start()
@@ -89,11 +90,11 @@ class RowHasher:
     def _start(self) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "backstory.ledger.hashing_process"]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603  our own module
-        self._process = process
+        self._process, self._owner = process, os.getpid()
         return process
 
     def _end(self) -> None:
-        if self._process is not None:
+        if self._process is not None and self._owner == os.getpid():
             self._process.kill()
             self._process.communicate()
             self._process = None

@@ -68,8 +68,17 @@ def id_text(data: bytes) -> str:
     """
     if len(data) != ID_SIZE:
         raise FormatError(f"id: expected {ID_SIZE} bytes, got {len(data)}")
-    digits = data.hex()
-    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+    return id_text_of(int.from_bytes(data, "big"))
+
+
+def id_text_of(number: int) -> str:
+    """Return the text of an id given as an integer below 2**128.
+
+    >>> id_text_of(1)
+    '00000000-0000-0000-0000-000000000001'
+    """
+    digits = f"{number:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def time_text(time_ns: int) -> str:

@@ -1,0 +1,185 @@
+"""What an archive is asked: the half of the front door that changes nothing."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from backstory.capture.recorder import Recorder
+from backstory.debug.replay import Replay, replay_prediction
+from backstory.errors import QueryError, VerificationError
+from backstory.governance.access import PurposeGate
+from backstory.ledger.ledger import Ledger
+from backstory.ledger.read import Found, find_record
+from backstory.ledger.receipt import ReceiptFile, make_receipt
+from backstory.lineage import registry
+from backstory.lineage.impact import Impact, find_impact
+from backstory.lineage.reconcile import Reconciliation, reconcile_predictions
+from backstory.lineage.rows import select_rows
+from backstory.lineage.search import search_predictions
+from backstory.lineage.story import Story
+from backstory.lineage.trace import Tracer
+from backstory.lineage.why import tell_story
+from backstory.records import canonical
+from backstory.records.canonical import JsonObject
+from backstory.records.envelope import PREDICTION
+from backstory.verify.archive import verify_archive
+from backstory.verify.audit import Progress
+from backstory.verify.finding import Finding, VerificationReport
+
+
+class Questions:
+    """The questions of an open archive; see `Archive`."""
+
+    def __init__(self, ledger: Ledger, gate: PurposeGate, recorder: Recorder, vkey: str | None) -> None:
+        """Ask a ledger, through a gate where values are sealed; what the recorder still holds is seen too."""
+        self._ledger = ledger
+        self._gate = gate
+        self._recorder = recorder
+        self._vkey = vkey
+        self._tracer = Tracer(ledger)
+
+    def why(self, prediction: str) -> Story:
+        """Return the backstory of a prediction: rows with their values, features, model, code, proof.
+
+        Args:
+            prediction: Its id, or a unique prefix.
+
+        Raises:
+            NotFoundError: There is none.
+            AmbiguousError: Several ids begin so.
+            VerificationError: The record, or something it refers to, was changed.
+        """
+        return tell_story(self._ledger, self._tracer, self._gate, self._found(prediction))
+
+    def impact(
+        self,
+        source: str,
+        *,
+        rows: Sequence[int] | None = None,
+        keys: Any = None,  # noqa: ANN401  one key or several, each a value, tuple or dict
+        where: str | None = None,
+        version: str | None = None,
+    ) -> Impact:
+        """Return which predictions, models and features some rows of a source reached, directly and through groups.
+
+        Args:
+            source: The source's name.
+            rows: Positions in the newest version, or in `version`.
+            keys: Key values: one value or tuple in the order of the source's key, a dict, or a list of these.
+            where: SQL predicate over the source's columns.
+            version: Prefix of a dataset version's digest; all versions without it.
+
+        Raises:
+            NotFoundError: There is no such source or version, or no row fits.
+            QueryError: Not exactly one of rows, keys and where; or a malformed predicate.
+        """
+        masks = select_rows(
+            self._ledger, self._tracer, self._gate, source, rows=rows, keys=keys, where=where, version=version
+        )
+        self._recorder.write()
+        return find_impact(self._ledger, self._tracer, self._gate, source, masks)
+
+    def replay(self, prediction: str) -> Replay:
+        """Run the recorded features through the recorded model again and compare with the recorded output.
+
+        Raises:
+            NotFoundError: There is no such prediction.
+            VerificationError: The record or the model was changed.
+        """
+        found = self._found(prediction)
+        return replay_prediction(self._ledger, self._gate, found, self._stored_model)
+
+    def search(self, predicate: str, values: Sequence[Any] = (), *, limit: int | None = None) -> Any:  # noqa: ANN401
+        """Return the predictions for which an SQL predicate holds, oldest first.
+
+        Args:
+            predicate: Over `model`, `version`, `time`, `status`, `output`, `decision`, `feature.<name>`, `row.<name>` …
+            values: Values for question marks in the predicate.
+            limit: How many rows at most.
+
+        Returns:
+            A pandas frame; a pyarrow table where pandas is not installed.
+
+        Raises:
+            QueryError: The predicate is malformed.
+        """
+        self._recorder.write()
+        table = search_predictions(self._ledger, predicate, values, limit)
+        return table.to_pandas() if importlib.util.find_spec("pandas") else table
+
+    def verify(
+        self,
+        *,
+        check: bool = True,
+        workers: int | None = None,
+        spools: Sequence[str | Path] = (),
+        progress: Progress | None = None,
+    ) -> VerificationReport:
+        """Check the whole archive from its bytes, over all cores.
+
+        Args:
+            check: Raise if anything does not verify; False returns the report instead.
+            workers: Processes that hash; None for one a core.
+            spools: Spools of workers; a stream that is in none and did not end is unknown from there on.
+            progress: Is told what is being checked, how much is done, and how much there is.
+
+        Raises:
+            VerificationError: Something does not verify; `.findings` names every place.
+        """
+        options = {} if progress is None else {"progress": progress}
+        roots = [Path(root) for root in spools]
+        report = verify_archive(self._ledger.layout.root, vkey=self._vkey, workers=workers, spools=roots, **options)
+        damaged = self._ledger.catalog_damage()
+        if damaged is not None:
+            finding = Finding(severity="failed", place="catalog.sqlite", what=f"{damaged}; run `backstory reindex`")
+            report = report.with_finding(finding)
+        if check and report.failed:
+            raise VerificationError(report.verdict, report.findings)
+        return report
+
+    def reconcile(
+        self,
+        *,
+        count: int | None = None,
+        requests: Iterable[str] | None = None,
+        model: str | None = None,
+        since: str | datetime | None = None,
+        until: str | datetime | None = None,
+    ) -> Reconciliation:
+        """Compare what is recorded with what somebody else counted; see `reconcile_predictions`."""
+        self._recorder.sync()
+        return reconcile_predictions(
+            self._ledger, count=count, requests=requests, model=model, since=since, until=until
+        )
+
+    def receipt(self, prediction: str) -> ReceiptFile:
+        """Return the file that proves one prediction to a stranger with the public key.
+
+        Sealed groups are opened in it if the archive was opened with an actor and a purpose.
+
+        Raises:
+            ConflictError: It is not sealed yet; call `flush()`.
+            NotFoundError: There is no such prediction.
+        """
+        found = self._found(prediction)
+        groups = found.schema.groups if found.schema.groups and self._gate.allows() else ()
+        if groups:
+            self._gate.pass_through("receipt", groups, 1)
+        return make_receipt(self._ledger, found, groups)
+
+    def _found(self, prediction: str | UUID) -> Found:
+        if not isinstance(prediction, str | UUID):
+            raise QueryError(f"prediction: expected the text of an id, got {type(prediction).__name__}")
+        self._recorder.write()
+        return find_record(self._ledger, str(prediction), PREDICTION)
+
+    def _stored_model(self, named: JsonObject) -> object:
+        """Load a model a context names from its artifact, never from the session."""
+        return registry.load_model(
+            self._ledger, registry.find_version(self._ledger, canonical.text_of(named, "digest"))
+        )
