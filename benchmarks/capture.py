@@ -6,12 +6,14 @@ import hashlib
 import io
 import os
 import resource
+import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import closing, contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -214,16 +216,40 @@ def _singles(count: int) -> tuple[float, float, float]:
     with _new_archive() as archive:
         spool = archive.path.with_name("spool")
         archive.spool(spool)
-        with backstory.recorder(spool) as recorder:
+        with backstory.recorder(spool) as recorder, _sealer(archive, spool):
             recorder.record(*given[0])
+            recorder.sync()
+            _wait_until(archive, 1)
             began = time.perf_counter()
             for fields, score in given:
                 recorder.record(fields, score)
-        sealed = archive.collect(spool)
-        seconds = time.perf_counter() - began
-        size = sum(path.stat().st_size for path in (archive.path / "segments").iterdir()) / sealed
-        floor = _plain_size(archive, spool.with_name("plain")) / sealed
+            recorder.sync()
+            _wait_until(archive, count + 1)
+            seconds = time.perf_counter() - began
+        size = sum(path.stat().st_size for path in (archive.path / "segments").iterdir()) / count
+        floor = _plain_size(archive, spool.with_name("plain")) / count
     return count / seconds, size, floor
+
+
+@contextmanager
+def _sealer(archive: Archive, *spools: Path) -> Iterator[None]:
+    """Run `backstory seal --watch` beside this process."""
+    command = [sys.executable, "-m", "backstory", "seal", "-a", str(archive.path), "--watch", "--every", "0.05"]
+    command += ["--rows", "50000", "--age", "0.5", *(part for spool in spools for part in ("--spool", str(spool)))]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _wait_until(archive: Archive, sealed: int) -> None:
+    """Return when so many records are in the log, by the heads of their streams in the lock store."""
+    pause = threading.Event()
+    with closing(sqlite3.connect(archive.path / "lock.sqlite")) as connection:
+        while connection.execute("SELECT sum(next_seq) FROM stream").fetchone()[0] != sealed:
+            pause.wait(0.005)
 
 
 def _plain_size(archive: Archive, path: Path) -> int:
@@ -238,14 +264,14 @@ def _batches(subject: str | None) -> float:
     """Return rows a second of frame batches until sealed."""
     frame = _frame()
     scores = np.arange(BATCH_ROWS, dtype=np.float64)
-    with _new_archive() as archive:
+    with _new_archive() as archive, _sealer(archive):
         version = archive.register(lambda _: scores, name="constant")
         archive.predict(version, frame, method="__call__", subject=subject)
-        archive.flush()
+        _wait_until(archive, BATCH_ROWS)
         began = time.perf_counter()
         for _ in range(BATCHES):
             archive.predict(version, frame, method="__call__", subject=subject)
-        archive.flush()
+        _wait_until(archive, (BATCHES + 1) * BATCH_ROWS)
         return BATCHES * BATCH_ROWS / (time.perf_counter() - began)
 
 

@@ -53,23 +53,22 @@ class IdSource:
         """Draw randomness from a world."""
         self._random_bytes = world.random_bytes
         self._last = 0
-        self._last_ms = -1
+        self._ends_ns = 0
+        """When the millisecond of the last id ends; the ids of one millisecond follow each other."""
         self._drawn = b""
 
     def next(self, now_ns: int) -> int:
-        """Return an id above the last one; several of one millisecond follow each other."""
-        ms = now_ns // _NS_PER_MS
-        if ms > self._last_ms:
-            self._last_ms = ms
-            self._last, _ = next_ids(self._last, ms, self._random(), 1)
-        else:
+        """Return an id above the last one."""
+        if now_ns < self._ends_ns:
             self._last += 1
-        return self._last
+            return self._last
+        return self.run(now_ns, 1)
 
     def run(self, now_ns: int, count: int) -> int:
         """Return the first of `count` consecutive ids above the last one."""
-        self._last_ms = max(now_ns // _NS_PER_MS, self._last_ms)
-        first, self._last = next_ids(self._last, now_ns // _NS_PER_MS, self._random(), count)
+        ms = now_ns // _NS_PER_MS
+        self._ends_ns = max((ms + 1) * _NS_PER_MS, self._ends_ns)
+        first, self._last = next_ids(self._last, ms, self._random(), count)
         return first
 
     def _random(self) -> int:

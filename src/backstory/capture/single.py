@@ -60,6 +60,7 @@ class SingleCapture:
         self._recorder = recorder
         self._ask_site = site
         self._shapes: dict[object, _Shape | None] = {}
+        self._last: tuple[object, _Shape | None] = (None, None)
 
     @functools.cached_property
     def _site(self) -> Call:
@@ -69,7 +70,6 @@ class SingleCapture:
         self,
         features: Mapping[str, Any],
         output: Any = None,  # noqa: ANN401  a plain value or a dict of them
-        *,
         error: str | None = None,
         request_id: str | None = None,
         subject: str | None = None,
@@ -103,10 +103,14 @@ class SingleCapture:
             form = None
             values.append(output)
         key = (tuple(features), tuple(map(type, values)), form, type(request_id), type(subject), type(steps))
-        try:
-            shape = self._shapes[key]
-        except KeyError:
-            shape = self._learn(key, values, features, output, error, subject, steps)
+        last_key, shape = self._last
+        if key != last_key:  # comparing is cheaper than hashing
+            try:
+                shape = self._shapes[key]
+            except KeyError:
+                shape = self._learn(key, values, features, output, error, subject, steps)
+            if shape is not None:
+                self._last = key, shape
         if shape is None:
             return self._record_slowly(features, output, error, request_id, subject, steps)
         for at in shape.texts:

@@ -79,8 +79,7 @@ class Stream:
                 return None
             now_ns = self._now_ns()
             number = self._ids.next(now_ns)
-            head = (number.to_bytes(ID_SIZE, "big"), now_ns, status, error, context, request_id)
-            row = _encode((*head, *values))
+            row = _encode([number.to_bytes(ID_SIZE, "big"), now_ns, status, error, context, request_id, *values])
             self._pending.append(row)
             self.pending_size += len(row)
             self.next_seq += 1

@@ -83,7 +83,7 @@ class WorkerRecorder:
             StorageError: It could not be recorded.
             BusyError: Predictions come faster than they can be written, and the policy refuses them.
         """
-        number = self._single.record(features, output, error=error, request_id=request_id, subject=subject)
+        number = self._single.record(features, output, error, request_id, subject)
         return None if number is None else id_text_of(number)
 
     def prediction(

@@ -19,7 +19,6 @@ import pyarrow as pa
 
 from backstory.columns.seal import commit_groups, with_commitments
 from backstory.columns.tree import leaf_hashes, subtree_roots
-from backstory.errors import StorageError
 from backstory.records.limits import SUBTREE_ROWS
 from backstory.records.schema import Schema, parse_schema
 
@@ -29,10 +28,11 @@ _LENGTH = struct.Struct("<Q")
 
 
 class _Task(msgspec.Struct, frozen=True, kw_only=True):
+    """What to hash: the rows follow as an Arrow stream."""
+
     schema: bytes
     salt_key: bytes
     first_row: int
-    rows: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,8 +73,8 @@ class RowHasher:
     def _hash_shared(self, schema: Schema, table: pa.Table, salt_key: bytes) -> Hashed:
         half = table.num_rows // 2 // SUBTREE_ROWS * SUBTREE_ROWS
         process = self._process if self._process is not None and self._owner == os.getpid() else self._start()
-        task = _Task(schema=schema.encoded, salt_key=salt_key, first_row=half, rows=_ipc_bytes(table.slice(half)))
-        feeder = threading.Thread(target=_feed, args=(process.stdin, task), daemon=True)
+        task = _Task(schema=schema.encoded, salt_key=salt_key, first_row=half)
+        feeder = threading.Thread(target=_feed, args=(process.stdin, task, table.slice(half)), daemon=True)
         feeder.start()
         first = hash_rows(schema, table.slice(0, half), salt_key, 0)
         feeder.join()
@@ -116,16 +116,20 @@ def answer(stream: IO[bytes], replies: IO[bytes]) -> None:
     """Hash what comes on a stream until it ends."""
     while (data := _receive(stream)) is not None:
         task = msgspec.msgpack.decode(data, type=_Task)
-        table = pa.ipc.open_stream(pa.BufferReader(task.rows)).read_all()
+        table = pa.ipc.open_stream(stream).read_all()
         hashed = hash_rows(parse_schema(task.schema), table, task.salt_key, task.first_row)
         _send(replies, msgspec.msgpack.encode({"commitments": hashed.commitments, "subtrees": hashed.subtrees}))
 
 
-def _feed(stream: IO[bytes] | None, task: _Task) -> None:
+def _feed(stream: IO[bytes] | None, task: _Task, table: pa.Table) -> None:
+    if stream is None:
+        return
     try:
-        if stream is not None:
-            _send(stream, msgspec.msgpack.encode(task))
-    except (BrokenPipeError, StorageError):
+        _send(stream, msgspec.msgpack.encode(task))
+        with pa.ipc.new_stream(stream, table.schema) as writer:
+            writer.write_table(table)
+        stream.flush()
+    except OSError:
         pass  # it died; whoever waits for its answer gets none
 
 
@@ -142,10 +146,3 @@ def _receive(stream: IO[bytes]) -> bytes | None:
     (length,) = _LENGTH.unpack(head)
     data = stream.read(length)
     return data if len(data) == length else None
-
-
-def _ipc_bytes(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
