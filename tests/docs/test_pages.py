@@ -22,12 +22,14 @@ def name_of(page: Path) -> str:
 
 @pytest.fixture
 def environment(tmp_path, monkeypatch):
-    """What commands and programs of a page find: this interpreter's `backstory`, this checkout, no colours."""
-    command = tmp_path / "bin" / "backstory"
-    command.parent.mkdir()
-    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m backstory.cli.main "$@"\n')
-    command.chmod(0o755)
-    path = os.pathsep.join([str(command.parent), os.environ["PATH"]])
+    """What commands and programs of a page find: this interpreter, its `backstory`, this checkout, no colours."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name, arguments in (("backstory", "-m backstory"), ("python", "")):
+        command = folder / name
+        command.write_text(f'#!/bin/sh\nexec "{sys.executable}" {arguments} "$@"\n')
+        command.chmod(0o755)
+    path = os.pathsep.join([str(folder), os.environ["PATH"]])
     sources = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")]))
     for name, value in (("NO_COLOR", "1"), ("PATH", path), ("PYTHONPATH", sources)):
         monkeypatch.setenv(name, value)
