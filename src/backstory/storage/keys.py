@@ -10,7 +10,7 @@ from pathlib import Path
 
 from backstory.errors import ConflictError, FormatError, NotFoundError
 from backstory.records import canonical
-from backstory.storage.disk import Disk, read_file
+from backstory.storage.disk import Disk, read_file, storage_errors
 
 KEY_SIZE = 32
 KEY_MODE = 0o600
@@ -92,8 +92,15 @@ class KeyStore:
         return self._path(name).is_file()
 
     def destroy(self, name: str) -> None:
-        """Remove a key file."""
-        self._disk.remove(self._path(name))
+        """Remove a key file, durably: a power cut must not bring a destroyed key back.
+
+        Raises:
+            StorageError: It could not be removed, or may come back.
+        """
+        if self.has(name):
+            self._disk.remove(self._path(name))
+            with storage_errors("removing", self._path(name)):
+                self._disk.sync_directory(self._root)
 
     def _path(self, name: str) -> Path:
         return self._root / f"{name}.json"
