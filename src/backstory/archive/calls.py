@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import threading
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar
 
 from backstory.capture.decision import Threshold
 from backstory.capture.model_version import ModelVersion
 from backstory.capture.observation import Observation
-from backstory.capture.prediction import Begun, Call, Capture, Predictions, Rows
+from backstory.capture.prediction import Call, Capture, Predictions, Rows
 from backstory.capture.recorder import Recorder
 from backstory.capture.single import SingleCapture
 from backstory.capture.steps import Sampling
@@ -25,7 +24,7 @@ from backstory.lineage.refs import RowRefs
 from backstory.lineage.source import Sources
 from backstory.lineage.split import split
 from backstory.lineage.store import LineageStore
-from backstory.models import capture_artifact, output_names
+from backstory.models import output_names
 from backstory.models.code_version import code_version
 from backstory.models.environment import environment
 from backstory.records import canonical
@@ -106,25 +105,7 @@ class Calls:
 
     def trace(self, function: Callable[P, T], model: ModelVersion | None, subject: str | None) -> Callable[P, T]:
         """Return a function that records its calls; see `Archive.traced`."""
-        if isinstance(function, classmethod | staticmethod):  # the decorator stands above the other one
-            return cast("Callable[P, T]", type(function)(self.trace(function.__func__, model, subject)))
-        source = capture_artifact(function)
-
-        @functools.cache
-        def site() -> Call:  # at the first call, as finding out about code and environment takes a while
-            self.require_writable()
-            return Call(
-                model=None if model is None else model.reference,
-                method=function.__qualname__,
-                features=None,
-                code={**self._code, "function": source.class_name, "source": source.content_digest},
-                environment=self._environment,
-            )
-
-        def begin(features: Any, about: list[Any] | None) -> Begun:  # noqa: ANN401
-            return self._capture.begin(dataclasses.replace(site(), features=features, subject=about))
-
-        return traced(function, begin, SingleCapture(self._capture, self._recorder, site), subject)
+        return traced(function, self._capture, self._recorder, functools.partial(self._site, model), subject)
 
     def observe(
         self, model: ModelVersion | None, *, request_id: str | None, subject: str | None, sampling: Sampling
@@ -134,15 +115,8 @@ class Calls:
         with self._lock:
             single = self._singles.get(model)
             if single is None:
-                call = Call(
-                    model=None if model is None else model.reference,
-                    method="prediction",
-                    features=None,
-                    code=self._code,
-                    environment=self._environment,
-                    by_hand=True,
-                )
-                single = self._singles[model] = SingleCapture(self._capture, self._recorder, lambda: call)
+                site = functools.partial(self._site, model, "prediction", {}, by_hand=True)
+                single = self._singles[model] = SingleCapture(self._capture, self._recorder, site)
         return Observation(
             self._capture,
             single,
@@ -150,6 +124,18 @@ class Calls:
             request_id=request_id,
             subject=subject,
             sampling=sampling,
+        )
+
+    def _site(self, model: ModelVersion | None, method: str, code: JsonObject, *, by_hand: bool = False) -> Call:
+        """Return what calls of one function, or predictions made part by part, have in common."""
+        self.require_writable()
+        return Call(
+            model=None if model is None else model.reference,
+            method=method,
+            features=None,
+            code={**self._code, **code},
+            environment=self._environment,
+            by_hand=by_hand,
         )
 
     def _input(

@@ -13,7 +13,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from backstory.capture.enclosing import Enclosing, enclosing, inside, not_over
-from backstory.capture.ids import Ids
 from backstory.capture.plain import plain_value
 from backstory.capture.prediction import Begun, Capture
 from backstory.capture.single import SingleCapture
@@ -21,6 +20,7 @@ from backstory.capture.steps import Sampling, Steps, is_personal
 from backstory.capture.subject import subject_column
 from backstory.errors import BackstoryError, ConflictError, InputError
 from backstory.records.canonical import JsonObject
+from backstory.records.identity import id_text_of
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -142,7 +142,7 @@ class Observation:
         if around is None or not around.take_step("prediction", self._shown(), personal=personal):
             number = self._record()
             if number is not None:
-                self.id = Ids(number, 1)[0]
+                self.id = id_text_of(number)
                 self.when_recorded(self.id)
 
     @property

@@ -254,7 +254,7 @@ class Recorder:
         Raises:
             StorageError: It is not durable now, and will be once the disk is back; predictions do not go out without.
         """
-        if self.policy.durability == "sync":
+        if self._acknowledges:
             try:
                 stream.sync(stream.next_seq)
             except StorageError as error:

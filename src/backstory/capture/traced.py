@@ -16,11 +16,13 @@ import pyarrow as pa
 from backstory.capture.enclosing import Enclosing, enclosing, inside
 from backstory.capture.output import output_column
 from backstory.capture.plain import one_value
-from backstory.capture.prediction import Begun
+from backstory.capture.prediction import Begun, Call, Capture
+from backstory.capture.recorder import Recorder
 from backstory.capture.single import SingleCapture, is_plain_features, is_plain_output
 from backstory.capture.steps import Steps, is_personal
 from backstory.errors import BackstoryError, InputError, ModelError
 from backstory.frames.table import kind_of
+from backstory.models import capture_artifact
 from backstory.records.canonical import JsonObject
 
 _MATRIX = 2
@@ -143,23 +145,41 @@ class _Running:
         return replace(begun, call=replace(begun.call, steps=steps))
 
 
-def traced(function: Callable[P, T], begin: Begin, single: SingleCapture, subject: str | None) -> Callable[P, T]:
+def traced(
+    function: Callable[P, T],
+    capture: Capture,
+    recorder: Recorder,
+    site_of: Callable[[str, JsonObject], Call],
+    subject: str | None,
+) -> Callable[P, T]:
     """Return a callable that records each call and otherwise is the given one.
 
     Args:
         function: A function or method, a coroutine function, a generator function of either kind.
-        begin: Takes down a call before it runs.
-        single: Records a call of plain values after it ran.
+        capture: Takes down calls.
+        recorder: Where they go.
+        site_of: Given the function's name and the digest of its source, what is the same for all its calls; asked at
+            the first of them, as finding out about code and environment takes a while.
         subject: Name of the parameter that says whom a call is about.
 
     Raises:
         ModelError: No parameter of the subject's name.
     """
+    if isinstance(function, classmethod | staticmethod):  # the decorator stands above the other one
+        return cast("Callable[P, T]", type(function)(traced(function.__func__, capture, recorder, site_of, subject)))
+    source = capture_artifact(function)
+    said: JsonObject = {"function": source.class_name, "source": source.content_digest}
+    call = functools.cache(lambda: site_of(function.__qualname__, said))
+
+    def begin(features: Any, about: list[Any] | None) -> Begun:  # noqa: ANN401
+        return capture.begin(replace(call(), features=features, subject=about))
+
     signature = inspect.signature(function)
     if subject is not None and subject not in signature.parameters:
         raise ModelError(f"traced: {function.__qualname__} has no parameter {subject!r} for the subject")
     kinds = {parameter.kind for parameter in signature.parameters.values()}
     simple = kinds <= {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.POSITIONAL_ONLY}
+    single = SingleCapture(capture, recorder, call)
     site = _Site(begin, single, signature, subject, tuple(signature.parameters) if simple else None)
     if inspect.isasyncgenfunction(function):
         return cast("Callable[P, T]", _async_generator(function, site))

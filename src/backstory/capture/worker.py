@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import signal
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any, ParamSpec, Self, TypeVar, cast
+from typing import Any, ParamSpec, Self, TypeVar
 
 from backstory.capture.observation import Observation
 from backstory.capture.policy import Durability, OnFailure, OnFull, Policy
-from backstory.capture.prediction import Begun, Call, Capture
+from backstory.capture.prediction import Call, Capture
 from backstory.capture.recorder import Recorder, RecorderStatus
 from backstory.capture.single import SingleCapture
 from backstory.capture.steps import Keep, Sampling
 from backstory.capture.traced import traced
 from backstory.errors import ConflictError, NotFoundError
-from backstory.models import capture_artifact
 from backstory.models.code_version import code_version
 from backstory.models.environment import environment
 from backstory.records import canonical
@@ -107,16 +105,7 @@ class WorkerRecorder:
 
     def traced(self, function: Callable[P, T], /, *, subject: str | None = None) -> Callable[P, T]:
         """Return a function that records each of its calls; see `Archive.traced`."""
-        if isinstance(function, classmethod | staticmethod):  # the decorator stands above the other one
-            return cast("Callable[P, T]", type(function)(self.traced(function.__func__, subject=subject)))
-        source = capture_artifact(function)
-        code: JsonObject = {"function": source.class_name, "source": source.content_digest}
-        site = functools.cache(functools.partial(self._site, function.__qualname__, code))
-
-        def begin(features: Any, about: list[Any] | None) -> Begun:  # noqa: ANN401
-            return self._capture.begin(dataclasses.replace(site(), features=features, subject=about))
-
-        return traced(function, begin, SingleCapture(self._capture, self._recorder, site), subject)
+        return traced(function, self._capture, self._recorder, self._site, subject)
 
     def status(self) -> RecorderStatus:
         """Return what was recorded and what waits."""

@@ -7,11 +7,9 @@ second half of the rows as an Arrow stream, and answers with their commitments a
 from __future__ import annotations
 
 import os
-import struct
 import subprocess
 import sys
 import threading
-from dataclasses import dataclass
 from typing import IO
 
 import msgspec
@@ -21,10 +19,10 @@ from backstory.columns.seal import commit_groups, with_commitments
 from backstory.columns.tree import leaf_hashes, subtree_roots
 from backstory.records.limits import SUBTREE_ROWS
 from backstory.records.schema import Schema, parse_schema
+from backstory.storage.pipe import receive, send
 
 SHARED_ROWS_MIN = 1 << 16
 """Fewer rows are hashed sooner here than a process starts and is fed."""
-_LENGTH = struct.Struct("<Q")
 
 
 class _Task(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,8 +33,7 @@ class _Task(msgspec.Struct, frozen=True, kw_only=True):
     first_row: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hashed:
+class Hashed(msgspec.Struct, frozen=True, kw_only=True):
     """What was computed over a run of records.
 
     Attributes:
@@ -78,12 +75,12 @@ class RowHasher:
         feeder.start()
         first = hash_rows(schema, table.slice(0, half), salt_key, 0)
         feeder.join()
-        data = None if process.stdout is None else _receive(process.stdout)
+        data = None if process.stdout is None else receive(process.stdout)
         if data is None:  # it died, or was stopped from outside: nothing is lost but its work
             self._end()
             second = hash_rows(schema, table.slice(half), salt_key, half)
         else:
-            second = Hashed(**msgspec.msgpack.decode(data))
+            second = msgspec.msgpack.decode(data, type=Hashed)
         joined = [a + b for a, b in zip(first.commitments, second.commitments, strict=True)]
         return Hashed(commitments=joined, subtrees=first.subtrees + second.subtrees)
 
@@ -114,35 +111,19 @@ def hash_rows(schema: Schema, table: pa.Table, salt_key: bytes, first_row: int) 
 
 def answer(stream: IO[bytes], replies: IO[bytes]) -> None:
     """Hash what comes on a stream until it ends."""
-    while (data := _receive(stream)) is not None:
+    while (data := receive(stream)) is not None:
         task = msgspec.msgpack.decode(data, type=_Task)
         table = pa.ipc.open_stream(stream).read_all()
-        hashed = hash_rows(parse_schema(task.schema), table, task.salt_key, task.first_row)
-        _send(replies, msgspec.msgpack.encode({"commitments": hashed.commitments, "subtrees": hashed.subtrees}))
+        send(replies, hash_rows(parse_schema(task.schema), table, task.salt_key, task.first_row))
 
 
 def _feed(stream: IO[bytes] | None, task: _Task, table: pa.Table) -> None:
     if stream is None:
         return
     try:
-        _send(stream, msgspec.msgpack.encode(task))
+        send(stream, task)
         with pa.ipc.new_stream(stream, table.schema) as writer:
             writer.write_table(table)
         stream.flush()
     except OSError:
         pass  # it died; whoever waits for its answer gets none
-
-
-def _send(stream: IO[bytes], data: bytes) -> None:
-    stream.write(_LENGTH.pack(len(data)))
-    stream.write(data)
-    stream.flush()
-
-
-def _receive(stream: IO[bytes]) -> bytes | None:
-    head = stream.read(_LENGTH.size)
-    if len(head) < _LENGTH.size:
-        return None
-    (length,) = _LENGTH.unpack(head)
-    data = stream.read(length)
-    return data if len(data) == length else None

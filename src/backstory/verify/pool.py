@@ -13,7 +13,8 @@ from typing import Self
 
 import msgspec
 
-from backstory.verify.worker import Answer, Task, keep_open, receive, send, work
+from backstory.storage.pipe import receive, send
+from backstory.verify.worker import Answer, Task, keep_open, work
 
 INLINE_TASKS = 2
 """So few tasks are done sooner here than a process starts."""

@@ -6,12 +6,11 @@ each on standard output. A file that makes a library crash takes only this proce
 
 from __future__ import annotations
 
-import struct
 import sys
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 import numpy as np
@@ -27,10 +26,9 @@ from backstory.records.limits import ROW_GROUP_ROWS, SUBTREE_ROWS
 from backstory.records.schema import parse_schema
 from backstory.storage.disk import Disk
 from backstory.storage.keys import KeyStore
+from backstory.storage.pipe import receive, send
 from backstory.storage.segment import ParquetReader
 from backstory.storage.vault import Vault
-
-LENGTH = struct.Struct("<I")
 
 _FILES_KEPT = 2
 Opener: TypeAlias = Callable[[str], ParquetReader]
@@ -183,23 +181,6 @@ def first_difference(computed: bytes, stored: bytes) -> int | None:
     """Return the first row of the first run of 256 rows whose subtree roots differ."""
     pairs = zip(split_hashes(computed), split_hashes(stored), strict=False)
     return next((i * SUBTREE_ROWS for i, (a, b) in enumerate(pairs) if a != b), None)
-
-
-def send(stream: IO[bytes], message: Task | Answer) -> None:
-    """Write one length-prefixed message."""
-    data = msgspec.msgpack.encode(message)
-    stream.write(LENGTH.pack(len(data)) + data)
-    stream.flush()
-
-
-def receive(stream: IO[bytes]) -> bytes | None:
-    """Read one length-prefixed message; None at the end of the stream."""
-    head = stream.read(LENGTH.size)
-    if len(head) < LENGTH.size:
-        return None
-    (length,) = LENGTH.unpack(head)
-    data = stream.read(length)
-    return data if len(data) == length else None
 
 
 def main() -> None:
