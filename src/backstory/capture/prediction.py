@@ -51,7 +51,7 @@ class Rows:
         document: What the positions mean, as it stands in the context.
     """
 
-    positions: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
+    positions: Mapping[str, NDArray[np.signedinteger[Any]]] = field(default_factory=dict)
     personal: frozenset[str] = frozenset()
     document: JsonObject = field(default_factory=dict)
 

@@ -118,7 +118,8 @@ def with_column(frame: FrameT, name: str, values: NDArray[np.uint64]) -> FrameT:
     result: Frame
     if kind == "pandas":
         result = native.copy(deep=False)
-        result[name] = values
+        # As a series on the same index, because an array would be copied once more.
+        result[name] = sys.modules["pandas"].Series(values, index=native.index, copy=False)
     elif kind in ("polars", "polars-lazy"):
         polars = sys.modules["polars"]
         result = native.with_columns(polars.Series(name, values))

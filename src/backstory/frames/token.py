@@ -31,13 +31,13 @@ POSITION_MAX: Final = (1 << 37) - 2
 """Highest position: its token still fits the 53 bits a float64 keeps exactly."""
 
 _CHECK_BITS: Final = np.uint64(16)
-_CHECK_MASK: Final = np.uint64(0xFFFF)
+_CHECK_SHARE: Final = 1 / (1 << 16)
 _FIRST_MULTIPLIER: Final = np.uint64(0x9E3779B97F4A7C15)
 _SECOND_MULTIPLIER: Final = np.uint64(0xBF58476D1CE4E5B9)
 _FLOAT_EXACT_MAX: Final = 1 << 53
 _TOKEN_BYTES: Final = 8
-# 512 KiB of intermediate values stay in the second-level cache; whole columns would run from memory, and slower.
-_CHUNK_ROWS: Final = 1 << 16
+# 128 KiB an intermediate column: some of them stay in the second-level cache; whole ones would run from memory.
+_CHUNK_ROWS: Final = 1 << 14
 # A column this many times longer than its snapshot (a small table joined to a large one) is compared with all the
 # tokens there are, which costs half.
 _TABLE_PAYS_FROM: Final = 2
@@ -52,14 +52,12 @@ class TokenColumn:
         none: Rows that name no row: null, NaN or 0.
         invalid: Rows whose value cannot be a token: negative, fractional, too large, or of a type tokens do not fit.
         flaw: What the column's type says about the damage, or "" if it says nothing.
-        is_copy: Whether `tokens` is a copy of the column, and may be written.
     """
 
     tokens: NDArray[np.uint64]
     none: NDArray[np.bool_]
     invalid: NDArray[np.bool_]
     flaw: str
-    is_copy: bool = True
 
 
 def id_columns(names: Iterable[str]) -> list[str]:
@@ -86,10 +84,7 @@ def mint_tokens(positions: NDArray[np.int64], salt: int) -> NDArray[np.uint64]:
     unsigned = np.ascontiguousarray(positions).view(np.uint64)
     tokens = np.empty(unsigned.shape, np.uint64)
     for chunk in _chunks(unsigned.size):
-        part, out = unsigned[chunk], tokens[chunk]
-        np.add(part, np.uint64(1), out=out)
-        out <<= _CHECK_BITS
-        out |= _check_bits(part, salt)
+        tokens[chunk] = _tokens_at(unsigned[chunk], salt)
     return tokens
 
 
@@ -105,26 +100,59 @@ def check_tokens(tokens: NDArray[np.uint64], salt: int, first_position: int, row
     Returns:
         True where position and check bits both fit.
     """
-    if rows * _TABLE_PAYS_FROM <= tokens.size:
-        return _check_by_table(tokens, salt, first_position, rows)
-    valid = np.empty(tokens.shape, np.bool_)
-    for chunk in _chunks(tokens.size):
-        part, out = tokens[chunk], valid[chunk]
-        position = part >> _CHECK_BITS
-        position -= np.uint64(1)
-        check = _check_bits(position, salt)
-        check ^= part & _CHECK_MASK
-        position -= np.uint64(first_position)
-        np.less(position, np.uint64(rows), out=out)
-        out &= check == 0
+    position = (tokens >> _CHECK_BITS) - np.uint64(1)
+    inside = position - np.uint64(first_position) < np.uint64(rows)
+    valid: NDArray[np.bool_] = inside & (_tokens_at(position, salt) == tokens)
     return valid
 
 
-def positions_of(tokens: NDArray[np.uint64], out: NDArray[np.uint64] | None = None) -> NDArray[np.int64]:
-    """Return the position each token names; -1 for token 0. `out` is memory to use, `tokens` itself where it may go."""
-    positions = np.right_shift(tokens, _CHECK_BITS, out=out)
-    positions -= np.uint64(1)
-    return positions.view(np.int64)
+def positions_of(tokens: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Return the position each token names; -1 for token 0."""
+    return ((tokens >> _CHECK_BITS) - np.uint64(1)).view(np.int64)
+
+
+def sound_positions(
+    values: NDArray[Any], salt: int, first_position: int, rows: int
+) -> NDArray[np.signedinteger[Any]] | None:
+    """Return the positions of a column in which every value is a token of one snapshot or names no row.
+
+    This is what nearly every column is, in one pass over it: the value must be the very token of the position it names.
+
+    Args:
+        values: An id column.
+        salt: The snapshot's salt.
+        first_position: The snapshot's first position.
+        rows: The snapshot's number of rows, at least one.
+
+    Returns:
+        One position a row, -1 where the value is 0 or NaN, in 32 bits where the snapshot's last position fits; None if
+        a value is anything else, or of a type other than uint64 and float64: `read_tokens` tells what.
+    """
+    if values.dtype not in (np.uint64, np.float64):
+        return None
+    is_small = first_position + rows <= np.iinfo(np.int32).max
+    positions: NDArray[np.signedinteger[Any]] = np.empty(values.shape, np.int32 if is_small else np.int64)
+    table = None
+    if rows * _TABLE_PAYS_FROM <= values.size:
+        table = mint_tokens(np.arange(first_position, first_position + rows, dtype=np.int64), salt)
+    for chunk in _chunks(values.size):
+        given = values[chunk]
+        named = _positions_named(given)
+        if table is not None:
+            # What points outside is compared with the first or last token, and differs from it.
+            expected = table.take(named - first_position, mode="clip")
+            fits = _equal(expected, given)
+        else:
+            fits = _equal(_tokens_at(named.view(np.uint64), salt), given)
+            fits &= (named - first_position).view(np.uint64) < np.uint64(rows)
+        np.copyto(positions[chunk], named, casting="unsafe")
+        if not fits.all():
+            others = ~fits
+            rest = given[others]
+            if not ((rest == 0) | np.isnan(rest)).all():
+                return None
+            positions[chunk][others] = -1
+    return positions
 
 
 def read_tokens(values: Any) -> TokenColumn:
@@ -148,7 +176,7 @@ def _read_numpy(values: NDArray[Any]) -> TokenColumn:
     if kind == "u" and width == _TOKEN_BYTES:
         tokens = values.astype(np.uint64, copy=False)
         nothing = np.zeros(tokens.shape, np.bool_)
-        return TokenColumn(tokens=tokens, none=tokens == 0, invalid=nothing, flaw="", is_copy=False)
+        return TokenColumn(tokens=tokens, none=tokens == 0, invalid=nothing, flaw="")
     if kind == "i" and width == _TOKEN_BYTES:
         invalid = values < 0
         tokens = values.astype(np.uint64)
@@ -164,23 +192,15 @@ def _read_numpy(values: NDArray[Any]) -> TokenColumn:
 
 
 def _read_floats(values: NDArray[np.float64]) -> TokenColumn:
-    whole = np.empty(values.shape, np.int64)
-    none, good = np.empty(values.shape, np.bool_), np.empty(values.shape, np.bool_)
+    none = np.isnan(values) | (values == 0)
     with np.errstate(invalid="ignore"):
-        for chunk in _chunks(values.size):
-            given, out, sound = values[chunk], whole[chunk], good[chunk]
-            np.isnan(given, out=none[chunk])
-            none[chunk] |= given == 0
-            # What has a fraction, is too large, or is no number, does not come back as it was.
-            np.copyto(out, given, casting="unsafe")
-            np.equal(out, given, out=sound)
-            sound &= out > 0
-            sound &= given <= _FLOAT_EXACT_MAX
-            out *= sound
+        whole = values.astype(np.int64)
+    # What has a fraction, is too large, or is no number, does not come back as it was.
+    good = (whole == values) & (whole > 0) & (values <= _FLOAT_EXACT_MAX)
     invalid = ~(good | none)
-    fractional = bool(invalid.any()) and bool((np.floor(values[invalid]) != values[invalid]).any())
+    fractional = bool((np.floor(values[invalid]) != values[invalid]).any())
     flaw = "arithmetic on row ids, such as a mean or a rolling window" if fractional else ""
-    return TokenColumn(tokens=whole.view(np.uint64), none=none, invalid=invalid, flaw=flaw)
+    return TokenColumn(tokens=np.where(good, whole, 0).view(np.uint64), none=none, invalid=invalid, flaw=flaw)
 
 
 def _read_arrow(values: Any) -> TokenColumn:
@@ -216,17 +236,26 @@ def _nothing_valid(none: NDArray[np.bool_], flaw: str) -> TokenColumn:
     return TokenColumn(tokens=np.zeros(none.shape, np.uint64), none=none, invalid=~none, flaw=flaw)
 
 
-def _check_by_table(tokens: NDArray[np.uint64], salt: int, first_position: int, rows: int) -> NDArray[np.bool_]:
-    if rows == 0:
-        return np.zeros(tokens.shape, np.bool_)
-    expected = mint_tokens(np.arange(first_position, first_position + rows, dtype=np.int64), salt)
-    valid = np.empty(tokens.shape, np.bool_)
-    for chunk in _chunks(tokens.size):
-        index = tokens[chunk] >> _CHECK_BITS
-        index -= np.uint64(first_position + 1)
-        # What points outside is compared with the first or last token, and differs from it.
-        np.equal(expected.take(index.view(np.int64), mode="clip"), tokens[chunk], out=valid[chunk])
-    return valid
+def _positions_named(values: NDArray[np.uint64] | NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the position each value names if it is a token; any number if it is none."""
+    if values.dtype == np.uint64:
+        return positions_of(values)  # type: ignore[arg-type]
+    with np.errstate(invalid="ignore"):
+        return (values * _CHECK_SHARE).astype(np.int64) - 1
+
+
+def _tokens_at(positions: NDArray[np.uint64], salt: int) -> NDArray[np.uint64]:
+    tokens = positions + np.uint64(1)
+    tokens <<= _CHECK_BITS
+    tokens |= _check_bits(positions, salt)
+    return tokens
+
+
+def _equal(tokens: NDArray[np.uint64], values: NDArray[Any]) -> NDArray[np.bool_]:
+    # Signed integers become floats in fewer instructions, and tokens fit both exactly.
+    comparable = tokens if values.dtype == np.uint64 else tokens.view(np.int64).astype(np.float64)
+    fits: NDArray[np.bool_] = comparable == values
+    return fits
 
 
 def _chunks(rows: int) -> Iterator[slice]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -70,7 +70,7 @@ class GroupNode:
     rows: int
     codes: NDArray[np.uint32]
     order: NDArray[np.uint32]
-    refs: Mapping[str, NDArray[np.int64]]
+    refs: Mapping[str, NDArray[np.signedinteger[Any]]]
     origins: Mapping[str, Origin]
     load_inputs: Callable[[], pa.Table]
     load_outputs: Callable[[], pa.Table]

@@ -8,7 +8,7 @@ computed from something, and then every source of the frame stays. See docs/adr/
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -48,7 +48,7 @@ def mixed_references(node: GroupNode) -> list[str]:
     return names if find_duplicate(rows) is None else list(node.refs)
 
 
-def _carried_columns(inputs: pa.Table, positions: NDArray[np.int64], origin: Origin) -> set[str]:
+def _carried_columns(inputs: pa.Table, positions: NDArray[np.signedinteger[Any]], origin: Origin) -> set[str]:
     """Return the columns whose every value is the origin's at the row's position."""
     if (positions == BROKEN).any():
         return set()
@@ -64,7 +64,7 @@ def _carried_columns(inputs: pa.Table, positions: NDArray[np.int64], origin: Ori
     return carried
 
 
-def _carried_by_parts(inputs: pa.Table, positions: NDArray[np.int64], origin: Origin) -> set[str]:
+def _carried_by_parts(inputs: pa.Table, positions: NDArray[np.signedinteger[Any]], origin: Origin) -> set[str]:
     """As `_carried_columns`, where the rows come from several parts of a source."""
     carried = set(inputs.column_names)
     for table, first, rows in _tables(origin):

@@ -43,7 +43,7 @@ class RowRefs:
         aligned_by_caller: True if the caller vouches for the order of rows; nothing is compared then.
     """
 
-    positions: Mapping[str, NDArray[np.int64]]
+    positions: Mapping[str, NDArray[np.signedinteger[Any]]]
     origins: Mapping[str, Origin]
     grades: Mapping[str, Grade]
     rows: int
@@ -112,20 +112,21 @@ class RowRefs:
             aligned_by_caller=True,
         )
 
-    def _grade(self, name: str, positions: NDArray[np.int64]) -> Grade:
-        if self.grades[name] != "broken" or bool((positions == BROKEN).any()):
+    def _grade(self, name: str, positions: NDArray[np.signedinteger[Any]]) -> Grade:
+        if self.grades[name] != "broken":
             return self.grades[name]
-        return grade_of(self.origins[name], positions, aligned_by_caller=self.aligned_by_caller)
+        is_broken = bool((positions == BROKEN).any())
+        return grade_of(self.origins[name], is_broken=is_broken, aligned_by_caller=self.aligned_by_caller)
 
 
-def grade_of(origin: Origin, positions: NDArray[np.int64], *, aligned_by_caller: bool = False) -> Grade:
+def grade_of(origin: Origin, *, is_broken: bool, aligned_by_caller: bool = False) -> Grade:
     """Return how sure a reference is.
 
     Args:
         origin: What it points into.
-        positions: Its positions.
+        is_broken: Whether a token in it did not check.
         aligned_by_caller: True if the order of rows is the caller's word.
     """
-    if (positions == BROKEN).any():
+    if is_broken:
         return "broken"
     return "exact" if isinstance(origin, tuple) and not aligned_by_caller else "declared"

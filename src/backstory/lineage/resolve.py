@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from backstory.errors import TokenError
-from backstory.frames.token import ROW_PREFIX, TokenColumn, check_tokens, positions_of, read_tokens
+from backstory.frames.token import (
+    ROW_PREFIX,
+    TokenColumn,
+    check_tokens,
+    positions_of,
+    read_tokens,
+    sound_positions,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,13 +41,15 @@ class Resolved:
     Attributes:
         reference: The column's name without `_row_`.
         origin: What the positions point into.
-        positions: One a row: 0 or more, `NO_ROW`, or `BROKEN`.
+        positions: One a row: 0 or more, `NO_ROW`, or `BROKEN`; 32 bits where they fit.
+        is_broken: Whether a position is `BROKEN`.
         failure: What is wrong with the column, in words, or None.
     """
 
     reference: str
     origin: Origin
-    positions: NDArray[np.int64]
+    positions: NDArray[np.signedinteger[Any]]
+    is_broken: bool
     failure: str | None
 
 
@@ -66,6 +75,10 @@ def resolve(sources: Sources, column: str, values: Any) -> Resolved:
             "were these rows fixed in another archive or session?",
             column=column,
         )
+    newest = registered.versions[-1]
+    sound = _sound_positions(values, newest)
+    if sound is not None:
+        return Resolved(reference=reference, origin=newest, positions=sound, is_broken=False, failure=None)
     tokens = read_tokens(values)
     live = ~tokens.none
     best: tuple[int, Origin, NDArray[np.bool_]] | None = None
@@ -83,14 +96,25 @@ def resolve(sources: Sources, column: str, values: Any) -> Resolved:
     return _conclude(reference, column, tokens, best)
 
 
+def _sound_positions(values: Any, origin: Origin) -> NDArray[np.signedinteger[Any]] | None:
+    """Return the positions if every value is a token of this very origin, or none; parts are told apart elsewhere."""
+    if not isinstance(values, np.ndarray):
+        return None
+    if not isinstance(origin, tuple):
+        return sound_positions(values, origin.salt, 0, origin.groups) if origin.groups else None
+    if len(origin) > 1:
+        return None
+    return sound_positions(values, origin[0].salt, origin[0].first_position, origin[0].rows)
+
+
 def _conclude(
     reference: str, column: str, tokens: TokenColumn, best: tuple[int, Origin, NDArray[np.bool_]]
 ) -> Resolved:
     failed, origin, valid = best
-    positions = positions_of(tokens.tokens, tokens.tokens if tokens.is_copy else None)
+    positions = positions_of(tokens.tokens)
     used = _parts_used(origin, positions, valid)
     if failed == 0:
-        return Resolved(reference=reference, origin=used, positions=positions, failure=None)
+        return Resolved(reference=reference, origin=used, positions=positions, is_broken=False, failure=None)
     live = ~tokens.none
     wrong = live & ~valid
     count = int(live.sum())
@@ -103,7 +127,7 @@ def _conclude(
         f"row ids do not check: expected tokens of {_name_of(origin)}, got {failed} of {count} others in column "
         f"{column!r}, the first in row {int(np.argmax(wrong))}; likely cause: {cause}"
     )
-    return Resolved(reference=reference, origin=used, positions=positions, failure=failure)
+    return Resolved(reference=reference, origin=used, positions=positions, is_broken=True, failure=failure)
 
 
 def _guess_cause(failed: int, count: int) -> str:

@@ -71,7 +71,7 @@ def split(
     references = RowRefs(
         positions={column.reference: column.positions for column in resolved},
         origins={column.reference: column.origin for column in resolved},
-        grades={column.reference: grade_of(column.origin, column.positions) for column in resolved},
+        grades={column.reference: grade_of(column.origin, is_broken=column.is_broken) for column in resolved},
         rows=row_count(frame),
         features=hold(table),
         selector=None,

@@ -12,6 +12,8 @@ import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pyarrow as pa
+
 from backstory.errors import ConflictError, StorageError
 
 TEMPORARY_PREFIX = ".new-"
@@ -160,6 +162,16 @@ def _publish(temporary: Path, path: Path, *, replace: bool) -> None:
 def temporary_path(folder: Path) -> Path:
     """Return a name in a folder that nobody uses and that readers pass over."""
     return folder / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
+
+
+def read_buffer(path: Path) -> pa.Buffer:
+    """Return a file's bytes in Arrow's memory, which is used again sooner than Python's.
+
+    Raises:
+        StorageError: It cannot be read.
+    """
+    with storage_errors("reading", path), pa.OSFile(str(path)) as file:
+        return file.read_buffer()
 
 
 def read_file(path: Path) -> bytes:

@@ -24,7 +24,7 @@ from backstory.records import canonical
 from backstory.records.canonical import JsonObject
 from backstory.records.identity import check_digest
 from backstory.records.schema import Schema
-from backstory.storage.disk import Disk, read_file, storage_errors
+from backstory.storage.disk import Disk, read_buffer, read_file, storage_errors
 from backstory.storage.spool_frames import (
     END,
     FILE,
@@ -234,7 +234,7 @@ class Spool:
         where = f"stream {info.stream}, seq {frame.first_seq}"
         data = frame.payload
         if frame.kind == FILE:
-            data = read_file(self._batch_file(info, frame.first_seq))
+            data = read_buffer(self._batch_file(info, frame.first_seq))
             if hashlib.sha256(data).digest() != frame.payload:
                 raise VerificationError(f"spool: batch file is not the one its frame names ({where})")
         if info.encrypted:

@@ -8,9 +8,8 @@ the old one is void.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,12 +18,13 @@ import pyarrow as pa
 from backstory.errors import StorageError
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject
+from backstory.storage.batch_file import write_batch
 from backstory.storage.disk import AppendFile, Disk
 from backstory.storage.spool_frames import BATCH, FILE, MAGIC, RESUME, ROWS, SYNCED, encode_frame
 from backstory.storage.vault import encrypt
 
 INLINE_SIZE_MAX = 1 << 20
-"""A batch above this many bytes goes to a file of its own."""
+"""A batch of more bytes than this in memory goes to a file of its own."""
 ROTATE_SIZE = 64 << 20
 """A frames file above this many bytes is closed and another begun, so that the sealer can remove it."""
 BATCH_SUFFIX = ".arrow"
@@ -54,12 +54,17 @@ class SpoolWriter:
         Raises:
             StorageError: It could not be written; the stream is as before.
         """
-        data = self._protected(_ipc_bytes(table), first_seq)
-        kind = BATCH
-        if len(data) > INLINE_SIZE_MAX:
-            self._write_file(f"{first_seq}{BATCH_SUFFIX}", data)
-            kind, data = FILE, hashlib.sha256(data).digest()
-        self._append(kind, first_seq, table.num_rows, data)
+        if table.nbytes <= INLINE_SIZE_MAX:
+            self._append(BATCH, first_seq, table.num_rows, self._protected(_ipc_bytes(table), first_seq))
+            return
+        digest = b""
+
+        def write(path: Path) -> None:
+            nonlocal digest
+            digest = write_batch(table, path, self._key, self._bound_to(first_seq))
+
+        self._write_file(f"{first_seq}{BATCH_SUFFIX}", write)
+        self._append(FILE, first_seq, table.num_rows, digest)
 
     def append_rows(self, rows: Sequence[bytes], first_seq: int) -> None:
         """Append records that are MessagePack arrays of their values; they are durable after `sync`.
@@ -117,7 +122,10 @@ class SpoolWriter:
         self._next_seq = first_seq + count
 
     def _protected(self, data: bytes, first_seq: int) -> bytes:
-        return data if self._key is None else encrypt(self._key, data, f"{self._stream}-{first_seq}")
+        return data if self._key is None else encrypt(self._key, data, self._bound_to(first_seq))
+
+    def _bound_to(self, first_seq: int) -> str:
+        return f"{self._stream}-{first_seq}"
 
     def _resume(self) -> None:
         """Write what is held into a new file, durably, and leave the old one to whoever reads both."""
@@ -139,15 +147,15 @@ class SpoolWriter:
             self._file = following
 
     def _begin(self, content: bytes) -> AppendFile:
-        path = self._write_file(f"frames-{self._number}", content)
+        path = self._write_file(f"frames-{self._number}", lambda new: new.write_bytes(content))
         self._number += 1
         return self._disk.append_to(path)
 
-    def _write_file(self, name: str, content: bytes) -> Path:
+    def _write_file(self, name: str, fill: Callable[[Path], object]) -> Path:
         """Make a file durable in the first of the directories that takes it."""
         for folder in self._folders:
             try:
-                self._disk.write(folder / name, content)
+                self._disk.write_with(folder / name, fill)
             except StorageError:
                 if folder == self._folders[-1]:
                     raise

@@ -7,11 +7,14 @@ Bytes: docs/format.md section 8.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from backstory.errors import FormatError, NotFoundError, VerificationError
@@ -20,9 +23,13 @@ from backstory.storage.disk import Disk, read_file
 from backstory.storage.keys import DIRECTORY_MODE, KeyStore
 from backstory.storage.segment import parquet_bytes
 
+if TYPE_CHECKING:
+    from cryptography.utils import Buffer
+
 SHARD_MAGIC = b"BSVS\x01"
 OPENING_MAGIC = b"BSVO\x01"
 _NONCE_SIZE = 12
+_STEP_SIZE = 1 << 20
 _FILE_MODE = 0o600
 OPENINGS_KEY = "openings"
 
@@ -33,14 +40,36 @@ def encrypt(key: bytes, data: bytes, name: str) -> bytes:
     return nonce + AESGCM(key).encrypt(nonce, data, name.encode())
 
 
-def decrypt(key: bytes, data: bytes, name: str) -> bytes:
+class Encryption:
+    """`encrypt` piece by piece: the nonce, what `update` gives for each piece, and what `finish` gives, in a row."""
+
+    def __init__(self, key: bytes, name: str) -> None:
+        """Begin under a key, bound to a name."""
+        self.nonce = secrets.token_bytes(_NONCE_SIZE)
+        self._context = Cipher(algorithms.AES256(key), modes.GCM(self.nonce)).encryptor()
+        self._context.authenticate_additional_data(name.encode())
+        self._memory = bytearray(_STEP_SIZE)
+
+    def update(self, data: Buffer) -> Iterator[memoryview]:
+        """Encrypt a piece; each part given holds until the next is asked for."""
+        given, memory = memoryview(data).cast("B"), memoryview(self._memory)
+        for start in range(0, len(given), _STEP_SIZE):
+            yield memory[: self._context.update_into(given[start : start + _STEP_SIZE], self._memory)]
+
+    def finish(self) -> bytes:
+        """Return the rest and the tag."""
+        return self._context.finalize() + self._context.tag
+
+
+def decrypt(key: bytes, data: Buffer, name: str) -> bytes:
     """Return what `encrypt` was given.
 
     Raises:
         VerificationError: Wrong key, name or bytes.
     """
     try:
-        return AESGCM(key).decrypt(data[:_NONCE_SIZE], data[_NONCE_SIZE:], name.encode())
+        given = memoryview(data).cast("B")
+        return AESGCM(key).decrypt(given[:_NONCE_SIZE], given[_NONCE_SIZE:], name.encode())
     except (InvalidTag, ValueError) as error:
         raise VerificationError(
             f"vault: {name} does not decrypt under its key; its bytes or its key were changed"
