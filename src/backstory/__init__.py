@@ -1,8 +1,10 @@
 """Backstory: a provable backstory for every machine-learning prediction.
 
->>> import backstory
->>> sorted(backstory.__all__)[:3]
-['Archive', 'BackstoryError', 'ModelVersion']
+    with backstory.open("audit") as archive:  # `backstory.init` makes one
+        predictions = archive.predict("minutes@production", features, rows=rows)
+        print(archive.why(predictions.ids[0]))
+
+`help(backstory.Archive)` has every verb. What is not in `backstory.__all__` may change without notice.
 """
 
 from __future__ import annotations
@@ -53,3 +55,8 @@ def __getattr__(name: str) -> object:
     module, attribute = _LAZY[name]
     value = globals()[name] = getattr(importlib.import_module(module), attribute)
     return value
+
+
+def __dir__() -> list[str]:
+    """Name what the package offers, also what is not loaded yet."""
+    return list(__all__)

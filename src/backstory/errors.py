@@ -165,7 +165,12 @@ class FormatError(BackstoryError):
 
 
 class VerificationError(BackstoryError):
-    """Evidence does not verify."""
+    """Evidence does not verify.
+
+    Attributes:
+        findings: Every place that was found, each with `severity`, `place` and `what`; empty where only one thing was
+            checked.
+    """
 
     code = "verification"
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.support.archives import ORIGIN, loans
+from tests.support.archives import ORIGIN, fitted, loans
 
 import backstory
 from backstory.errors import (
@@ -253,6 +253,16 @@ def test_writing_into_a_read_only_archive_is_forbidden(write: Callable[..., obje
     path, ids, _ = read_only
     with backstory.open(path, mode="r") as archive, pytest.raises(ForbiddenError):
         write(archive, ids[0])
+
+
+def test_closing_again_does_nothing(tmp_path: Path):
+    """An archive may be closed inside its `with`, and as often as one likes."""
+    with backstory.init(tmp_path / "audit", origin=ORIGIN) as archive:
+        archive.predict(archive.register(fitted(loans()), name="credit"), loans()[["amount", "years"]])
+        archive.close()
+    archive.close()
+    with backstory.open(tmp_path / "audit", mode="r") as archive:
+        assert archive.reconcile(count=40).difference == 0
 
 
 def test_a_closed_archive_records_nothing(tmp_path: Path):

@@ -103,10 +103,62 @@ def test_an_unknown_source_is_not_found(recorded: tuple[Archive, Any, list[str]]
     _refused(recorded, NotFoundError, "'nothing'", lambda: recorded[0].impact("nothing", rows=[0]))
 
 
-@pytest.mark.parametrize("rows", [3, [1.5], ["1"], "12"])
+@pytest.mark.parametrize("rows", [1.5, [1.5], ["1"], "12"])
 def test_positions_are_whole_numbers(rows: object, recorded: tuple[Archive, Any, list[str]]):
-    """Rows are a list of positions, not one position, a fraction or a text."""
+    """Rows are positions, not fractions or texts."""
     _refused(recorded, QueryError, "rows=", lambda: recorded[0].impact("loans", rows=rows))  # type: ignore[arg-type]
+
+
+def test_one_position_needs_no_list(recorded: tuple[Archive, Any, list[str]]):
+    """One row is asked for by its position as by its key."""
+    archive = recorded[0]
+    assert archive.impact("loans", rows=3).rows == archive.impact("loans", keys="loan-0003").rows == 1
+
+
+MISSPELT = [
+    pytest.param(lambda archive: archive.model("credti"), NotFoundError, "'credit'", id="a model"),
+    pytest.param(lambda archive: archive.model("credti@production"), NotFoundError, "'credit'", id="its model"),
+    pytest.param(lambda archive: archive.model("credit@prod"), NotFoundError, "production", id="an alias"),
+    pytest.param(lambda archive: archive.impact("loan", rows=0), NotFoundError, "'loans'", id="a source"),
+    pytest.param(lambda archive: archive.impact("loans", where="amout > 1"), QueryError, '"amount"', id="in where"),
+    pytest.param(lambda archive: archive.search("outptu > 1"), QueryError, '"output"', id="in search"),
+    pytest.param(lambda archive: archive.source(loans(), "new", key="laon"), ColumnError, "'loan'", id="a key"),
+]
+
+
+@pytest.mark.parametrize(("ask", "error", "naming"), MISSPELT)
+def test_a_name_that_there_is_not_comes_with_those_there_are(
+    ask: Callable[[Archive], object],
+    error: type[BackstoryError],
+    naming: str,
+    recorded: tuple[Archive, Any, list[str]],
+):
+    """Who misspells a model, alias, source or column reads the nearest name, or the known ones."""
+    _refused(recorded, error, naming, lambda: ask(recorded[0]))
+
+
+def test_a_source_that_was_fixed_and_not_used_is_told_from_those_that_were(recorded: tuple[Archive, Any, list[str]]):
+    """Only what a model or a prediction refers to is in the log; the message says so."""
+    recorded[0].source(loans(), "fresh")
+    _refused(recorded, NotFoundError, "was used by a model", lambda: recorded[0].impact("fresh", rows=0))
+
+
+@pytest.mark.parametrize("values", [0, "abc"])
+def test_values_of_a_predicate_are_a_list(values: object, recorded: tuple[Archive, Any, list[str]]):
+    """One value, or a text, is not taken for a list of values."""
+    _refused(recorded, QueryError, "a list", lambda: recorded[0].search("output > ?", values))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", ["high", "0.5", None, float("nan")])
+def test_a_threshold_is_a_number(value: object, recorded: tuple[Archive, Any, list[str]]):
+    """It is refused where it is written, before any model runs."""
+    _refused(recorded, InputError, "threshold", lambda: backstory.Threshold(value))  # type: ignore[arg-type]
+
+
+def test_a_function_as_a_model_is_called_itself(recorded: tuple[Archive, Any, list[str]]):
+    """A plain function has no method `predict`; the message says what it has."""
+    version = recorded[0].register(len, name="length")
+    _refused(recorded, ModelError, 'method="__call__"', lambda: recorded[0].predict(version, loans()[["amount"]]))
 
 
 def test_an_unknown_level_is_refused(recorded: tuple[Archive, Any, list[str]]):
@@ -118,6 +170,45 @@ def test_an_unknown_level_is_refused(recorded: tuple[Archive, Any, list[str]]):
 def test_a_malformed_predicate_is_refused(recorded: tuple[Archive, Any, list[str]]):
     """Search says it is the question that is wrong."""
     _refused(recorded, QueryError, "", lambda: recorded[0].search("no_such_column > 1"))
+
+
+NOT_TEXT = [
+    pytest.param(lambda archive: archive.model(3), "name as text", id="a model"),
+    pytest.param(lambda archive: archive.reconcile(count=45, model=3), "name as text", id="a model to reconcile"),
+    pytest.param(lambda archive: archive.reconcile(requests=["a", 1]), "item 1", id="a request id"),
+    pytest.param(lambda archive: archive.reconcile(requests=3), "list of request ids", id="no list of request ids"),
+    pytest.param(lambda archive: archive.reconcile(count="45"), "whole number", id="a count as text"),
+    pytest.param(lambda archive: archive.reconcile(count=1.5), "whole number", id="half a prediction"),
+    pytest.param(lambda archive: archive.reconcile(count=True), "whole number", id="a truth as a count"),
+    pytest.param(lambda archive: archive.reconcile(count=-1), "whole number", id="less than none"),
+    pytest.param(lambda archive: archive.search(None), "predicate", id="a predicate"),
+]
+
+
+@pytest.mark.parametrize(("question", "naming"), NOT_TEXT)
+def test_a_question_with_a_value_of_another_type_is_refused(
+    question: Callable[[Archive], object], naming: str, recorded: tuple[Archive, Any, list[str]]
+):
+    """With an error of ours, which says what was expected."""
+    _refused(recorded, QueryError, naming, lambda: question(recorded[0]))
+
+
+@pytest.mark.parametrize(("since", "fits"), [("1600-01-01T00:00:00Z", True), ("2999-01-01T00:00:00Z", False)])
+def test_a_moment_far_away_is_a_moment(since: str, fits: bool, recorded: tuple[Archive, Any, list[str]]):
+    """Before all records, or after them."""
+    archive, _, ids = recorded
+    archive.flush()
+    assert archive.reconcile(count=0, since=since).recorded == (len(ids) if fits else 0)
+    assert archive.reconcile(count=0, until=since).recorded == (0 if fits else len(ids))
+
+
+def test_no_key_is_no_key(tmp_path: Path, kept: tuple[Path, tuple[str, ...], str]):
+    """A receipt that is right is not checked under a key that is none."""
+    path, ids, vkey = kept
+    with backstory.open(path, vkey=vkey) as archive:
+        archive.receipt(ids[0]).save(tmp_path / "r.tlog-proof")
+    with pytest.raises(InputError, match="NoneType"):
+        backstory.verify_receipt(tmp_path / "r.tlog-proof", vkey=None)  # type: ignore[arg-type]
 
 
 # --- sources ----------------------------------------------------------------------------------------------------------
@@ -373,6 +464,26 @@ def test_an_output_without_encoding_is_refused(recorded: tuple[Archive, Any, lis
         recorded, ModelError, "no encoding", lambda: archive.predict(version, loans()[["amount"]], method="__call__")
     )
     assert set(archive.search("status = 'error'")["error"]) == {"ModelError"}
+
+
+def test_a_token_frame_without_a_registered_feature_is_refused(recorded: tuple[Archive, Any, list[str]]):
+    """The model is never given other columns than those it was registered with."""
+    archive = recorded[0]
+    frame = archive.source(loans(), "loans")
+    _, rows = archive.split(frame, ["years"])
+    version = archive.register(lambda features: features.iloc[:, 0].to_numpy(), name="first", rows=rows)
+    _refused(
+        recorded, ColumnError, "'years'",
+        lambda: archive.predict(version, frame.drop(columns="years"), method="__call__"),
+    )  # fmt: skip
+
+
+def test_a_token_frame_without_a_feature_the_model_knows_is_refused(recorded: tuple[Archive, Any, list[str]]):
+    """Nor columns other than those it was fitted with, where no training rows were registered."""
+    archive = recorded[0]
+    version = archive.register(fitted(loans(20)), name="fitted")
+    frame = archive.source(loans(), "loans").drop(columns="years")
+    _refused(recorded, ColumnError, "'years'", lambda: archive.predict(version, frame))
 
 
 def test_an_unknown_method_is_refused(recorded: tuple[Archive, Any, list[str]]):

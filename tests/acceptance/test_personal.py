@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import base64
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from tests.support.archives import ORIGIN, files_of, fitted, loans, readable_content
 
 import backstory
 from backstory.archive import Archive
-from backstory.errors import ForbiddenError
+from backstory.errors import ForbiddenError, InputError, VerificationError
+from backstory.storage.disk import Disk
+from backstory.storage.keys import KeyStore
+from backstory.storage.vault import Vault
 
 PEOPLE = 30
 AMOUNT = 815_4711.25
@@ -200,13 +204,12 @@ def test_a_question_without_purpose_is_no_entry(personal: Personal):
         assert len(archive._ledger.find_entries("sealed.opened")) == before
 
 
-@pytest.mark.parametrize("lacking", ["actor", "purpose"])
-def test_actor_and_purpose_are_both_needed(lacking: str, personal: Personal):
-    """One of them alone opens nothing."""
-    said = {"actor": "auditor", "purpose": "case 77"}
-    del said[lacking]
-    with backstory.open(personal.path, **said) as archive:
+def test_actor_and_purpose_are_both_needed(personal: Personal):
+    """An actor alone opens nothing; a purpose that is nobody's is refused."""
+    with backstory.open(personal.path, actor="auditor") as archive:
         assert archive.why(personal.ids[0]).sealed
+    with pytest.raises(InputError, match="actor"):
+        backstory.open(personal.path, purpose="case 77")
 
 
 def test_reading_for_a_purpose_needs_an_archive_that_can_record_it(personal: Personal):
@@ -299,6 +302,51 @@ def test_the_archive_verifies_without_and_with_its_vault(personal: Personal):
         report = archive.verify(check=False, workers=1)
     assert not report.failed
     assert any(finding.severity == "unknown" for finding in report.findings)
+
+
+def _forge(path: Path, having: str, change: Callable[[pa.Table], pa.Table]) -> None:
+    """Change the shards that have a column, and encrypt them under their own keys as the archive does."""
+    keys = KeyStore(path / "keys", Disk())
+    vault = Vault(path / "vault", keys, Disk())
+    for shard in sorted((path / "vault").glob("*.shard")):
+        table = vault.read_table(shard.name)
+        if having in table.column_names:
+            vault.write_table(shard.name, change(table), keys.key(shard.name, "shard_key"))
+
+
+def _other_amounts(table: pa.Table) -> pa.Table:
+    at = table.column_names.index("amount")
+    return table.set_column(at, "amount", pa.array([99.0] * table.num_rows))
+
+
+def _other_rows(table: pa.Table) -> pa.Table:
+    row = table["row"].combine_chunks()
+    zeros = [pa.array([0] * table.num_rows, field.type) for field in row.type]
+    at = table.column_names.index("row")
+    return table.set_column(at, "row", pa.StructArray.from_arrays(zeros, fields=list(row.type)))
+
+
+FORGED_ROWS = [
+    pytest.param(lambda archive, name: archive.why(name), id="why"),
+    pytest.param(lambda archive, _: archive.impact("people", where="amount > 0"), id="impact"),
+]
+
+
+@pytest.mark.parametrize("ask", FORGED_ROWS)
+def test_forged_rows_of_people_are_never_shown(ask: Callable[[Archive, str], object], personal: Personal):
+    """Whoever has the archive's keys can write a shard, and not one that leads to the version's root."""
+    with personal.open(purpose="complaint") as archive:
+        ask(archive, personal.ids[0])
+        _forge(personal.path, "amount", _other_amounts)
+        with pytest.raises(VerificationError, match="root"):
+            ask(archive, personal.ids[0])
+
+
+def test_forged_references_of_people_reach_nothing(personal: Personal):
+    """Sealed references are read from the shard that the log names, or not at all."""
+    _forge(personal.path, "row", _other_rows)
+    with personal.open(purpose="complaint") as archive, pytest.raises(VerificationError, match="changed"):
+        archive.impact("people", rows=[0])
 
 
 def test_equal_personal_snapshots_are_one_version_inside_the_archive(personal: Personal):

@@ -69,3 +69,16 @@ def test_a_source_of_an_earlier_session_is_found_beside_a_shorter_name(tmp_path:
         archive.source(loans(), "loans")
         _, again = archive.split(frame)
         assert again.positions["loans_may"].tolist() == [0, 1]
+
+
+def test_a_self_join_of_an_earlier_session_is_found_beside_a_longer_name(tmp_path: Path):
+    """Where the column's name is that of another source, the tokens say of which source they are."""
+    with backstory.init(tmp_path / "audit", origin=ORIGIN) as archive:
+        frame = archive.source(pd.DataFrame({"a": [1.0, 2.0]}), "loans")
+        version = archive.register(_first, name="first")
+        for known in (frame, archive.source(pd.DataFrame({"a": [3.0]}), "loans_x")):
+            features, rows = archive.split(known)
+            archive.predict(version, features, rows=rows, method="__call__")
+    with backstory.open(tmp_path / "audit") as archive:
+        _, again = archive.split(frame.merge(frame, on="a"))
+        assert [again.origins[name][0].name for name in ("loans_x", "loans_y")] == ["loans", "loans"]

@@ -10,6 +10,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+from sklearn.linear_model import LogisticRegression
 from tests.support.archives import fitted, loans
 
 import backstory
@@ -121,6 +122,22 @@ def test_a_failed_call_is_not_replayable(archive: Archive):
     again = archive.replay(archive.search("true")["id"][0])
     assert again.verdict == "not-replayable"
     assert "ValueError" in again.reason
+
+
+@pytest.mark.parametrize("step", ["__setstate__", "predict"])
+def test_a_model_that_raises_today_is_not_replayable(step: str, kept: Kept, monkeypatch: pytest.MonkeyPatch):
+    """While it is loaded or called; of the exception only its class is told, as its words may hold values."""
+
+    def raising(*_: object) -> None:
+        raise KeyError("loan-0000")
+
+    monkeypatch.setattr(LogisticRegression, step, raising)
+    path, ids, _ = kept
+    with backstory.open(path, mode="r") as archive:
+        again = archive.replay(ids[0])
+    assert again.verdict == "not-replayable"
+    assert "KeyError" in again.reason
+    assert "loan" not in again.reason
 
 
 def _artifact(path: Path) -> Path:

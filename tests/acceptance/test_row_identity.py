@@ -139,6 +139,16 @@ def test_the_other_side_of_a_fan_out_is_a_member_where_its_own_columns_are_not_a
     assert claimed_rows(archive, name) == {"prices": {0, 1}, "sales": {0, 1, 2}}
 
 
+def test_a_source_that_changed_no_value_is_no_member(archive: Archive):
+    """A rate of 1.0 everywhere cannot be told from no rate: docs/adr/0005 has this limit."""
+    rates = archive.source(pd.DataFrame({"place": ["p"], "rate": [1.0]}), "rates")
+    sales = archive.source(pd.DataFrame({"place": ["p", "p"], "price": [2.0, 4.0]}), "sales")
+    frame = sales.merge(rates, on="place").assign(price=lambda frame: frame.price * frame.rate)
+    means = archive.group(frame, "place", name="place", mean_price=("price", "mean"))
+    (name,) = _predicted(archive, means, ["mean_price"])
+    assert claimed_rows(archive, name) == {"sales": {0, 1}}
+
+
 # --- other processes --------------------------------------------------------------------------------------------------
 
 _ELSEWHERE = """

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 from tests.support.archives import ORIGIN
 from tests.support.flights import flights
@@ -195,3 +196,17 @@ def test_the_model_gets_the_features_without_ids(container: Callable[..., Any], 
     version = archive.register(model, name="late")
     frame = archive.source(container(table), "flights")
     assert _bits(archive.predict(version, frame).output) == _bits(model.predict(container(table[NUMBERS])))
+
+
+def test_a_function_gets_the_features_it_was_registered_with(archive: Archive):
+    """A token frame is cut to the registered columns, also where a name has a dot in it or a column is a struct."""
+
+    def add(frame: pa.Table) -> Any:
+        assert frame.column_names == ["point", "a.b"]
+        return frame["a.b"].to_numpy()
+
+    table = pa.table({"note": [100.0, 200.0], "a.b": [1.0, 2.0], "point": [{"x": 1, "y": 2}, {"x": 3, "y": 4}]})
+    frame = archive.source(table, "points")
+    _, rows = archive.split(frame, ["point", "a.b"])
+    version = archive.register(add, name="add", rows=rows)
+    assert archive.predict(version, frame, method="__call__").output.tolist() == [1.0, 2.0]

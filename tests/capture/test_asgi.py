@@ -183,6 +183,13 @@ def test_the_request_id_and_trace_of_the_caller_are_kept(archive):
     assert steps(story)["request"]["values"]["traceparent"] == TRACE
 
 
+def test_a_long_request_id_of_a_client_is_cut(archive):
+    """And ends in a mark; the request is answered and recorded."""
+    (response,) = ask(service(archive), "/score?x=1", headers={"X-Request-Id": "r" * 5_000})
+    assert response.status_code == 200
+    assert found(archive).request_id[0] == "r" * 255 + "…"
+
+
 def test_a_trace_alone_is_the_request_id(archive):
     """Where the caller gives no request id."""
     ask(service(archive), "/score?x=1", headers={"traceparent": TRACE})

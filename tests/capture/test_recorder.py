@@ -12,12 +12,14 @@ from tests.support.disks import WiredDisk
 from tests.support.ledgers import OPEN, SEALED, make_batch, make_row, new_ledger, new_recorder
 
 from backstory.capture import recorder as recorder_module
-from backstory.capture.recorder import Batch, RowTarget
+from backstory.capture.policy import Policy
+from backstory.capture.recorder import Batch, Recorder, RowTarget
 from backstory.errors import ConflictError, StorageError
 from backstory.ledger.read import find_record
 from backstory.ledger.seal import seal_all
 from backstory.records.envelope import prediction_schema
 from backstory.storage.disk import Disk
+from backstory.storage.fork import renew_in_child
 from backstory.storage.spool import Spool
 from backstory.verify.archive import verify_archive
 
@@ -270,3 +272,99 @@ def _batch_of(ledger, schema):
     body = pa.table({"feature": features, "output": pa.array([1.0])})
     context = ledger.put_document({"model": {"name": "delay"}, "v": 1})
     return Batch(schema=schema, context=context, status="ok", error=None, request_id=None, body=body)
+
+
+def test_a_thread_the_system_does_not_give_is_asked_for_again(ledger, monkeypatch):
+    """Where no thread can be started the record is refused; with threads again, everything becomes durable."""
+    recorder = Recorder(ledger.spool, ledger.blobs, ledger.world, Policy(on_failure="open", buffer_size=200))
+    start = threading.Thread.start
+
+    def fail(_thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    target = RowTarget(OPEN)
+    assert recorder.record_row(target, *make_row(ledger, 0)) is None
+    monkeypatch.setattr(threading.Thread, "start", start)
+    assert all(recorder.record_row(target, *make_row(ledger, number)) for number in range(1, 20))
+    recorder.close()
+    status = recorder.status()
+    assert (status.recorded, status.durable, status.refused) == (19, 19, 1)
+
+
+def test_the_thread_survives_whoever_seals(ledger):
+    """An error of what is called after a sync is in the status, and what is recorded still becomes durable."""
+    failed, calls = threading.Event(), itertools.count()
+
+    def fail():
+        if next(calls) < 2:
+            raise ValueError
+        failed.set()
+
+    recorder = Recorder(ledger.spool, ledger.blobs, ledger.world, on_sync=fail)
+    recorder.record(make_batch(ledger, OPEN, 0, 1))
+    assert failed.wait(30)
+    assert recorder.status().failure is None
+    recorder.close()
+    assert recorder.status().durable == 1
+
+
+def test_a_row_does_not_wait_for_a_batch(tmp_path):
+    """While a batch is being written to a slow disk, single records are taken, and follow it."""
+    disk = WiredDisk()
+    ledger = new_ledger(tmp_path / "archive", disk=disk)
+    recorder = new_recorder(ledger, "group")
+    target = RowTarget(OPEN)
+    recorder.record_row(target, *make_row(ledger, 0))
+    recorder.sync()
+    disk.writes_go_on.clear()
+    batch = threading.Thread(target=recorder.record, args=[make_batch(ledger, OPEN, 1, 5)])
+    batch.start()
+    while not target.stream.io.locked():
+        threading.Event().wait(0.001)
+    row = threading.Thread(target=recorder.record_row, args=[target, *make_row(ledger, 6)])
+    row.start()
+    row.join(30)
+    assert not row.is_alive()
+    disk.writes_go_on.set()
+    batch.join()
+    recorder.close()
+    assert seal_all(ledger) == 7
+    assert not verify_archive(ledger.layout.root, workers=1).failed
+
+
+@pytest.mark.parametrize("on_failure", ["closed", "open"])
+def test_a_closed_recorder_is_a_failure_like_others(ledger, on_failure):
+    """A prediction made while the service ends goes out, counted, if the policy says so; else there is an error."""
+    recorder = Recorder(ledger.spool, ledger.blobs, ledger.world, Policy(on_failure=on_failure))
+    recorder.close()
+    if on_failure == "closed":
+        with pytest.raises(ConflictError):
+            recorder.record(make_batch(ledger, OPEN, 0, 1))
+    assert on_failure == "closed" or recorder.record(make_batch(ledger, OPEN, 0, 1)) is None
+    assert recorder.status().refused == (on_failure == "open")
+
+
+def test_streams_that_left_the_spool_are_forgotten(ledger, monkeypatch):
+    """Of kinds of records that come and go nothing stays in memory but their counts."""
+    monkeypatch.setattr(recorder_module, "STREAMS_OPEN_MAX", 1)
+    monkeypatch.setattr(recorder_module, "_RETIRED_MAX", 2)
+    recorder = new_recorder(ledger)
+    for number in range(12):
+        recorder.record(_batch_of(ledger, _schema_of(number)))
+        seal_all(ledger)
+    assert len(recorder.streams()) <= 4
+    assert recorder.status().recorded == recorder.status().durable == 12
+    recorder.close()
+
+
+def test_locks_held_for_long_are_new_in_a_child():
+    """A child forked while a thread held a lock that is kept during writes can take it."""
+    owner = threading.Event()
+    owner.guard = threading.Lock()
+    renew_in_child(owner, "guard", threading.Lock)
+    with owner.guard:
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if owner.guard.acquire(timeout=5) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

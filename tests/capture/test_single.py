@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+import uuid
+
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.ledgers import new_ledger, new_recorder
 
-from backstory.capture.decision import Threshold
+from backstory.capture import prediction
 from backstory.capture.prediction import Call, Capture
 from backstory.capture.single import SingleCapture
 from backstory.columns.tree import leaf_hashes
@@ -54,11 +58,11 @@ def ledger(tmp_path_factory):
 class Site:
     """Records single predictions into a stream of its own."""
 
-    def __init__(self, ledger, decision=None):
+    def __init__(self, ledger):
         self.ledger = ledger
         self.recorder = new_recorder(ledger, "group")
         capture = Capture(self.recorder, ledger.blobs, lambda: None)
-        call = Call(model={"name": "m"}, method="predict", features=None, decision=decision)
+        call = Call(model={"name": "m"}, method="predict", features=None)
         self.single = SingleCapture(capture, self.recorder, lambda: call)
 
     def kinds(self):
@@ -74,9 +78,9 @@ class Site:
         return [find_record(self.ledger, id_text(number.to_bytes(16, "big")), "prediction") for number in ids]
 
 
-def both(ledger, given, decision=None, **more):
+def both(ledger, given, **more):
     """Record calls alone and the way of batches; return what is sealed of either."""
-    fast, slow = Site(ledger, decision), Site(ledger, decision)
+    fast, slow = Site(ledger), Site(ledger)
     quickly = [fast.single.record(features, output, **more) for features, output in given]
     full = {"error": None, "request_id": None, "subject": None, "steps": None, **more}
     slowly = [slow.single._record_slowly(features, output, *full.values()) for features, output in given]
@@ -90,6 +94,14 @@ def insist_same(fast, slow):
         assert one.schema.digest == other.schema.digest
         assert one.table["context"] == other.table["context"]
         assert leaf_hashes(one.table.drop_columns(PLACE)) == leaf_hashes(other.table.drop_columns(PLACE))
+
+
+def open_row(ledger, found):
+    """Return a record, with its sealed values if it has some."""
+    if not found.schema.groups:
+        return found.table.to_pylist()[0]
+    seq = found.table["seq"][0].as_py() - found.place.manifest.first_seq
+    return open_rows(ledger, found.place.manifest, seq, found.table).to_pylist()[0]
 
 
 def values_of(found):
@@ -145,21 +157,108 @@ def test_whole_numbers_above_64_bits_are_no_rows(ledger, value, place, first):
     assert recorded == [5 if v == 5 else str(v) for v in given]
 
 
-@pytest.mark.parametrize("name", ["request_id", "subject", "steps"])
-def test_what_must_be_text_is_refused_otherwise(ledger, name):
-    """A request id, subject or steps of another type is refused before anything is written."""
+@pytest.mark.parametrize("name", ["request_id", "subject"])
+@pytest.mark.parametrize("given", [5, np.int64(5), uuid.UUID(int=5), "5"], ids=lambda value: type(value).__name__)
+def test_ids_are_recorded_as_text(ledger, name, given):
+    """A request id or subject may be text, a whole number or a UUID, in rows and in batches."""
+    sites = Site(ledger), Site(ledger)
+    found = [
+        *sites[0].sealed([sites[0].single.record({"x": 1.0}, 1.0, **{name: given})]),
+        *sites[1].sealed([sites[1].single.record({"x": [1.0]}, 1.0, **{name: given})]),
+    ]
+    rows = [open_row(ledger, one) for one in found]
+    assert [row[name] for row in rows] == [str(given)] * 2
+
+
+@pytest.mark.parametrize("name", ["request_id", "subject"])
+@pytest.mark.parametrize("given", [True, 5.0, b"5", "\ud800"], ids=repr)
+def test_what_is_no_id_is_refused(ledger, name, given):
+    """A request id or subject of another type is refused before anything is written."""
     site = Site(ledger)
-    with pytest.raises(InputError, match="to be text"):
-        site.single.record({"x": 1.0}, 1.0, **{name: 5})
+    with pytest.raises(InputError, match="expected"):
+        site.single.record({"x": 1.0}, 1.0, **{name: given})
     assert site.kinds() == set()
     site.sealed([])
 
 
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("mixed", ["float", "null"])
+def test_kinds_of_numbers_make_no_further_schema(ledger, mixed, first):
+    """Once each field was given a float, whole numbers, floats and nulls in any mixture are one schema."""
+    site = Site(ledger)
+    other = 1.5 if mixed == "float" else None
+    names = ["a", "b", "c", "d"]
+    if not first:  # whole numbers come before anybody knows better
+        site.single.record(dict.fromkeys(names, 1), 0.5)
+    site.single.record(dict.fromkeys(names, 1.5), 0.5)
+    before = len(site.recorder.streams())
+    mixtures = [dict(zip(names, values, strict=True)) for values in itertools.product((1, other), repeat=4)] * 2
+    ids = [site.single.record(features, 0.5) for features in mixtures]
+    assert len(site.recorder.streams()) == before
+    assert site.kinds() == {ROWS}
+    values = [values_of(found)[0] for found in site.sealed(ids)]
+    assert values == mixtures
+    assert {type(value) for features in values for value in features.values()} == {float, type(other)}
+
+
+def test_whole_numbers_that_float64_does_not_hold_stay_whole(ledger):
+    """Among floats a whole number above 2**53 is recorded as it is."""
+    site = Site(ledger)
+    given = [1.5, 2**53, 2**53 + 1, -(2**53) - 1, np.int64(2**53 + 1), 3]
+    found = site.sealed([site.single.record({"x": value}, 0.5) for value in given])
+    assert [values_of(one)[0]["x"] for one in found] == given
+    assert [one.schema.columns[-2].type for one in found] == [
+        "float64",
+        "float64",
+        "int64",
+        "int64",
+        "int64",
+        "float64",
+    ]
+
+
+def test_a_large_first_text_spoils_no_rows(ledger):
+    """What a shape is recorded as does not depend on the size of the first values of that shape."""
+    site = Site(ledger)
+    ids = [site.single.record({"x": text}, 0.5) for text in ("a" * 100_000, "b")]
+    assert values_of(site.sealed(ids)[1])[0] == {"x": "b"}
+
+
+def test_contexts_that_are_remembered_have_a_greatest_number(ledger, monkeypatch):
+    """A process that meets ever new contexts forgets old ones, and stores them again under the same digest."""
+    monkeypatch.setattr(prediction, "_CONTEXTS_MAX", 2)
+    site = Site(ledger)
+    outputs = [1.5, 1, "a", True, b"a", [1], [2], 1.5]  # the context names the type of a single output
+    found = site.sealed([site.single.record({"x": 1.0}, output) for output in outputs])
+    assert len(site.single._capture._contexts) <= 2
+    contexts = [one.table["context"][0].as_py() for one in found]
+    assert len(set(contexts)) == 6
+    assert all(ledger.blobs.get(context.hex()) for context in contexts)
+
+
+def test_a_series_has_names(ledger):
+    """A row of a pandas frame is recorded as a dict of it would be."""
+    site = Site(ledger)
+    row = pd.DataFrame({"x": [1.5], "y": [2.5]}).iloc[0]
+    (found,) = site.sealed([site.single.record(row, 0.5)])
+    assert values_of(found)[0] == {"x": 1.5, "y": 2.5}
+
+
+@pytest.mark.parametrize(
+    "given", [[1, 2], pd.DataFrame({"x": [1]}), np.zeros(2), 1.0, None], ids=lambda v: type(v).__name__
+)
+def test_features_have_names(ledger, given):
+    """What gives no names to its values is refused."""
+    site = Site(ledger)
+    with pytest.raises(InputError, match="expected features by name"):
+        site.single.record(given, 0.5)
+
+
 def test_half_a_surrogate_pair_is_written_down_escaped(ledger):
-    """Text that is no Unicode is recorded as JSON, and does not spoil the stream's other rows."""
+    """Text that is no Unicode is recorded with an escape, and does not spoil the stream's other rows."""
     site = Site(ledger)
     ids = [site.single.record({"x": text}, 1.0) for text in ("good", "\ud800", "good")]
-    assert [values_of(found)[0]["x"] for found in site.sealed(ids)] == ["good", '"\\ud800"', "good"]
+    assert [values_of(found)[0]["x"] for found in site.sealed(ids)] == ["good", "\\ud800", "good"]
 
 
 def test_names_that_are_no_text_go_the_slow_way(ledger):
@@ -177,13 +276,6 @@ def test_failed_predictions_are_rows_too(ledger):
     assert (row["status"], row["error"], row["request_id"], "output" in row) == ("error", "ValueError", "r-1", False)
 
 
-@pytest.mark.parametrize("output", [0.5, 1, np.float64(0.25), float("nan")], ids=repr)
-def test_decisions_are_those_of_batches(ledger, output):
-    """A rule decides on one output as it does on a column."""
-    fast, slow = both(ledger, [({"x": 1.0}, output)] * 2, decision=Threshold(0.5))
-    insist_same(fast, slow)
-
-
 def test_rows_and_batches_about_people_share_a_stream(ledger):
     """Sealed values of rows and batches that follow each other in one stream come out as they went in."""
     site = Site(ledger)
@@ -196,6 +288,5 @@ def test_rows_and_batches_about_people_share_a_stream(ledger):
             ids.append(site.single.record(features, output, subject=subject))
     assert site.kinds() == {ROWS, BATCH}
     for found, (features, output, subject) in zip(site.sealed(ids), given, strict=True):
-        seq = found.table["seq"][0].as_py() - found.place.manifest.first_seq
-        row = open_rows(site.ledger, found.place.manifest, seq, found.table).to_pylist()[0]
+        row = open_row(ledger, found)
         assert (row["feature"], row["output"], row["subject"]) == (features, output, subject)

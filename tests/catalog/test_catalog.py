@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 
 import pytest
-from tests.support.ledgers import OPEN, SEALED, make_batch, new_ledger, new_recorder, reopen
+from tests.support.ledgers import OPEN, SEALED, make_batch, new_ledger, new_recorder, reopen, world
 
 from backstory.catalog.catalog import Catalog
 from backstory.errors import ConflictError
+from backstory.ledger.ledger import Ledger
 from backstory.ledger.seal import seal_all
 
 ENTRIES = [(0, {"type": "a", "name": "n"}), (1, {"type": "b"}), (2, {"type": "a", "name": "m"})]
@@ -103,6 +105,36 @@ def test_deleted_it_is_built_again_equal(tmp_path):
     ledger.catalog.close()
     ledger.layout.catalog.unlink()
     assert reopen(ledger.layout.root).catalog.dump() == before
+
+
+MISSING = [
+    "DELETE FROM segment WHERE first_seq = 0",
+    "DELETE FROM entry WHERE position = 1",
+    "DELETE FROM entry WHERE position = (SELECT max(position) FROM entry)",
+    "UPDATE segment SET end_seq = end_seq - 1",
+    "UPDATE segment SET stream = '00'",
+    "DELETE FROM segment; UPDATE entry SET type = 'x' WHERE type = 'segment.sealed'",
+]
+
+
+@pytest.mark.parametrize("writable", [False, True])
+@pytest.mark.parametrize("change", MISSING)
+def test_a_catalog_in_which_something_is_missing_is_built_again(tmp_path, change, writable):
+    """Opening an archive counts what its catalog names, against the log's size and the lock store's heads."""
+    ledger = new_ledger(tmp_path / "archive")
+    recorder = new_recorder(ledger)
+    for first in (0, 3):
+        recorder.record(make_batch(ledger, OPEN, first, 3))
+        seal_all(ledger)
+    recorder.close()
+    seal_all(ledger)
+    before = ledger.catalog.dump()
+    ledger.close()
+    with closing(sqlite3.connect(ledger.layout.catalog)) as connection:
+        connection.executescript(change)
+    opened = Ledger(ledger.layout.root, world(), writable=writable, vkey=None, actor=None)
+    assert opened.catalog.dump() == before
+    assert (opened.catalog_damage() is None) == writable  # a reader leaves the file, and says what is wrong with it
 
 
 @pytest.mark.parametrize("content", [None, b"no database", bytes(4096)])

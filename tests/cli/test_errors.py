@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import inspect
 import json
+import shlex
 
 import pytest
 
 from backstory import errors
 from backstory.cli import exit_codes
-from backstory.cli.exit_codes import CONFLICT, INPUT, INTERRUPTED, MEANINGS, NOT_FOUND, UNLISTED, exit_code
-from backstory.cli.main import COMMANDS, help_text, run
+from backstory.cli.exit_codes import (
+    CONFLICT,
+    FAILED,
+    INPUT,
+    INTERRUPTED,
+    MEANINGS,
+    NOT_FOUND,
+    UNLISTED,
+    UNVERIFIED,
+    exit_code,
+)
+from backstory.cli.main import COMMANDS, EXAMPLES, build_app, help_text, run
 
 CLASSES = [value for _, value in inspect.getmembers(errors, inspect.isclass)]
 
@@ -38,6 +49,17 @@ def test_help_names_commands_and_codes():
     text = help_text()
     assert [name for name in COMMANDS if f"\n  {name} " not in text] == []
     assert [code for code in MEANINGS if f"\n  {code} " not in text] == []
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_help_has_examples_that_parse(name, capsys):
+    """Where arguments are SQL or JSON, the command's help shows how to quote them, and the examples are valid."""
+    assert run([name, "--help"]) == 0
+    shown = capsys.readouterr().out
+    for example in EXAMPLES[name]:
+        assert example in shown
+        command, _, ignored = build_app().parse_args(shlex.split(example)[1:])
+        assert (command.__name__, ignored) == (name, {})
 
 
 CASES = [
@@ -74,6 +96,45 @@ def test_error_as_json(ask, arguments, code, name):
 def test_missing_archive(ask, tmp_path):
     """Where there is no archive, that is said."""
     assert ask("info", archive=tmp_path).code == NOT_FOUND
+
+
+def test_nobody_named_an_archive(ask, monkeypatch, tmp_path):
+    """Where neither an option nor the environment names an archive, and this directory is none, both are named."""
+    monkeypatch.chdir(tmp_path)
+    for command in ("info", "verify"):
+        answer = ask(command, archive=".")
+        assert answer.code == NOT_FOUND
+        assert "give -a DIR or set BACKSTORY_ARCHIVE" in answer.err
+
+
+@pytest.mark.parametrize(
+    "arguments", [("verify", "--workers", "0"), ("log", "--first", "1000"), ("verify", "--workers", "-1")]
+)
+def test_numbers_that_mean_nothing_are_refused(ask, arguments):
+    """No process to hash with, and an entry behind the last, are mistakes."""
+    assert ask(*arguments).code == INPUT
+
+
+def test_a_bug_shows_its_traceback_when_asked(monkeypatch, capsys):
+    """The sentence about a bug names the variable that shows where it came from."""
+
+    def raising(given):
+        raise KeyError("Ada")
+
+    monkeypatch.setattr("backstory.cli.main.build_app", lambda: raising)
+    assert run(["info"]) == UNLISTED
+    assert "BACKSTORY_TRACEBACK=1" in capsys.readouterr().err
+    monkeypatch.setenv("BACKSTORY_TRACEBACK", "1")
+    run(["info"])
+    assert "in raising" in capsys.readouterr().err
+
+
+def test_an_archive_without_its_lock_store_is_verified(copy, ask):
+    """Verification names what is gone; any other question says that it cannot read, not that there is no archive."""
+    (copy / "lock.sqlite").unlink()
+    answer = ask("verify", archive=copy)
+    assert (answer.code, "lock.sqlite" in answer.out) == (FAILED, True)
+    assert ask("info", archive=copy).code == UNVERIFIED
 
 
 def test_control_characters_do_not_reach_the_terminal(ask):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from backstory.cli.exit_codes import CONFLICT, FAILED, INPUT, NOT_FOUND, OK, PARTIAL, UNVERIFIED
+from backstory.cli.search import value_text as output_text
 from backstory.tlog.note import Ed25519Signer
 
 AS_ANALYST = ("--actor", "ana", "--purpose", "case 77")
@@ -57,7 +60,7 @@ def test_sealed_values_stay_sealed(made, ask):
     """Without actor and purpose a story about a person shows nothing of it, says so, and is partial."""
     answer = ask("why", made.sealed)
     assert answer.code == PARTIAL
-    assert "open the archive with actor= and purpose=" in answer.out
+    assert "give an actor and a purpose to open it" in answer.out
     assert "Ada" not in answer.out
     assert "income" not in answer.out
 
@@ -133,14 +136,56 @@ def test_search_takes_values_for_question_marks(made, ask):
 
 
 def test_search_says_there_is_more(ask):
-    """A list that was cut says so."""
-    assert ask("search", "status = 'ok'", "--limit", "2", "--json").json()["more"] is True
-    assert "2 predictions, the oldest; --limit shows more" in ask("search", "status = 'ok'", "--limit", "2").out
+    """A list that was cut says so, and of how many."""
+    found = ask("search", "status = 'ok'", "--limit", "2", "--json").json()
+    assert (found["more"], len(found["predictions"])) == (True, 2)
+    told = f"{found['total']} predictions, the oldest 2 of them here; --limit shows more"
+    assert told in ask("search", "status = 'ok'", "--limit", "2").out
+
+
+def test_search_says_what_is_sealed(ask):
+    """Sealed values are named as such, and who asks for them is told that they were not compared."""
+    found = ask("search", "model = 'loan'").out
+    assert (found.count("  sealed"), "null" in found) == (2, False)
+    assert "2 predictions not compared" in ask("search", "output > 0").out
+    assert ask("search", "output > 0", "--json").json()["not_compared"] == 2
+
+
+def test_tables_are_short(made, ask):
+    """Tables have times to the second and floats to six digits; JSON has all of them."""
+    found = ask("search", "model = 'delay'", "--limit", "1").out
+    assert "-4.20475 " in found
+    assert ask("search", "model = 'delay'", "--limit", "1", "--json").json()["predictions"][0]["output"] < -4.20475
+    for text in (found, ask("log").out, ask("impact", "flights", "--row", "0").out):
+        assert re.search(r"\d\d:\d\d:\d\dZ", text)
+        assert not re.search(r"\d\d:\d\d:\d\d\.", text)
+
+
+def test_impact_lists_as_many_as_asked(ask):
+    """Without --limit ten lines are listed of more; with it, all of them."""
+    every = len(ask("impact", "flights", "--where", "true", "--json").json()["predictions"])
+    assert "the first 10 of" in ask("impact", "flights", "--where", "true").out
+    whole = ask("impact", "flights", "--where", "true", "--limit", every).out
+    assert "the first" not in whole
+    assert ask("impact", "flights", "--where", "true", "--limit", "0").code == INPUT
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"output": 0.56, "output.False": None, "output.True": None}, "0.56"),
+        ({"output": None, "output.False": 0.25, "output.True": 0.75}, "False 0.25, True 0.75"),
+        ({"output": None, "output.0": None}, "null"),
+    ],
+)
+def test_an_output_is_shown_in_its_own_columns(values, told):
+    """Beside outputs of other shapes a record has nulls, which are not shown."""
+    assert output_text(values | {"sealed": []}, "output") == told
 
 
 def test_search_finds_nothing(ask):
     """An empty answer is an answer."""
-    assert ask("search", "output > 1e9").out == "0 predictions\n"
+    assert ask("search", "output > 1e9").out.splitlines()[0] == "0 predictions"
 
 
 def test_info_counts(made, ask):
@@ -238,6 +283,12 @@ def test_receipt_overwrites_nothing(made, ask, tmp_path):
     path.write_text("mine")
     assert ask("receipt", made.first, "-o", path).code == CONFLICT
     assert path.read_text() == "mine"
+
+
+def test_receipt_names_the_option_for_another_file(made, ask, tmp_path):
+    """Where the file is there already, the message says how to name another."""
+    (tmp_path / "r").write_text("mine")
+    assert "; -o names another" in ask("receipt", made.first, "-o", tmp_path / "r").err
 
 
 def test_receipt_of_an_unsealed_prediction(made, ask):

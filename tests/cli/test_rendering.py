@@ -79,6 +79,15 @@ def test_proof_names_the_pinned_key(archive, made):
     assert "unsealed: no proof covers it yet" in str(archive.why(made.unsealed))
 
 
+@pytest.mark.parametrize(("column", "named"), [(None, "yes"), ("no", "no")])
+def test_decision_names_the_class_it_looked_at(archive, made, column, named):
+    """Where a model returns a probability for each class, the rule is over one of them: the last, unless named."""
+    story = archive.why(made.first)
+    context = story.context | {"decision": backstory.Threshold(0.6, column).document()}
+    of_classes = replace(story, output={"no": 0.3, "yes": 0.7}, decision=True, context=context)
+    assert f"decision    True, by the rule output {named} at or above 0.6" in str(of_classes)
+
+
 def test_failed_prediction_names_the_error(archive, made):
     """A failed call says with what it failed."""
     assert str(archive.why(made.failed)).startswith("delay:1 failed with ValueError")
@@ -87,8 +96,8 @@ def test_failed_prediction_names_the_error(archive, made):
 def test_sealed_class_is_named(archive, made):
     """Where the class of a sealed group is known, it is said."""
     story = replace(archive.why(made.sealed), classes={"features": "D4", "output": "D3", "subject": "D3"})
-    assert "!! features: sealed (class D4): open the archive with actor= and purpose=" in str(story)
-    assert "!! output, subject: sealed (class D3): open the archive" in str(story)
+    assert "!! features: sealed (class D4): give an actor and a purpose to open it" in str(story)
+    assert "!! output, subject: sealed (class D3): give an actor" in str(story)
 
 
 def test_code_and_environment(archive, made):
@@ -135,6 +144,12 @@ def test_impact_begins_with_the_counts(archive):
     assert lines[0] == "1 row of flights reached 20 predictions, 1 model, 2 features"
     assert lines[1].startswith("!! PARTIAL: 1 sealed segment not searched")
     assert "  route_mean  route" in lines
+
+
+def test_impact_counts_the_training_rows_it_reached(archive):
+    """The column is not called as the one of `models`, which counts all training rows."""
+    lines = str(archive.impact("flights", rows=[1])).splitlines()
+    assert "training rows reached" in lines[lines.index("Models trained on them") + 1]
 
 
 def test_impact_has_every_prediction_as_json(archive):

@@ -157,6 +157,12 @@ def test_dots_in_names_are_not_structs() -> None:
     assert flat_fields(nested.schema)[0][0] == "a.b"
 
 
+def test_names_that_begin_with_a_dot_are_names() -> None:
+    """A field of a struct may have a name that looks like a path to another."""
+    table = pa.table({"s": pa.array([{".a": 1, "a": 2}])})
+    assert rows_of(table) == [encode_row([(r"s.\.a", "int64", 1), ("s.a", "int64", 2)])]
+
+
 def test_null_nan_and_empty_differ() -> None:
     """Null, NaN and the empty string have three encodings."""
     rows = {

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+import ast
+import dataclasses
 import re
+import textwrap
 from pathlib import Path
 
 import pytest
 from tests.docs.page import read_blocks
 
 import backstory
+from backstory.capture.metrics import Metrics
+from backstory.capture.prediction import Predictions
+from backstory.debug.replay import Replay
+from backstory.frames.aggregate import AGGREGATIONS
+from backstory.ledger.receipt import ReceiptFile
+from backstory.lineage.impact import Impact
+from backstory.lineage.reconcile import Reconciliation
+from backstory.lineage.story import RowStory, Story
+from backstory.verify.finding import VerificationReport
+from backstory.verify.receipt import Receipt
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *DOCS.rglob("*.md")])
 RECORDS = sorted((DOCS / "adr").glob("[0-9]*.md"))
 RECORD_LINES_MAX = 100
+ANSWERS = [
+    Impact, Metrics, Predictions, Receipt, ReceiptFile, Reconciliation, Replay, RowStory, Story, VerificationReport
+]  # fmt: skip
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _CODE = re.compile(r"^```.*?^```$|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 _NAMED_PAGE = re.compile(r"docs/([\w/-]+\.md|adr/\d{4})")
@@ -84,6 +100,36 @@ def test_reference_has_every_public_name():
     page = (DOCS / "reference" / "archive.md").read_text("utf-8")
     documented = set(re.findall(r"`backstory\.(\w+)", page))
     assert documented >= set(backstory.__all__)
+
+
+@pytest.mark.parametrize("answer", ANSWERS, ids=lambda answer: answer.__name__)
+def test_reference_has_every_field(answer):
+    """The page about the archive has each public field of what a verb returns, under the answer's own heading."""
+    page = (DOCS / "reference" / "archive.md").read_text("utf-8")
+    section = page.split(f"\n### {answer.__name__}\n", 1)[1].split("\n#", 1)[0]
+    fields = {field.name for field in dataclasses.fields(answer)}
+    fields |= {name for name, value in vars(answer).items() if isinstance(value, property)}
+    assert {name for name in fields if not name.startswith("_")} - set(re.findall(r"`(\w+)", section)) == set()
+
+
+@pytest.mark.parametrize("verb", ["why", "impact", "replay", "search", "verify", "reconcile", "receipt", "metrics"])
+def test_questions_say_what_they_return(verb):
+    """`help` of a question says what is in the answer."""
+    assert "Returns:\n" in getattr(backstory.Archive, verb).__doc__
+
+
+def test_reference_has_every_aggregation():
+    """The page about the archive names every function `group` takes."""
+    page = (DOCS / "reference" / "archive.md").read_text("utf-8")
+    (line,) = [line for line in page.splitlines() if line.startswith("| `archive.group(")]
+    assert AGGREGATIONS - set(re.findall(r"`(\w+)`", line)) == set()
+
+
+def test_help_begins_with_an_example():
+    """`help(backstory)` shows how to begin, in lines that are valid Python."""
+    example = backstory.__doc__.split("\n\n")[1]
+    assert "backstory.open(" in example
+    ast.parse(textwrap.dedent(example))
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=name_of)

@@ -51,6 +51,13 @@ def test_blocks_say_what_they_are(page):
     assert {block.language for block in read_blocks(page) if name_of(page) != "docs/format.md"} <= LANGUAGES
 
 
+@pytest.mark.parametrize("page", RUN, ids=name_of)
+def test_page_that_makes_an_archive_says_where(page):
+    """Pages use one name for their archive; a second page in the same directory would be refused."""
+    text = " ".join(page.read_text("utf-8").split())
+    assert "backstory.init(" not in text or "empty directory" in text
+
+
 def test_first_example_is_short():
     """The example in the README fits a glance."""
     example = next(block for block in read_blocks(ROOT / "README.md") if block.language == "python")

@@ -170,6 +170,18 @@ def test_held_frames_do_not_change():
     assert kind_of(hold(FRAMES["polars-lazy"]())) == "polars"
 
 
+def test_held_cells_do_not_change():
+    """Nor does what is done to a list, dict or array in a cell, in a column with others and nulls too."""
+    frame = pd.DataFrame({"l": [[1], [2]], "d": [{"x": [1]}, None], "a": [np.zeros(2), np.ones(2)], "s": ["x", "y"]})
+    before = to_arrow(frame).to_pydict()
+    held = hold(frame)
+    frame["l"][0].append(9)
+    frame["d"][0]["x"].append(9)
+    frame["a"][1][0] = 9.0
+    assert to_arrow(held).to_pydict() == before
+    assert to_arrow(frame).to_pydict() != before
+
+
 def test_row_codes_tell_rows_apart():
     """Rows have one code exactly if they agree in every column; null agrees with null."""
     table = pa.table({"a": ["x", "y", "x", None, None, "x"], "b": [1, 1, 1, 1, 1, 2]})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
@@ -34,6 +35,33 @@ def test_a_harmless_preparation_comes_back_with_ids():
     plain = pd.DataFrame(LEFT).merge(pd.DataFrame(RIGHT), on="k", how="left").dropna(subset=["w"])
     pd.testing.assert_frame_equal(features, plain)
     assert rows.positions["right"].tolist() == [0, 1, 0]
+
+
+ODD = [1, "x", None, float("nan"), [2, None], {"a": (1.5, float("nan"))}, np.array([1.0, np.nan]), 1 + 2j]
+
+
+def test_values_of_several_types_are_compared():
+    """A column Arrow has no type for is compared value by value, and ids are not blamed for it."""
+    sources = Sources()
+    odd, _ = sources.fix(pd.DataFrame({"odd": pd.Series(ODD, dtype=object), "n": range(8)}), "odd", salt=7)
+    assert split(sources, prepare(sources, lambda a: a[a.n > 0].copy(), odd))[1].positions["odd"].tolist() == [
+        *range(1, 8)
+    ]
+
+
+@pytest.mark.parametrize("last", [[3], {"a": 2}, np.array([1, 3]), True, 2, None])
+def test_a_difference_among_values_of_several_types_is_found(last):
+    """Also inside of lists, dicts and arrays, and between 1 and True."""
+    sources = Sources()
+    odd, _ = sources.fix(pd.DataFrame({"n": range(2)}), "odd", salt=7)
+    plain = {list: [2], dict: {"a": 1}, np.ndarray: np.array([1, 2])}.get(type(last), 1)
+
+    def notice(frame):
+        values = ["x", plain if frame.shape[1] == 1 else last]
+        return frame.assign(odd=pd.Series(values, dtype=object))
+
+    with pytest.raises(PreparationError, match="'odd'"):
+        prepare(sources, notice, odd)
 
 
 @pytest.mark.parametrize("engine", ["polars", "polars-lazy"])

@@ -176,3 +176,17 @@ def test_what_cannot_be_compared_is_refused():
     _, rows = make()
     with pytest.raises(AlignmentError, match="assume_aligned"):
         rows.check(np.zeros((N, 2, 2)))
+
+
+@pytest.mark.parametrize("value", [1, "x", np.nan])
+@pytest.mark.parametrize("container", [pd.DataFrame, pl.DataFrame, pa.table])
+def test_a_column_of_one_value_shows_no_order(container, value):
+    """Where it is all that features share with the split, they are refused; not where there is nothing else in them."""
+    sources = Sources()
+    table = container({"c": [value] * 4, "v": [1, 2, 3, 4]})
+    _, rows = split(sources, sources.fix(table, "left", salt=3)[0])
+    with pytest.raises(AlignmentError, match="nothing shows"):
+        rows.check(container({"c": [value] * 4, "new": [9, 8, 7, 6]}))
+    rows.check(container({"c": [value] * 4}))
+    rows[:1].check(container({"c": [value], "new": [9]}))
+    rows.check(container({"c": [value] * 4, "v": [1, 2, 3, 4], "new": [9, 8, 7, 6]}))

@@ -77,6 +77,22 @@ def test_self_join_suffixes_name_the_same_source():
     }
 
 
+def test_a_suffix_may_be_the_name_of_another_source():
+    """After a self-join the tokens say which source a column is of, also with a broken one among them."""
+    sources = Sources()
+    ids = pandas_ids(sources)
+    other = sources.fix(ids[["k", "v"]], "left_x", salt=7)[0]
+    _, rows = split(sources, ids.merge(ids, on="v"))
+    assert [rows.origins[name][0].name for name in ("left_x", "left_y")] == ["left", "left"]
+    assert rows.positions["left_x"].tolist() == list(range(40))
+    assert split(sources, other)[1].origins["left_x"][0].name == "left_x"
+    joined = ids.merge(ids, on="v")
+    joined.loc[3, "_row_left_x"] += 1
+    with pytest.warns(LineageWarning, match="1 of 40"):
+        _, rows = split(sources, joined, on_broken="grade")
+    assert rows.positions["left_x"].tolist() == [-2 if row == 3 else row for row in range(40)]
+
+
 def test_ids_survive_files():
     """Parquet and CSV round trips keep ids."""
     sources = Sources()

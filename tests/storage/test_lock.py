@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from backstory.errors import ConflictError, NotFoundError, StorageError
+from backstory.errors import ConflictError, StorageError
 from backstory.storage.lock import LockStore
 
 INCREMENT = """
@@ -77,7 +77,7 @@ def test_a_lease_has_one_holder_until_it_runs_out(lock):
 
 def test_a_lock_store_is_never_made_on_the_fly(lock, tmp_path):
     """A missing one is an error, and so is a second one."""
-    with pytest.raises(NotFoundError):
+    with pytest.raises(StorageError):
         LockStore(tmp_path / "none.sqlite")
     with pytest.raises(ConflictError):
         LockStore.create(tmp_path / "lock.sqlite", b"0")

@@ -40,6 +40,12 @@ def test_changelog_is_of_this_version():
     assert versions[0] == VERSION
 
 
+def test_readme_names_every_extra():
+    """Nobody has to look into pyproject.toml for what can be installed."""
+    (sentence,) = re.findall(r"The extras are (.+?)\. ", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    assert set(PROJECT["optional-dependencies"]) - set(re.findall(r"`(\w+)`", sentence)) == set()
+
+
 @pytest.mark.parametrize("path", REQUIREMENTS, ids=lambda path: path.name)
 def test_requirements_name_no_address(path):
     """Where packages come from is the machine's setting, never the project's."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,8 +18,11 @@ from backstory.errors import BackstoryError
 from backstory.ledger.read import manifests, spool_tables
 from backstory.ledger.seal import seal_all
 from backstory.storage.lock import LockStore
+from backstory.storage.pipe import receive, send
 from backstory.storage.segment import SCHEMA_KEY, SUBTREES_KEY, ParquetReader, write_parquet
 from backstory.verify.archive import verify_archive
+from backstory.verify.pool import WorkerPool
+from backstory.verify.worker import Task
 
 POSITIONS = 40
 """Places in a file that are flipped, the first and the last byte among them."""
@@ -226,6 +232,37 @@ def test_an_old_copy_of_the_log_is_found(copy, original):
     assert any(f.place == "lock.sqlite" for f in verify_archive(copy, workers=1).findings if f.severity == "failed")
 
 
+def test_a_log_put_back_with_its_lock_store_leaves_segments_that_show_it(copy, original):
+    """Records that no entry speaks of, and that are in no spool, were in a log once: that is not passed over."""
+    before = set((copy / "segments").iterdir())
+    seal_all(reopen(copy))
+    for name in ("log/1", "lock.sqlite", "catalog.sqlite"):
+        _put_back(original / name, copy / name)
+    report = verify_archive(copy, workers=1)
+    named = {finding.place for finding in report.findings if finding.severity == "unknown"}
+    assert named >= {f"segments/{path.name}" for path in set((copy / "segments").iterdir()) - before}
+    assert report.incomplete
+
+
+@pytest.mark.parametrize("records", ["in the spool", "in the spool no more"])
+def test_a_sealer_that_stopped_before_its_commit_left_its_records_in_the_spool(copy, original, records):
+    """A segment of records that wait in the spool is worth a note; without them it is not known what became of them."""
+    seal_all(reopen(copy))
+    for name in ("log/1", "lock.sqlite", "catalog.sqlite", "spool", "keys"):
+        _put_back(original / name, copy / name)
+    if records == "in the spool no more":
+        shutil.rmtree(copy / "spool")
+    findings = [f for f in verify_archive(copy, workers=1).findings if f.place.startswith("segments/")]
+    assert {f.severity for f in findings} == {"note" if records == "in the spool" else "unknown"}
+    assert len(findings) == 2
+
+
+def _put_back(kept, path):
+    """Replace a file or folder by an older copy of it."""
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    shutil.copytree(kept, path) if kept.is_dir() else shutil.copy(kept, path)
+
+
 def test_another_archives_key_does_not_verify(copy, tmp_path):
     """A pinned key that is not the archive's fails; the archive's own authenticates."""
     other = new_ledger(tmp_path / "other", seed=9).layout.config.vkey
@@ -243,3 +280,46 @@ def test_worker_processes_find_the_same(copy):
     assert reports[0].findings == reports[1].findings
     assert reports[0].counts == reports[1].counts
     assert reports[0].failed
+
+
+def test_only_what_was_checked_is_counted(copy):
+    """Segments that are not there are not among those checked: the report says how many of how many were."""
+    whole = verify_archive(copy, workers=1)
+    assert whole.counts | whole.totals == whole.counts
+    files(copy, "segment")[0].unlink()
+    report = verify_archive(copy, workers=1)
+    assert (report.counts["segments"], report.totals["segments"]) == (2, 3)
+    assert "2 of 3 segments, 10 of 15 records" in str(report)
+
+
+def test_ctrl_c_leaves_a_worker_process_quiet(tmp_path):
+    """A worker process has nothing to say of the Ctrl-C that its whole group gets, and ends when its input does."""
+    command = [sys.executable, "-m", "backstory.verify.worker_process"]
+    task = Task(path=str(tmp_path / "missing"), first_group=0, end_group=1)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert receive(process.stdout) is not None  # it works
+        for _ in range(2):
+            send(process.stdin, task)
+            assert receive(process.stdout) is not None
+            process.send_signal(signal.SIGINT)
+        assert process.communicate() == (b"", b"")
+        assert process.returncode == 0
+
+
+@pytest.mark.parametrize("program", ["no such program", "false"])
+def test_where_no_worker_process_starts_the_records_are_checked_all_the_same(copy, monkeypatch, program):
+    """The process that verifies hashes them itself: nothing is said of records that nobody looked at."""
+    path = files(copy, "segment")[-1]
+    data = path.read_bytes()
+    path.write_bytes(data[:100] + bytes([data[100] ^ 1]) + data[101:])
+    expected = verify_archive(copy, workers=1).findings
+    monkeypatch.setattr(sys, "executable", shutil.which(program) or program)
+    assert verify_archive(copy, workers=2).findings == expected
+
+
+def test_worker_processes_look_for_modules_where_this_one_does(monkeypatch, tmp_path):
+    """A package that only `sys.path` leads to is found by them too."""
+    (tmp_path / "msgspec.py").write_text("raise SystemExit")
+    monkeypatch.syspath_prepend(tmp_path)
+    with WorkerPool(2) as pool:
+        assert pool._take() is None  # it ran what is there, and could say nothing

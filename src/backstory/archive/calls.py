@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any, ParamSpec, TypeVar
+from uuid import UUID
+
+import pyarrow as pa
 
 from backstory.capture.decision import Threshold
 from backstory.capture.model_version import ModelVersion
 from backstory.capture.observation import Observation
+from backstory.capture.outcome import outcome_batch
 from backstory.capture.prediction import Call, Capture, Predictions, Rows
-from backstory.capture.recorder import Recorder
+from backstory.capture.recorder import Recorder, RecorderStatus
+from backstory.capture.request_id import checked_request_id
 from backstory.capture.single import SingleCapture
 from backstory.capture.steps import Sampling
+from backstory.capture.subject import Id
 from backstory.capture.traced import traced
 from backstory.errors import ForbiddenError, InputError, ModelError, TokenError
 from backstory.frames.table import column_names, frame_of_records, kind_of
@@ -29,6 +35,8 @@ from backstory.models.code_version import code_version
 from backstory.models.environment import environment
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject
+from backstory.records.schema import Schema, split_name
+from backstory.storage.fork import renew_in_child
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -43,6 +51,7 @@ class Calls:
         """Record through a capture, with the lineage of a session's sources."""
         self._recorder = recorder
         self._lock = threading.Lock()
+        renew_in_child(self, "_lock", threading.Lock)
         self._singles: dict[ModelVersion | None, SingleCapture] = {}
         self._ledger = ledger
         self._store = store
@@ -60,6 +69,33 @@ class Calls:
                 self._store.restore(self._sources, name.removeprefix(ROW_PREFIX))
         return self._sources
 
+    def record_outcomes(self, names: list[str], schemas: list[Schema], values: pa.Array) -> list[str]:
+        """Record outcomes, those of predictions about people apart.
+
+        Args:
+            names: Whole ids of the predictions.
+            schemas: Their schemas.
+            values: One value for each.
+
+        Returns:
+            Ids of the outcomes' records; empty texts where they were refused.
+        """
+        ids = [""] * len(names)
+        for sealed in (False, True):
+            rows = [row for row, schema in enumerate(schemas) if bool(schema.groups) == sealed]
+            if rows:
+                of = [UUID(names[row]).bytes for row in rows]
+                recorded = self._recorder.record(
+                    outcome_batch(self._ledger.blobs, of, values.take(pa.array(rows)), sealed=sealed)
+                )
+                for row, identity in zip(rows, recorded.ids if recorded else [], strict=False):
+                    ids[row] = identity
+        return ids
+
+    def add_counts(self, status: RecorderStatus) -> None:
+        """Count what the recorder of a part of a job did, for the archive's metrics."""
+        self._recorder.add_counts(status)
+
     def require_writable(self) -> None:
         """Refuse to record into an archive that is open for reading.
 
@@ -67,7 +103,7 @@ class Calls:
             ForbiddenError: It is.
         """
         if not self._ledger.writable:
-            raise ForbiddenError("archive is open for reading only: open it with mode='rw' to record")
+            raise ForbiddenError("archive is open for reading only: expected mode 'rw' to record")
 
     def predict(
         self,
@@ -76,9 +112,10 @@ class Calls:
         *,
         rows: RowRefs | None,
         method: str,
-        subject: Any,  # noqa: ANN401  one text or one a row
-        request_id: str | None,
+        subject: Any,  # noqa: ANN401  one id or one a row
+        request_id: Id | None,
         decision: Threshold | None,
+        options: Mapping[str, Any] | None = None,
         recorder: Recorder | None = None,
     ) -> Predictions:
         """Run a model and record it; see `Archive.predict` and, for the recorder, `Call`."""
@@ -86,7 +123,9 @@ class Calls:
         estimator = version.estimator
         function = estimator if method == "__call__" else getattr(estimator, method, None)
         if not callable(function):
-            raise ModelError(f"predict: model {version.name} has no method {method!r} ({type(estimator).__name__})")
+            hint = '; it is called itself with method="__call__"' if callable(estimator) else ""
+            name = type(estimator).__name__
+            raise ModelError(f"predict: model {version.name} has no method {method!r} ({name}){hint}")
         features, rows = self._input(version, features, rows)
         call = Call(
             model=version.reference,
@@ -95,20 +134,21 @@ class Calls:
             output_names=output_names(estimator, method),
             rows=self._rows(rows),
             subject=subject,
-            request_id=request_id,
+            request_id=checked_request_id(request_id),
             decision=decision,
             code=self._code,
             environment=self._environment,
+            options=options or {},
             recorder=recorder,
         )
-        return self._capture.predict(call, function)
+        return self._capture.predict(call, functools.partial(function, **options) if options else function)
 
     def trace(self, function: Callable[P, T], model: ModelVersion | None, subject: str | None) -> Callable[P, T]:
         """Return a function that records its calls; see `Archive.traced`."""
         return traced(function, self._capture, self._recorder, functools.partial(self._site, model), subject)
 
     def observe(
-        self, model: ModelVersion | None, *, request_id: str | None, subject: str | None, sampling: Sampling
+        self, model: ModelVersion | None, *, request_id: Id | None, subject: Id | None, sampling: Sampling
     ) -> Observation:
         """Return a prediction whose parts come one by one; see `Archive.prediction`."""
         self.require_writable()
@@ -154,19 +194,24 @@ class Calls:
         if carried and rows is not None:
             raise TokenError(f"predict: expected features without id columns beside rows, got {carried[0]!r}")
         if carried:
-            return split(self.known(features), features, self._feature_names(version, column_names(features)))
+            return split(self.known(features), features, self._feature_names(version, set(column_names(features))))
         if rows is not None:
             rows.check(features)
         return features, rows
 
-    def _feature_names(self, version: ModelVersion, present: list[str]) -> list[str] | None:
-        """Return the model's features among a token frame's columns, as it knows them or as it was registered."""
-        names = [str(name) for name in getattr(version.estimator, "feature_names_in_", [])]
+    def _feature_names(self, version: ModelVersion, present: set[str]) -> list[str] | None:
+        """Return the columns of a token frame that are the model's features; None if nothing says which.
+
+        As the model knows them, if they are there: some models know their features by names of their own making. Then
+        as it was registered, and `split` refuses a frame that lacks one.
+        """
+        own = [str(name) for name in getattr(version.estimator, "feature_names_in_", [])]
         training = version.document.get("training")
-        if not names and isinstance(training, dict):
-            columns = self._ledger.document(canonical.text_of(training, "schema")).get("columns")
-            names = [str(c["name"]) for c in columns if isinstance(c, dict)] if isinstance(columns, list) else []
-        return names if names and set(names) <= set(present) else None
+        if not isinstance(training, dict) or (own and present.issuperset(own)):
+            return own or None
+        columns = self._ledger.document(canonical.text_of(training, "schema")).get("columns")
+        names = [str(c["name"]) for c in columns if isinstance(c, dict)] if isinstance(columns, list) else []
+        return list(dict.fromkeys(split_name(name)[0] for name in names))
 
     def _rows(self, rows: RowRefs | None) -> Rows:
         """Persist what row references point to and return them as they go onto the records."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypeVar, overload
+from uuid import UUID
 
 from backstory.archive.calls import Calls
 from backstory.archive.job import Job
@@ -18,10 +19,11 @@ from backstory.capture.decision import Threshold
 from backstory.capture.metrics import Metrics
 from backstory.capture.model_version import ModelVersion
 from backstory.capture.observation import Observation
-from backstory.capture.outcome import outcome_batch
+from backstory.capture.outcome import outcome_values
 from backstory.capture.policy import Policy
 from backstory.capture.prediction import Capture, Predictions
 from backstory.capture.steps import Keep, Sampling
+from backstory.capture.subject import Id
 from backstory.errors import (
     ForbiddenError,
     InputError,
@@ -37,6 +39,7 @@ from backstory.lineage.refs import RowRefs
 from backstory.lineage.source import Sources
 from backstory.lineage.split import split as split_frame
 from backstory.lineage.store import LineageStore
+from backstory.storage.fork import renew_in_child
 from backstory.storage.worker_spool import WorkerSpoolInfo, write_worker_spool
 from backstory.storage.world import World
 
@@ -68,7 +71,9 @@ class Archive(Questions):
         if mode not in {"r", "rw"}:
             raise InputError(f"opening archive: expected mode 'r' or 'rw', got {mode!r}")
         if purpose is not None and mode == "r":
-            raise ForbiddenError("opening archive: reading sealed values is recorded, so a purpose needs mode='rw'")
+            raise ForbiddenError("opening archive: reading sealed values is recorded, so a purpose needs mode 'rw'")
+        if purpose is not None and actor is None:
+            raise InputError("opening archive: expected an actor with the purpose: the log says who read sealed values")
         sealer = "none" if world else sealer  # a process beside this one would have another world
         world = world or World()
         ledger = Ledger(Path(path), world, writable=mode == "rw", vkey=vkey, actor=actor)
@@ -80,6 +85,8 @@ class Archive(Questions):
         self._calls = Calls(self._ledger, self._store, self._sources, capture, self._recorder)
         self._models: dict[str, ModelVersion] = {}
         self._lock = threading.RLock()
+        renew_in_child(self, "_lock", threading.RLock)
+        self._is_closed = False
         if mode == "rw":
             self._sealing.seal_abandoned()
 
@@ -112,11 +119,14 @@ class Archive(Questions):
     ) -> FrameT:
         """Fix a snapshot of a frame and return the frame with one id column more, `_row_<name>`.
 
-        The snapshot is kept when a model or a prediction first refers to it.
+        The snapshot is kept when a model or a prediction first refers to it. What you do to the frame until then does
+        not change it; only memory shared on purpose is not protected, such as a NumPy array that was made a frame with
+        `copy=False` and is written to. The same name again, without `part`, is a new version of the source; earlier
+        versions stay.
 
         Args:
             frame: A pandas, polars (eager or lazy) or pyarrow frame with at least one row.
-            name: The source's name, `[a-z][a-z0-9_]{0,62}`.
+            name: The source's name: a small letter, then at most 62 small letters, digits and `_`.
             key: Column or columns that identify a row.
             subject: Column that says which person a row is about. The snapshot and all that is made from it is sealed.
             part: Name of this part of the source; parts have disjoint positions and can be used together.
@@ -157,10 +167,13 @@ class Archive(Questions):
     ) -> FrameT:
         """Aggregate rows by key and keep which rows went where.
 
+        Which sources went in is found by comparing values: one whose rows changed no value of the frame (a rate of 1.0
+        everywhere, a fill that filled nothing) is left out.
+
         Args:
             frame: A frame with id columns.
             by: Key column or columns.
-            name: The group's name.
+            name: The group's name, as a source's.
             dropna: Leave out rows with a null in the key.
             aggregations: `route_mean=("dep_delay", "mean")`: mean, sum, count, min, max, std, first, last, nunique.
 
@@ -215,12 +228,12 @@ class Archive(Questions):
         Args:
             model: A scikit-learn estimator or pipeline, an XGBoost or LightGBM model, or any callable (which is
                 recorded by the digest of its source and cannot be replayed).
-            name: The model's name.
+            name: The model's name: a letter, then at most 127 letters, digits, `_`, `.`, `-`.
             rows: The training rows in order, from `split`, or the token frame itself.
             target: The training target.
             metrics: Figures to keep with the version.
             trusted: Names of own types in a scikit-learn pipeline that may be loaded again.
-            alias: Alias to point at the version.
+            alias: Alias to point at the version; a name as a model's.
 
         Raises:
             ModelError: The model cannot be captured.
@@ -269,9 +282,10 @@ class Archive(Questions):
         *,
         rows: RowRefs | None = None,
         method: str = "predict",
-        subject: Any = None,  # noqa: ANN401  one text or one a row
-        request_id: str | None = None,
+        subject: Any = None,  # noqa: ANN401  one id or one a row
+        request_id: Id | None = None,
         decision: Threshold | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> Predictions:
         """Run a model unchanged and record what went in and what came out.
 
@@ -283,6 +297,8 @@ class Archive(Questions):
             subject: The person the predictions are about, or one a row. They are then sealed.
             request_id: The caller's id of the request.
             decision: Rule that turns the output into a decision, such as `Threshold(0.2)`.
+            options: What the method is given besides the features, such as `{"num_iteration": 1}`. Numbers and texts
+                stand in clear in the context, of anything else the type.
 
         Returns:
             The model's output unchanged, the ids, and `wait()`.
@@ -303,6 +319,7 @@ class Archive(Questions):
             subject=subject,
             request_id=request_id,
             decision=decision,
+            options=options,
         )
 
     def job(self, name: str, *, run: str, expect: int | None = None) -> Job:
@@ -329,33 +346,42 @@ class Archive(Questions):
     def traced(self, function: Callable[P, T], /) -> Callable[P, T]: ...
     @overload
     def traced(
-        self, function: None = None, /, *, model: ModelVersion | None = None, subject: str | None = None
+        self, function: None = None, /, *, model: ModelVersion | str | None = None, subject: str | None = None
     ) -> Callable[[Callable[P, T]], Callable[P, T]]: ...
     def traced(
         self,
         function: Callable[P, T] | None = None,
         /,
         *,
-        model: ModelVersion | None = None,
+        model: ModelVersion | str | None = None,
         subject: str | None = None,
     ) -> Callable[P, T] | Callable[[Callable[P, T]], Callable[P, T]]:
-        """Record every call of a function or coroutine function: arguments as features, return value as output.
+        """Record every call of a function, coroutine function or generator: arguments as features, result as output.
+
+        Each is a record of its own, or a step of the prediction around it; see `prediction` for threads. Names of
+        arguments, of the items of a dict that is the only one, and of those of a dict that is returned stand in clear;
+        names further inside do not.
 
         Args:
             function: The function, when used without arguments: `@archive.traced`.
-            model: The model version the function stands for.
+            model: The model version the function stands for, or what `model()` takes.
             subject: Name of the parameter that says whom a call is about.
+
+        Raises:
+            ModelError: The function has no parameter of the subject's name.
+            NotFoundError: There is no such model.
         """
+        version = None if model is None else self._version_of(model)
         if function is None:
-            return lambda inner: self._calls.trace(inner, model, subject)
-        return self._calls.trace(function, model, subject)
+            return lambda inner: self._calls.trace(inner, version, subject)
+        return self._calls.trace(function, version, subject)
 
     def prediction(
         self,
         model: ModelVersion | str | None = None,
         *,
-        subject: str | None = None,
-        request_id: str | None = None,
+        subject: Id | None = None,
+        request_id: Id | None = None,
         keep: Keep = "full",
         rate: float = 1.0,
         keep_if: Callable[[Any], bool] | None = None,
@@ -365,13 +391,17 @@ class Archive(Questions):
         Inside, `p.features({...})`, `p.step("impute", values)`, `p.uses("stats", key=…)`, `p.output(score)` say what
         happens. What is predicted inside becomes a step of it, and is its features and output where none are given.
 
+        Inside means in this thread or task and in those that copy its context, as `asyncio.create_task` and
+        `asyncio.to_thread` do. A pool of threads does not, so what it predicts are records of their own, unless it is
+        told: `pool.submit(contextvars.copy_context().run, function, x)`.
+
         Args:
             model: The model version it stands for.
             subject: The person it is about. Its values are then sealed.
-            request_id: The caller's id of the request.
+            request_id: The caller's id of the request, of at most 256 characters.
             keep: What to keep of steps: `full` their values, `digest` a digest of them, `record` that they happened.
             rate: For how many of the predictions, from 0 to 1. All steps of a prediction that failed are kept in full.
-            keep_if: Told the output, says which others are.
+            keep_if: Told the output, says which others are; where it raises, they are too.
 
         Raises:
             InputError: `keep` or `rate` is none.
@@ -381,19 +411,37 @@ class Archive(Questions):
         sampling = Sampling(keep=keep, rate=rate, rule=keep_if)
         return self._calls.observe(version, request_id=request_id, subject=subject, sampling=sampling)
 
-    def outcome(self, prediction: str, value: Any) -> str:  # noqa: ANN401  any value with an encoding
-        """Record what turned out later about a prediction; returns the id of the outcome's record.
+    @overload
+    def outcome(self, prediction: str | UUID, value: Any) -> str: ...  # noqa: ANN401  any value with an encoding
+    @overload
+    def outcome(self, prediction: Sequence[str | UUID], value: Iterable[Any]) -> list[str]: ...
+    def outcome(self, prediction: str | UUID | Sequence[str | UUID], value: Any) -> str | list[str]:
+        """Record what turned out later about a prediction, or about many.
+
+        The predictions stay as they were. An outcome is a record of its own; a second one stands beside the first.
+
+        Args:
+            prediction: Its id, or a unique prefix; or a list of whole ids, such as `Predictions.ids`.
+            value: What turned out: any value but a dict. For a list of ids a list, an array or a column of as many
+                values of one type.
+
+        Returns:
+            Id of the outcome's record, or of each; empty where it was refused and the archive was opened with
+            `on_failure="open"`.
 
         Raises:
-            NotFoundError: There is no such prediction.
+            NotFoundError: There is no such prediction; nothing is recorded.
+            ColumnError: A value is a dict, or the values are of several types.
+            InputError: There are more values than ids, or fewer.
         """
-        found = self._found(prediction)
         self._calls.require_writable()
-        record = outcome_batch(
-            self._ledger.blobs, found.table["id"][0].as_py(), value, sealed=bool(found.schema.groups)
-        )
-        recorded = self._recorder.record(record)
-        return recorded.ids[0] if recorded else ""
+        if isinstance(prediction, str | UUID):
+            found = self._found(prediction)
+            return self._calls.record_outcomes([found.id], [found.schema], outcome_values([value]))[0]
+        names, values = [str(one) for one in prediction], list(value)
+        if len(names) != len(values):
+            raise InputError(f"outcome: expected one value for each of {len(names)} predictions, got {len(values)}")
+        return self._calls.record_outcomes(names, self._found_all(names), outcome_values(values)) if names else []
 
     def flush(self) -> None:
         """Return when everything recorded here so far is sealed: in the log under a signed checkpoint.
@@ -453,7 +501,12 @@ class Archive(Questions):
         return self._ledger.reindex()
 
     def metrics(self) -> Metrics:
-        """Return what an operator watches: records, refusals, what waits; `prometheus_text` of it is for Prometheus.
+        """Return what an operator watches; `backstory.capture.metrics.prometheus_text` of it is for Prometheus.
+
+        Returns:
+            Of this process: `records_total`, `refused_total`, `watermark_lag_records` (not on disk yet), `buffer_bytes`
+            (in memory). Of the archive, whoever records into it: `spool_bytes`, `seal_lag_seconds` (age of the oldest
+            record that is not sealed), `checkpoint_age_seconds`.
 
         Raises:
             StorageError: The log cannot be read.
@@ -461,7 +514,13 @@ class Archive(Questions):
         return measure(self._ledger, self._recorder.status())
 
     def close(self) -> None:
-        """Seal what was recorded here and give up the streams; what cannot be sealed now, the next opener seals."""
+        """Seal what was recorded here and give up the streams; what cannot be sealed now, the next opener seals.
+
+        Closing an archive that is closed does nothing.
+        """
+        if self._is_closed:
+            return
+        self._is_closed = True
         try:
             self._sealing.close()
         finally:
@@ -477,6 +536,11 @@ class Archive(Questions):
         """Close the archive."""
         self.close()
 
+    def __repr__(self) -> str:
+        """Return where it is, whose, and for what it is open."""
+        mode = "rw" if self._ledger.writable else "r"
+        return f"<Archive {str(self.path)!r}, origin {self.origin}, mode {mode!r}>"
+
     # --- within -------------------------------------------------------------------------------------------------------
 
     def _version(self, version: registry.Registered, load: Callable[[], object]) -> ModelVersion:
@@ -486,7 +550,9 @@ class Archive(Questions):
             digest=version.digest,
             document=self._ledger.document(version.digest),
             load=load,
-            record=lambda model, features, method: self.predict(model, features, method=method).output,
+            record=lambda model, method, features, options: (
+                self.predict(model, features, method=method, options=options).output
+            ),
         )
 
     def _version_of(self, model: ModelVersion | str) -> ModelVersion:

@@ -45,6 +45,10 @@ class PartPredictions:
         """Return the number of predictions."""
         return len(self.ids)
 
+    def __repr__(self) -> str:
+        """Return part and ids, on one line."""
+        return f"<PartPredictions: part {self.part!r}, ids {self.ids}{', recorded before' if self.repeated else ''}>"
+
 
 class Job:
     """One run of a job: `with archive.job("nightly", run="2026-11-22") as job: …`.
@@ -125,6 +129,7 @@ class Job:
                 )
         finally:  # also where records were made and the model changed its input, which is an error
             sealed = self._seal(recorder)
+            self._calls.add_counts(recorder.status())
         (done,) = sealed
         ids = self._ids(done)
         repeated = ids != made.ids  # somebody else was first
@@ -163,6 +168,10 @@ class Job:
                 records=end.records,
                 parts=end.parts,
             )
+
+    def __repr__(self) -> str:
+        """Return name and run."""
+        return f"<Job {self.name!r}, run {self.run!r}>"
 
     def _which(self, part: int | str) -> PartName:
         if isinstance(part, bool) or not (isinstance(part, str) or hasattr(part, "__index__")):

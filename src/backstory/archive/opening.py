@@ -7,7 +7,7 @@ from pathlib import Path
 
 from backstory.archive.facade import Archive, Mode
 from backstory.archive.sealing import Sealer
-from backstory.capture.policy import Durability, OnFailure, OnFull, Policy
+from backstory.capture.policy import BUFFER_SIZE, Durability, OnFailure, OnFull, Policy
 from backstory.ledger.ledger import create_archive
 from backstory.storage.world import World
 
@@ -44,6 +44,7 @@ def open_archive(
     on_full: OnFull = "block",
     on_failure: OnFailure = "closed",
     spill: str | None = None,
+    buffer_size: int = BUFFER_SIZE,
     sealer: Sealer = "process",
     world: World | None = None,
 ) -> Archive:
@@ -63,6 +64,7 @@ def open_archive(
             counts them, `spill` writes them to another directory where the first cannot be written.
         on_failure: `closed`: a prediction that cannot be recorded is not given out. `open`: it is, and is counted.
         spill: That directory, best on another disk.
+        buffer_size: Bytes of single records one kind of record may hold in memory until they are written.
         sealer: `process`: once there is much to seal, a process beside this one does it, until this one closes the
             archive or ends. `none`: what is recorded is sealed by `flush` and `close`, or by a sidecar.
         world: Clock, randomness and disk; for tests.
@@ -71,8 +73,9 @@ def open_archive(
         NotFoundError: There is no archive.
         UnsupportedVersionError: It has a newer format.
         ForbiddenError: A purpose was given and the archive cannot record what is read for it.
+        InputError: A purpose was given without an actor.
         VerificationError: Its key is not the pinned one, or its log is damaged.
         StorageError: Its files cannot be read or, for `rw`, written.
     """
-    policy = Policy(durability=durability, on_full=on_full, on_failure=on_failure, spill=spill)
+    policy = Policy(durability=durability, on_full=on_full, on_failure=on_failure, spill=spill, buffer_size=buffer_size)
     return Archive(path, mode=mode, actor=actor, purpose=purpose, vkey=vkey, policy=policy, sealer=sealer, world=world)

@@ -14,7 +14,7 @@ from backstory.debug.replay import Replay, replay_prediction
 from backstory.errors import QueryError, VerificationError
 from backstory.governance.access import PurposeGate
 from backstory.ledger.ledger import Ledger
-from backstory.ledger.read import Found, find_record
+from backstory.ledger.read import Found, find_record, find_schemas
 from backstory.ledger.receipt import ReceiptFile, make_receipt
 from backstory.lineage import registry
 from backstory.lineage.impact import Impact, find_impact
@@ -27,6 +27,7 @@ from backstory.lineage.why import tell_story
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject
 from backstory.records.envelope import PREDICTION
+from backstory.records.schema import Schema
 from backstory.verify.archive import verify_archive
 from backstory.verify.audit import Progress
 from backstory.verify.finding import Finding, VerificationReport
@@ -49,6 +50,10 @@ class Questions:
         Args:
             prediction: Its id, or a unique prefix.
 
+        Returns:
+            A story. `str()` and notebooks tell it; its `rows`, `features`, `output`, `decision`, `model`, `context`,
+            `outcomes` and `proof` are values, and `to_dict()` gives all of it.
+
         Raises:
             NotFoundError: There is none.
             AmbiguousError: Several ids begin so.
@@ -60,7 +65,7 @@ class Questions:
         self,
         source: str,
         *,
-        rows: Sequence[int] | None = None,
+        rows: int | Sequence[int] | Sequence[bool] | None = None,
         keys: Any = None,  # noqa: ANN401  one key or several, each a value, tuple or dict
         where: str | None = None,
         version: str | None = None,
@@ -69,14 +74,20 @@ class Questions:
 
         Args:
             source: The source's name.
-            rows: Positions in the newest version, or in `version`.
-            keys: Key values: one value or tuple in the order of the source's key, a dict, or a list of these.
-            where: SQL predicate over the source's columns.
-            version: Prefix of a dataset version's digest; all versions without it.
+            rows: Positions, one or several, or a mask with True or False for each row; with `version` where the source
+                has several, as a position is of another row in each.
+            keys: Key values: one value or tuple in the order of the source's key, a dict, or a list, array or series
+                of these.
+            where: SQL predicate over the source's columns; for NaN see `search`.
+            version: Prefix of a dataset version's digest; keys and predicates look at all versions without it.
+
+        Returns:
+            An impact: `predictions` as an Arrow table with a row for each way a prediction was reached, the `models`
+            trained on some of the rows, `features`, `counts` of all three, and what stayed `sealed`.
 
         Raises:
-            NotFoundError: There is no such source or version, or no row fits.
-            QueryError: Not exactly one of rows, keys and where; or a malformed predicate.
+            NotFoundError: There is no such source or version, no row fits, or a position or key is of no row.
+            QueryError: Not exactly one of rows, keys and where; a malformed predicate; positions of several versions.
         """
         masks = select_rows(
             self._ledger, self._tracer, self._gate, source, rows=rows, keys=keys, where=where, version=version
@@ -86,6 +97,13 @@ class Questions:
 
     def replay(self, prediction: str) -> Replay:
         """Run the recorded features through the recorded model again and compare with the recorded output.
+
+        Args:
+            prediction: Its id, or a unique prefix.
+
+        Returns:
+            A replay: its `verdict` is `exact`, `equivalent`, `same-decision`, `diverged` or `not-replayable`; `reason`
+            says why, `recorded` and `replayed` are the outputs, `environment` is what differs about this process.
 
         Raises:
             NotFoundError: There is no such prediction.
@@ -97,20 +115,30 @@ class Questions:
     def search(self, predicate: str, values: Sequence[Any] = (), *, limit: int | None = None) -> Any:  # noqa: ANN401
         """Return the predictions for which an SQL predicate holds, oldest first.
 
+        For DuckDB NaN is the greatest number, so a NaN fulfils `output > 60`: add `and not isnan(output)` where it is
+        not wanted. A value that cannot be converted as the predicate asks does not fulfil it.
+
         Args:
             predicate: Over `model`, `version`, `time`, `status`, `output`, `decision`, `feature.<name>`, `row.<name>` …
             values: Values for question marks in the predicate.
             limit: How many rows at most.
 
         Returns:
-            A pandas frame; a pyarrow table where pandas is not installed.
+            A pandas frame; a pyarrow table where pandas is not installed. The frame's `attrs["not_compared"]` says how
+            many predictions the predicate asks for values of that are sealed.
 
         Raises:
             QueryError: The predicate is malformed.
         """
+        if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+            raise QueryError(f"search: expected a list with a value for each ?, got {type(values).__name__}")
         self._recorder.write()
-        table = search_predictions(self._ledger, predicate, values, limit)
-        return table.to_pandas() if importlib.util.find_spec("pandas") else table
+        hits = search_predictions(self._ledger, predicate, values, limit)
+        if not importlib.util.find_spec("pandas"):
+            return hits.table()
+        frame = hits.table().to_pandas()
+        frame.attrs["not_compared"] = hits.not_compared
+        return frame
 
     def verify(
         self,
@@ -127,6 +155,10 @@ class Questions:
             workers: Processes that hash; None for one a core.
             spools: Spools of workers; a stream that is in none and did not end is unknown from there on.
             progress: Is told what is being checked, how much is done, and how much there is.
+
+        Returns:
+            A report: `verdict` in a sentence, `findings` with severity, place and what, `counts` of what was checked,
+            `failed`, `incomplete`, and `authenticated`: whether a public key was pinned.
 
         Raises:
             VerificationError: Something does not verify; `.findings` names every place.
@@ -151,7 +183,26 @@ class Questions:
         since: str | datetime | None = None,
         until: str | datetime | None = None,
     ) -> Reconciliation:
-        """Compare what is recorded with what somebody else counted; see `reconcile_predictions`."""
+        """Compare what is recorded with what somebody else counted, such as a gateway.
+
+        Args:
+            count: How many predictions were counted outside; a call with a frame of n rows makes n.
+            requests: The ids of the requests that were counted outside, instead; the same id again counts once.
+            model: Only predictions of this model: all versions of a name, or one as `model` takes it.
+            since: Only predictions recorded at or after this moment, by the writer's clock; RFC 3339 or with a time
+                zone.
+            until: Only predictions recorded before this moment.
+
+        Returns:
+            A reconciliation: `outside`, `recorded` and their `difference`, 0 if they agree; `missing` and `extra`
+            request ids; how many were `refused`; `unknown_streams`, whose writers did not say how they ended.
+
+        Raises:
+            QueryError: Not one of count and requests, or a moment that is none.
+            NotFoundError: There is no such model.
+            StorageError: A segment cannot be read.
+            VerificationError: A segment was changed.
+        """
         self._recorder.sync()
         return reconcile_predictions(
             self._ledger, count=count, requests=requests, model=model, since=since, until=until
@@ -161,6 +212,13 @@ class Questions:
         """Return the file that proves one prediction to a stranger with the public key.
 
         Sealed groups are opened in it if the archive was opened with an actor and a purpose.
+
+        Args:
+            prediction: Its id, or a unique prefix.
+
+        Returns:
+            The file: `save(path)` writes it; `id` is the prediction's, `data` are the bytes. `backstory.verify_receipt`
+            checks it.
 
         Raises:
             ConflictError: It is not sealed yet; call `flush()`.
@@ -177,6 +235,10 @@ class Questions:
             raise QueryError(f"prediction: expected the text of an id, got {type(prediction).__name__}")
         self._recorder.write()
         return find_record(self._ledger, str(prediction), PREDICTION)
+
+    def _found_all(self, predictions: Sequence[str | UUID]) -> list[Schema]:
+        self._recorder.write()
+        return find_schemas(self._ledger, [str(prediction) for prediction in predictions], PREDICTION)
 
     def _stored_model(self, named: JsonObject) -> object:
         """Load a model a context names from its artifact, never from the session."""

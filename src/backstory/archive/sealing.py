@@ -56,20 +56,31 @@ class Sealing:
             self.process = SealerProcess(ledger.layout.root, vkey, ledger.world.monotonic_ns)
         self._heads: Mapping[str, int] = {}
         self._timer: threading.Timer | None = None
+        self._is_urgent = False
         self._lock = threading.RLock()
         _SEALINGS.add(self)
 
     def after_sync(self) -> None:
-        """Start the process if there is enough to seal; called by the recorder's thread, many times a second."""
+        """See to it that the process is started if there is enough to seal.
+
+        Called many times a second by the thread that makes records durable, which must not wait for the lock store.
+        """
         if self.process is None or not self.process.may_start():
             return
         waiting = self._waiting()
-        if waiting >= START_ROWS:
-            self._start_if(START_ROWS)
-        elif waiting and self._timer is None:
-            self._timer = threading.Timer(START_SECONDS, self._start_after_a_while)
-            self._timer.daemon = True
-            self._timer.start()
+        is_urgent = waiting >= START_ROWS
+        if not waiting or (self._timer is not None and self._is_urgent >= is_urgent):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        timer = threading.Timer(0 if is_urgent else START_SECONDS, self._start_later, [START_ROWS if is_urgent else 1])
+        timer.daemon = True
+        self._timer, self._is_urgent = timer, is_urgent
+        try:
+            timer.start()
+        except RuntimeError as error:  # the system gives no thread; asked again after the next sync
+            self._timer = None
+            _log.warning("the sealer's process is not started: %s", error)
 
     def flush(self) -> None:
         """Return when everything recorded here so far is sealed, by whomever; see `Archive.flush`."""
@@ -77,10 +88,8 @@ class Sealing:
             return
         self.recorder.sync()
         with self._lock:
-            streams = self.recorder.streams()
-            for info, end_seq in streams:
+            for info, end_seq in self.recorder.streams():
                 seal_up_to(self._ledger, info, end_seq)
-            self.recorder.forget_retired(streams)
 
     def seal_abandoned(self) -> None:
         """Seal the streams of writers that are gone: the next opener does what a crash left undone."""
@@ -129,6 +138,6 @@ class Sealing:
         if self._waiting() >= least:
             self.process.start()
 
-    def _start_after_a_while(self) -> None:
+    def _start_later(self, least: int) -> None:
         self._timer = None
-        self._start_if(1)
+        self._start_if(least)

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequen
 from typing import Any, Protocol, cast
 
 from backstory.capture.observation import Observation
+from backstory.capture.request_id import cut_request_id
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -39,7 +40,7 @@ class RecordingMiddleware:
     status as output; what it predicts are then steps. A status of 400 or more is a failed prediction, its error
     `HTTP 422`; so is an exception, by its class, which goes on untouched, and a cancelled request. Method and path
     (without the query) and the caller's `traceparent` are a step named `request`; the request id is the caller's
-    `x-request-id`, or else the `traceparent`.
+    `x-request-id`, or else the `traceparent`; of more than 256 characters only the first are kept, and `…`.
 
     Request ids stand in clear, and without a subject so do paths: they should name nobody.
     """
@@ -109,11 +110,11 @@ class RecordingMiddleware:
 
     async def _begin(self, scope: Scope) -> Observation:
         headers = _headers(scope)
-        trace = headers.get("traceparent")
+        trace = cut_request_id(headers.get("traceparent"))
         archive = self._archive() if callable(self._archive) else self._archive
         begin = functools.partial(
             archive.prediction,
-            request_id=headers.get("x-request-id") or trace,
+            request_id=cut_request_id(headers.get("x-request-id")) or trace,
             subject=None if self._subject is None else self._subject(scope) or "",
             **self._options,
         )

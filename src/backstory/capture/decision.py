@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from backstory.errors import ModelError
+from backstory.errors import InputError, ModelError
 from backstory.records.canonical import JsonObject
 
 
@@ -17,7 +18,8 @@ class Threshold:
 
     Attributes:
         value: The threshold, in the units of the output.
-        column: The output column to look at, for models that return several, such as a class; None for the last.
+        column: The output column to look at, for models that return several, such as a probability for each class; None
+            for the last.
 
     >>> Threshold(0.2).document()["value"]
     '0.2'
@@ -25,6 +27,15 @@ class Threshold:
 
     value: float
     column: str | int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a threshold that is no number.
+
+        Raises:
+            InputError: It is not.
+        """
+        if isinstance(self.value, str) or not hasattr(self.value, "__float__") or math.isnan(self.value):
+            raise InputError(f"decision: expected a number as threshold, got {type(self.value).__name__}")
 
     def document(self) -> JsonObject:
         """Return the rule as it stands in a context."""
@@ -47,7 +58,7 @@ class Threshold:
             if name not in names:
                 msg = f"decision: expected an output column {name!r}, got {', '.join(names)}"
                 raise ModelError(msg)
-            scores = pc.struct_field(scores, name)
+            scores = pc.struct_field(scores, [name])
         elif self.column is not None:
             raise ModelError(f"decision: expected an output of several columns for column {self.column!r}, got one")
         if not (pa.types.is_floating(scores.type) or pa.types.is_integer(scores.type)):

@@ -2,43 +2,73 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Protocol
+import threading
+from contextvars import ContextVar, Token
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from backstory.capture.steps import Steps, is_personal
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from backstory.capture.prediction import Begun
+    from backstory.capture.prediction import Begun, Call
     from backstory.records.canonical import JsonObject
 
 
-class Enclosing(Protocol):
+class Enclosing:
     """A prediction under way that takes in what is predicted inside it.
 
     Once it is over it takes in nothing: what a task or thread that outlives it predicts is a record of its own.
 
     Attributes:
-        is_over: Whether it is recorded already.
+        is_over: Whether it is recorded, or will be and takes in nothing more.
         outer: The prediction it is itself a part of.
+        request_id: The caller's id of the request.
+        steps: What was taken in.
     """
 
-    is_over: bool
-    outer: Enclosing | None
+    def __init__(self, request_id: str | None = None) -> None:
+        """Begin with no steps."""
+        self.is_over = False
+        self.outer: Enclosing | None = None
+        self.request_id = request_id
+        self.steps = Steps()
+        self._lock = threading.RLock()  # taking in a value may run its code, which may predict
 
     @property
-    def request_id(self) -> str | None:
-        """The caller's id of the request."""
+    def only_steps(self) -> bool:
+        """Whether a call of one row inside can be nothing more than a step, so that its input need not be held."""
+        return True
 
-    def take_call(self, begun: Begun, output: Any, result: pa.Table, form: JsonObject) -> bool:  # noqa: ANN401
+    def take_call(self, begun: Begun, output: Any, result: pa.Table, form: JsonObject) -> bool:  # noqa: ANN401, ARG002
         """Take in a call of one row that was made inside, with its output as it would be recorded; False if over."""
+        return self.take_output(begun.call, output, None, personal=is_personal(begun.call))
 
     def take_failure(self, begun: Begun, error: str) -> bool:
         """Take in a call of one row that raised, which goes on or is caught inside; False if over."""
+        return self.take_output(begun.call, None, error, personal=is_personal(begun.call))
+
+    def take_output(self, call: Call, output: Any, error: str | None, *, personal: bool) -> bool:  # noqa: ANN401
+        """Take in what a call of one row gave, or how it failed, and whether that is about a person; False if over."""
+        with self._lock:
+            if self.is_over:
+                return False
+            self.steps.add_call(call, output, error, personal=personal)
+            return True
 
     def take_step(self, name: str, values: Any, *, personal: bool) -> bool:  # noqa: ANN401
         """Take in something else that happened inside, and whether its values are about a person; False if over."""
+        with self._lock:
+            if self.is_over:
+                return False
+            self.steps.add("step", name, values, personal=personal)
+            return True
+
+    def end(self) -> None:
+        """Take in nothing from here on: what was taken in is being recorded."""
+        with self._lock:
+            self.is_over = True
 
 
 _ENCLOSING: ContextVar[Enclosing | None] = ContextVar("backstory_enclosing", default=None)
@@ -56,13 +86,31 @@ def not_over(prediction: Enclosing | None) -> Enclosing | None:
     return prediction
 
 
-@contextlib.contextmanager
-def inside(prediction: Enclosing | None) -> Iterator[None]:
-    """Let what is predicted in this block be a part of a prediction; of none where None is given."""
-    token = _ENCLOSING.set(prediction)
-    try:
-        yield
-    finally:
-        # A generator may be left in another context than it was begun in, where there is nothing to put back.
-        with contextlib.suppress(ValueError):
-            _ENCLOSING.reset(token)
+class inside:  # noqa: N801  stands in `with` as a word does
+    """Lets what is predicted in a block be a part of a prediction; of none where None is given.
+
+    A block that is left by GeneratorExit leaves its prediction where it is: what ended there must say that it is over.
+    """
+
+    __slots__ = ("_prediction", "_token")
+
+    def __init__(self, prediction: Enclosing | None) -> None:
+        """Use it once."""
+        self._prediction = prediction
+        self._token: Token[Enclosing | None] | None = None
+
+    def __enter__(self) -> None:
+        """Begin the block."""
+        self._token = _ENCLOSING.set(self._prediction)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """End the block."""
+        # Perhaps in a finalizer, in the middle of another `set` of any variable, which CPython 3.11 does not survive.
+        if self._token is None or isinstance(error, GeneratorExit):
+            return
+        try:
+            _ENCLOSING.reset(self._token)
+        except ValueError:  # a generator is left in another context than it was begun in: there is nothing to put back
+            return

@@ -8,6 +8,7 @@ from typing import Any
 from backstory.capture.asgi import HEADER, Recording, record
 from backstory.capture.enclosing import enclosing
 from backstory.capture.observation import Observation
+from backstory.capture.request_id import cut_request_id
 
 
 def prediction(
@@ -44,7 +45,7 @@ def prediction(
             return
         recording = archive() if callable(archive) else archive
         observation = recording.prediction(
-            request_id=request.headers.get("x-request-id") or request.headers.get("traceparent"),
+            request_id=cut_request_id(request.headers.get("x-request-id") or request.headers.get("traceparent")),
             subject=None if subject is None else subject(request) or "",
             **({} if model is None else {"model": model}),
         )

@@ -45,6 +45,11 @@ class Ids(Sequence[str]):
         """Iterate over the ids."""
         return (self[i] for i in range(self.count))
 
+    def __repr__(self) -> str:
+        """Return how many there are, and the first and last as text."""
+        run = ", ".join(self) if self.count <= 1 else f"{self.count:,}, {self[0]} to {self[-1]}"
+        return f"<Ids: {run or 'none'}>"
+
 
 class IdSource:
     """Gives out rising ids. Not thread-safe: its stream's lock guards it."""

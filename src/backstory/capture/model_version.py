@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
+from backstory.errors import InputError
 from backstory.records.canonical import JsonObject
 
 _RECORDED = frozenset({"decision_function", "transform"})
@@ -17,7 +19,10 @@ class ModelVersion:
     """One immutable version of a model.
 
     Calling `decision_function`, `transform`, any method whose name begins with `predict`, or the version itself records
-    the predictions and returns what the model returns. Any other attribute is the model's own.
+    the predictions and returns what the model returns. What else it is given, such as `num_iteration=1`, goes to the
+    model and into the record's context: numbers and texts as they are, of anything else the type. Other methods of the
+    model are not here, as nothing would record what they predict: `version.estimator.score(X, y)`. Attributes such as
+    `classes_` are the model's own.
 
     Attributes:
         name: Name of the model.
@@ -34,9 +39,9 @@ class ModelVersion:
         digest: str,
         document: JsonObject,
         load: Callable[[], object],
-        record: Callable[..., Any],
+        record: Callable[[ModelVersion, str, Any, dict[str, Any]], Any],
     ) -> None:
-        """Made by `Archive.register` and `Archive.model`."""
+        """Made by `Archive.register` and `Archive.model`, with what records a method's call: features and options."""
         self.name = name
         self.version = version
         self.digest = digest
@@ -58,22 +63,44 @@ class ModelVersion:
         """
         return self._load()
 
-    def predict(self, features: Any) -> Any:  # noqa: ANN401  what the model takes and returns
+    def predict(self, *features: Any, **options: Any) -> Any:  # noqa: ANN401  what the model takes and returns
         """Record and return the model's predictions."""
-        return self._record(self, features, "predict")
+        return self._call("predict", *features, **options)
 
-    def __call__(self, features: Any) -> Any:  # noqa: ANN401
+    def __call__(self, *features: Any, **options: Any) -> Any:  # noqa: ANN401
         """Record and return what calling the model gives."""
-        return self._record(self, features, "__call__")
+        return self._call("__call__", *features, **options)
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401
-        """Return a recording method of the model, or an attribute such as `classes_`."""
+        """Return a recording method of the model, or an attribute such as `classes_`.
+
+        Raises:
+            AttributeError: The model has none, or it is a method that is not recorded.
+        """
         if name.startswith("_"):
             raise AttributeError(name)
         value = getattr(self.estimator, name)
         if name.startswith("predict") or name in _RECORDED:
-            return functools.partial(self._record, self, method=name)
+            return functools.partial(self._call, name)
+        if inspect.isroutine(value):
+            msg = f"{name} is not recorded; call it as estimator.{name} of the version"
+            raise AttributeError(msg, name=name, obj=self)
         return value
+
+    def _call(self, method: str, /, *given: Any, **options: Any) -> Any:  # noqa: ANN401
+        """Record a call: what the method is given first are the features, by whatever name."""
+        if len(given) == 1:
+            return self._record(self, method, given[0], options)
+        signature = inspect.signature(self.estimator if method == "__call__" else getattr(self.estimator, method))
+        bound = signature.bind(*given, **options).arguments
+        if not bound:
+            raise InputError(f"{method}: expected features, got nothing")
+        (_, features), *others = bound.items()
+        named: dict[str, Any] = {}
+        for name, value in others:
+            is_rest = signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD
+            named |= value if is_rest else {name: value}
+        return self._record(self, method, features, named)
 
     def __repr__(self) -> str:
         """Return name, version and the beginning of the digest."""

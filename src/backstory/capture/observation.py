@@ -7,26 +7,25 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import threading
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from backstory.capture.enclosing import Enclosing, enclosing, inside, not_over
-from backstory.capture.plain import plain_value
+from backstory.capture.plain import distinct_names, plain_value
 from backstory.capture.prediction import Begun, Capture
+from backstory.capture.request_id import checked_request_id
 from backstory.capture.single import SingleCapture
-from backstory.capture.steps import Sampling, Steps, is_personal
-from backstory.capture.subject import subject_column
+from backstory.capture.steps import Sampling, is_personal
+from backstory.capture.subject import Id, subject_column, text_of_id
 from backstory.errors import BackstoryError, ConflictError, InputError
 from backstory.records.canonical import JsonObject
 from backstory.records.identity import id_text_of
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     import pyarrow as pa
 
+_ENOUGH = 2
 _log = logging.getLogger("backstory")
 
 
@@ -39,13 +38,11 @@ class _Inner:
     form: JsonObject | None
 
 
-class Observation:
+class Observation(Enclosing):
     """A prediction under way; a context manager, recorded when it is left or finished.
 
     Attributes:
         id: Its id, once it is recorded; None before, and where it was refused and the policy allows that.
-        is_over: Whether it is recorded, or was refused.
-        outer: The prediction around it, of which it is a step.
         when_recorded: Told its id as soon as it has one.
     """
 
@@ -55,29 +52,26 @@ class Observation:
         single: SingleCapture,
         random_bytes: Callable[[int], bytes],
         *,
-        request_id: str | None,
-        subject: str | None,
+        request_id: Id | None,
+        subject: Id | None,
         sampling: Sampling,
     ) -> None:
         """Made by `Archive.prediction`."""
+        super().__init__(checked_request_id(request_id))
         self.id: str | None = None
-        self.is_over = False
-        self.outer: Enclosing | None = None
         self.when_recorded: Callable[[str], None] = _tell_nobody
         self._capture = capture
         self._single = single
         self._random_bytes = random_bytes
-        self._request_id = request_id
-        self._subject = subject
+        self._subject = text_of_id(subject, "subject")
         self._sampling = sampling
         self._features: dict[str, Any] | None = None
         self._output: Any = None
         self._has_output = False
         self._error: str | None = None
-        self._steps = Steps()
         self._inner: list[_Inner] = []
-        self._block: AbstractContextManager[None] = inside(self)
-        self._lock = threading.Lock()
+        self._block = inside(self)
+        self._is_entered = False
 
     def features(self, values: Mapping[str, Any]) -> None:
         """Say what goes into the prediction, by name; taken down as it is now.
@@ -89,7 +83,7 @@ class Observation:
         self._insist_open()
         if not isinstance(values, Mapping):
             raise InputError(f"prediction: expected features by name, got {type(values).__name__}")
-        self._features = {str(name): plain_value(value) for name, value in values.items()}
+        self._features = dict(zip(distinct_names(values), map(plain_value, values.values()), strict=True))
 
     def step(self, name: str, values: Any = None) -> None:  # noqa: ANN401  any values
         """Add a step it went through, with what came out of it.
@@ -98,7 +92,7 @@ class Observation:
             ConflictError: The prediction is recorded already.
         """
         self._insist_open()
-        self._steps.add("step", name, values)
+        self.steps.add("step", name, values)
 
     def uses(self, source: str, *, key: Any = None, version: Any = None, at: Any = None) -> None:  # noqa: ANN401
         """Say that a row of some store was used: which key, of which version of it, as of when.
@@ -107,7 +101,7 @@ class Observation:
             ConflictError: The prediction is recorded already.
         """
         self._insist_open()
-        self._steps.add("use", source, {"at": at, "key": key, "version": version})
+        self.steps.add("use", source, {"at": at, "key": key, "version": version})
 
     def output(self, value: Any) -> None:  # noqa: ANN401  a value, or values by name
         """Say what was predicted.
@@ -137,8 +131,12 @@ class Observation:
         with self._lock:
             self._insist_open()
             self.is_over = True
+        self._finish()
+
+    def _finish(self) -> None:
+        """Record it, which is over."""
         around = not_over(self.outer)
-        personal = self._subject is not None or self._steps.are_personal
+        personal = self._subject is not None or self.steps.are_personal
         if around is None or not around.take_step("prediction", self._shown(), personal=personal):
             number = self._record()
             if number is not None:
@@ -156,9 +154,10 @@ class Observation:
         return self._capture.policy.durability == "sync" or bool(self._inner)
 
     @property
-    def request_id(self) -> str | None:
-        """The caller's id of the request."""
-        return self._request_id
+    def only_steps(self) -> bool:
+        """Whether a call inside cannot be this prediction any more: something else is, or there are two already."""
+        given = self._features is not None or self._has_output
+        return given or sum(inner.result is not None for inner in self._inner) > 1
 
     def take_call(self, begun: Begun, output: Any, result: pa.Table, form: JsonObject) -> bool:  # noqa: ANN401
         """Take in a call of one row made inside; False if this prediction is over.
@@ -166,31 +165,29 @@ class Observation:
         Its features and output are this prediction's own, unless they are given by hand or there is another such call.
         """
         with self._lock:
-            if self.is_over:
-                return False
-            self._steps.add_call(begun, output)
-            self._inner.append(_Inner(begun, result, form))
-            return True
+            return super().take_call(begun, output, result, form) and self._hold(_Inner(begun, result, form))
 
     def take_failure(self, begun: Begun, error: str) -> bool:
         """Take in a call of one row made inside that raised; False if this prediction is over."""
         with self._lock:
-            if self.is_over:
-                return False
-            self._steps.add_call(begun, None, error=error)
-            self._inner.append(_Inner(begun, None, None))
-            return True
+            return super().take_failure(begun, error) and self._hold(_Inner(begun, None, None))
 
-    def take_step(self, name: str, values: Any, *, personal: bool) -> bool:  # noqa: ANN401
-        """Take in something else that happened inside; False if this prediction is over."""
-        with self._lock:
-            if self.is_over:
-                return False
-            self._steps.add("step", name, values, personal=personal)
-            return True
+    def _hold(self, inner: _Inner) -> bool:
+        """Keep a call that may be this prediction: a second of its kind says that none is, further ones nothing new."""
+        if sum((inner.result is None) is (other.result is None) for other in self._inner) < _ENOUGH:
+            self._inner.append(inner)
+        return True
 
     def __enter__(self) -> Self:
-        """Begin: what is predicted from here on in this thread or task is a part of it."""
+        """Begin: what is predicted from here on in this thread or task is a part of it.
+
+        Raises:
+            ConflictError: The prediction is recorded already, or the block is entered already.
+        """
+        self._insist_open()
+        if self._is_entered:
+            raise ConflictError("prediction: its block is entered already")
+        self._is_entered = True
         self.outer = enclosing()
         self._block.__enter__()
         return self
@@ -203,11 +200,15 @@ class Observation:
         Raises:
             StorageError: It could not be recorded.
         """
-        self._block.__exit__(None, None, None)
+        self._block.__exit__(kind, error, traceback)
         if self.is_over:
             return
         if error is not None:
             self._error = type(error).__qualname__
+        if isinstance(error, GeneratorExit):  # perhaps in a finalizer
+            self.is_over = True
+            self._capture.defer(self._finish)
+            return
         try:
             self.finish()
         except BackstoryError as problem:
@@ -217,8 +218,14 @@ class Observation:
 
     def _shown(self) -> dict[str, Any]:
         """Return it as a step of the prediction around it."""
-        steps = [{**said, "values": values} for said, values in self._steps.items]
-        shown = {"error": self._error, "features": self._features, "output": self._output, "steps": steps or None}
+        steps = [{**said, "values": values} for said, values in self.steps.items]
+        shown = {
+            "error": self._error,
+            "features": self._features,
+            "left_out": self.steps.left_out or None,
+            "output": self._output,
+            "steps": steps or None,
+        }
         return {name: value for name, value in shown.items() if value is not None}
 
     @property
@@ -233,7 +240,7 @@ class Observation:
             self._features or {},
             self._output,
             error=self._error,
-            request_id=self._request_id,
+            request_id=self.request_id,
             subject=self._subject,
             steps=self._steps_text(self._output, sealed=self._subject is not None),
         )
@@ -246,13 +253,13 @@ class Observation:
             table = table.append_column("subject", subject_column(about, 1))
         result = inner.result if self._error is None else None
         # What is more than the call, and of a failed prediction what the call gave, only the steps tell.
-        is_whole = len(self._steps.items) == 1 and self._error is None
+        is_whole = len(self.steps.items) == 1 and self._error is None
         output = None if result is None else result["output"][0].as_py()
         call = dataclasses.replace(
             begun.call,
-            request_id=self._request_id or begun.call.request_id,
+            request_id=self.request_id or begun.call.request_id,
             subject=about,
-            steps=None if is_whole else self._steps_text(output, sealed=about is not None or is_personal(begun)),
+            steps=None if is_whole else self._steps_text(output, sealed=about is not None or is_personal(begun.call)),
         )
         begun = dataclasses.replace(begun, call=call, table=table)
         recorded = self._capture.record(begun, result=result, form=inner.form, error=self._error)
@@ -260,7 +267,7 @@ class Observation:
 
     def _steps_text(self, output: Any, *, sealed: bool) -> str | None:  # noqa: ANN401
         keep, why = self._sampling.decide(output, self._error, self._random_bytes)
-        return self._steps.text(keep, why, sealed=sealed)
+        return self.steps.text(keep, why, sealed=sealed)
 
     def _insist_open(self) -> None:
         if self.is_over:

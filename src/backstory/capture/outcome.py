@@ -1,11 +1,13 @@
-"""What turned out later about a prediction, as a record of its own."""
+"""What turned out later about predictions, as records of their own."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pyarrow as pa
 
+from backstory.capture.plain import array_of_one, plain_value
 from backstory.capture.recorder import Batch
 from backstory.columns.arrow_type import arrow_type, logical_type
 from backstory.errors import ColumnError
@@ -14,26 +16,34 @@ from backstory.records.envelope import OK, outcome_schema
 from backstory.storage.blobs import BlobStore
 
 
-def outcome_batch(blobs: BlobStore, prediction: bytes, value: Any, *, sealed: bool) -> Batch:  # noqa: ANN401
-    """Return the record of an outcome.
-
-    Args:
-        blobs: Where its context is kept.
-        prediction: Id of the prediction, 16 bytes.
-        value: Any value with an encoding.
-        sealed: Whether the prediction is about a person.
+def outcome_values(values: Iterable[Any]) -> pa.Array:
+    """Return values as an array; a single one without an encoding becomes text, as a feature of that kind would.
 
     Raises:
-        ColumnError: The value has no encoding.
+        ColumnError: One is a dict, or they are of several types.
     """
-    try:
-        values = pa.array([value])
-    except (pa.ArrowException, TypeError) as error:
-        raise ColumnError(f"outcome: a value of type {type(value).__name__} has no encoding") from error
-    if pa.types.is_struct(values.type):
+    plain = [plain_value(value) for value in values]
+    if any(isinstance(value, dict) for value in plain):
         raise ColumnError("outcome: expected a value or a list of values, got a dict; record one outcome for each")
+    if len(plain) == 1:
+        return array_of_one(plain[0])
+    try:
+        return pa.array(plain)
+    except (pa.ArrowException, OverflowError):
+        raise ColumnError("outcome: expected values of one type for several predictions, got others") from None
+
+
+def outcome_batch(blobs: BlobStore, predictions: Sequence[bytes], values: pa.Array, *, sealed: bool) -> Batch:
+    """Return the records of outcomes.
+
+    Args:
+        blobs: Where their context is kept.
+        predictions: Ids of the predictions, 16 bytes each.
+        values: One value for each.
+        sealed: Whether the predictions are about people.
+    """
     type_ = logical_type(values.type, "value")
-    body = pa.table({"of": pa.array([prediction], pa.large_binary()), "value": values.cast(arrow_type(type_))})
+    body = pa.table({"of": pa.array(predictions, pa.large_binary()), "value": values.cast(arrow_type(type_))})
     return Batch(
         schema=outcome_schema(type_, sealed=sealed),
         context=blobs.put(canonical.encode({"kind": "outcome", "v": 1})),

@@ -21,7 +21,7 @@ def output_column(output: Any, rows: int, names: Sequence[str] | None) -> tuple[
     Args:
         output: Array of one or two dimensions, Series, frame, list, or (for one row) a single value or dict.
         rows: Rows the model was given.
-        names: Names of the columns of a two-dimensional output; None to number them.
+        names: Names of the columns of a two-dimensional output, if it has so many; else they are numbered.
 
     Returns:
         An array of `rows` values, a struct where the model returns several values a row; and
@@ -38,7 +38,7 @@ def output_column(output: Any, rows: int, names: Sequence[str] | None) -> tuple[
         output, form["kind"] = [output], "value"
     if hasattr(output, "to_numpy") and getattr(output, "ndim", 1) == 1 and not hasattr(output, "columns"):
         output = output.to_numpy()
-    if not hasattr(output, "__len__"):
+    if not hasattr(output, "__len__") or isinstance(output, set | frozenset):
         msg = f"model output: expected an array, a frame or a list, got {type(output).__name__}"
         raise ModelError(msg)
     if len(output) != rows:
@@ -55,7 +55,11 @@ def _is_wide(output: Any) -> bool:  # noqa: ANN401
 
 
 def _several(output: Any, names: Sequence[str] | None, form: JsonObject) -> pa.Array:  # noqa: ANN401
-    table = to_arrow(np.asarray(output), names) if isinstance(output, np.ndarray) else to_arrow(output)
+    if isinstance(output, np.ndarray):
+        has_names = names is not None and len(names) == output.shape[1]
+        table = to_arrow(np.asarray(output), names if has_names else None)
+    else:
+        table = to_arrow(output)
     form["names"] = list(table.column_names)
     return pa.StructArray.from_arrays([column.combine_chunks() for column in table.columns], names=table.column_names)
 
@@ -63,6 +67,6 @@ def _several(output: Any, names: Sequence[str] | None, form: JsonObject) -> pa.A
 def _single(output: Any) -> pa.Array:  # noqa: ANN401
     try:
         return pa.array(output, from_pandas=False)
-    except (pa.ArrowException, TypeError, ValueError) as error:
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
         msg = f"model output: values of {getattr(output, 'dtype', type(output).__name__)} have no encoding"
-        raise ModelError(msg) from error
+        raise ModelError(msg) from None  # the other error quotes the value

@@ -14,6 +14,8 @@ OnFailure = Literal["closed", "open"]
 
 SYNC_INTERVAL_NS: dict[Durability, int] = {"sync": 0, "group": 0, "async": 5 * 10**9}
 """How long written records may wait for a flush to the device; they are written every 25 ms."""
+BUFFER_SIZE = 16 << 20
+"""Bytes of single records a stream holds in memory at most, where nothing else is said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +38,7 @@ class Policy:
     on_full: OnFull = "block"
     on_failure: OnFailure = "closed"
     spill: str | None = None
-    buffer_size: int = 16 << 20
+    buffer_size: int = BUFFER_SIZE
 
     def __post_init__(self) -> None:
         """Refuse what is no policy.

@@ -5,9 +5,10 @@ A failed call is recorded with the class of its exception, which is raised on un
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -16,20 +17,23 @@ import pyarrow as pa
 from backstory.capture.decision import Threshold
 from backstory.capture.enclosing import Enclosing, enclosing
 from backstory.capture.ids import Ids
+from backstory.capture.options import describe_options
 from backstory.capture.output import output_column
 from backstory.capture.policy import Policy
+from backstory.capture.recorded_types import RecordedTypes
 from backstory.capture.recorder import Batch, Recorded, Recorder
 from backstory.capture.subject import subject_column
-from backstory.columns.arrow_type import arrow_type, flat_fields, logical_type
-from backstory.errors import AlignmentError, BackstoryError, ColumnError, InputError, InputMutatedError
+from backstory.columns.arrow_type import flat_fields
+from backstory.errors import AlignmentError, BackstoryError, InputError, InputMutatedError, ModelError
 from backstory.frames.container import describe_container
 from backstory.frames.equality import find_difference
 from backstory.frames.table import hold, to_arrow
 from backstory.records import canonical
-from backstory.records.canonical import JsonObject, JsonValue
+from backstory.records.canonical import JsonObject
 from backstory.records.envelope import ENVELOPE, FAILED, OK, prediction_schema
 from backstory.records.schema import Schema, escape_name, split_name
 from backstory.storage.blobs import BlobStore
+from backstory.storage.fork import renew_in_child
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,6 +42,8 @@ if TYPE_CHECKING:
 Level = Literal["durable", "sealed"]
 PAYLOAD_SIZE_MAX = 1 << 16
 """A single text or bytes value longer than this goes to a blob; the record has its digest."""
+_CONTEXTS_MAX = 65_536
+"""Contexts a process remembers to have stored; then it begins anew."""
 _log = logging.getLogger("backstory")
 
 
@@ -71,6 +77,7 @@ class Call:
         decision: The rule that turns outputs into decisions.
         code: The code that is running.
         environment: Digest of the environment's description.
+        options: What the method is given besides the features.
         steps: What the prediction went through, as it is recorded; see `capture.steps`.
         by_hand: Whether features and output were said by the caller, instead of seen on their way through a model.
         recorder: Where what it gives is recorded; None for the capture's own, which also takes it where it fails.
@@ -86,6 +93,7 @@ class Call:
     decision: Threshold | None = None
     code: JsonObject = field(default_factory=dict)
     environment: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
     steps: str | None = None
     by_hand: bool = False
     recorder: Recorder | None = None
@@ -109,6 +117,10 @@ class Predictions:
         """Return the number of predictions."""
         return len(self.ids)
 
+    def __repr__(self) -> str:
+        """Return the ids and the type of the output, on one line."""
+        return f"<Predictions: ids {self.ids}, output {type(self.output).__name__}>"
+
     def wait(self, level: Level = "durable") -> Predictions:
         """Return when the records are on disk (`durable`) or in the log under a signed checkpoint (`sealed`).
 
@@ -123,7 +135,11 @@ class Predictions:
 
 
 class Capture:
-    """Runs models and records what they did."""
+    """Runs models and records what they did.
+
+    Attributes:
+        types: The types columns are recorded in.
+    """
 
     def __init__(self, recorder: Recorder, blobs: BlobStore, seal: Callable[[], None]) -> None:
         """Record through a recorder; `seal` is called where a caller waits for the proof."""
@@ -131,8 +147,9 @@ class Capture:
         self._blobs = blobs
         self._seal = seal
         self._lock = threading.Lock()
+        renew_in_child(self, "_lock", threading.Lock)
         self._contexts: dict[bytes, str] = {}
-        self._types: dict[tuple[str, str, str], JsonValue] = {}
+        self.types = RecordedTypes()
 
     def predict(self, call: Call, run: Callable[[Any], Any]) -> Predictions:
         """Run a model on the call's features and record its predictions.
@@ -167,7 +184,8 @@ class Capture:
         columns["feature"] = _struct(features)
         if call.subject is not None:
             columns["subject"] = subject_column(call.subject, features.num_rows)
-        return Begun(self, call, held, self.typed(call, columns), describe_container(held))
+        container = describe_container(held)
+        return Begun(self, call, held, self.typed(call, columns, exact=_exact_features(container)), container)
 
     @property
     def policy(self) -> Policy:
@@ -178,8 +196,12 @@ class Capture:
         """Return a value as it is or, where it is a large text or bytes, the digest of the blob that holds it."""
         if not isinstance(value, str | bytes) or len(value) <= PAYLOAD_SIZE_MAX:
             return value
-        data = value.encode() if isinstance(value, str) else value
+        data = value.encode("utf-8", "backslashreplace") if isinstance(value, str) else value
         return {"blob": self._blobs.put(data), "size": len(data), "type": type(value).__name__}
+
+    def defer(self, end: Callable[[], object]) -> None:
+        """Let a prediction that was given up be recorded soon; for finalizers, see `Recorder.defer`."""
+        self._recorder.defer(end)
 
     def wait(self, level: Level) -> None:
         """Return when everything recorded so far is durable, or sealed."""
@@ -251,44 +273,26 @@ class Capture:
             "refs": call.rows.document,
             "v": 1,
         }
+        if call.options:
+            document["options"] = describe_options(call.options)
         data = canonical.encode(document)
+        key = hashlib.sha256(data).digest()  # of documents that may be long
         with self._lock:
-            digest = self._contexts.get(data)
+            digest = self._contexts.get(key)
             if digest is None:
-                digest = self._contexts[data] = self._blobs.put(data)
+                if len(self._contexts) >= _CONTEXTS_MAX:
+                    self._contexts.clear()
+                digest = self._contexts[key] = self._blobs.put(data)
             return digest
 
-    def typed(self, call: Call, columns: dict[str, pa.Array]) -> pa.Table:
-        """Cast every column to its recorded type; one that is all null takes the type seen before under its name.
+    def typed(self, call: Call, columns: dict[str, pa.Array], exact: Collection[str] = ()) -> pa.Table:
+        """Cast every column of a call to its recorded type; see `RecordedTypes.cast`.
 
         Raises:
             ColumnError: A type has no encoding, or a value does not fit its recorded type.
         """
-        model = str(call.model and call.model.get("digest"))
-        cast = {}
-        for name, values in columns.items():
-            try:
-                cast[name] = values.cast(self._recorded_type(model, call.method, name, values.type))
-            except pa.ArrowInvalid as error:
-                raise ColumnError(
-                    f"recording: a value of type {values.type} is out of range (column {name!r})"
-                ) from error
-        table = pa.table(cast)
-        flat_fields(table.schema)  # refuses what has no encoding
-        return table
-
-    def _recorded_type(self, model: str, method: str, name: str, type_: pa.DataType) -> pa.DataType:
-        if pa.types.is_struct(type_):
-            parts = [(f.name, f"{name}.{escape_name(f.name)}", f.type) for f in type_]
-            return pa.struct([(part, self._recorded_type(model, method, path, t)) for part, path, t in parts])
-        logical = logical_type(type_, name)
-        key = (model, method, name)
-        with self._lock:
-            if logical == "null":
-                logical = self._types.get(key, logical)
-            else:
-                self._types[key] = logical
-        return arrow_type(logical)
+        where = str(call.model and call.model.get("digest")), call.method, str(call.code.get("source"))
+        return self.types.cast(where, columns, exact)
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,15 +364,21 @@ class Begun:
         call = self.call
         try:
             form: JsonObject = {"dtype": type(output).__name__, "kind": "returned"}
+            exact = ("output",) if column is None else ()  # a replay compares a model's outputs with their types
             if column is None:
                 column, form = output_column(output, self.table.num_rows, call.output_names)
             columns = {"output": column}
             if call.decision is not None:
                 columns["decision"] = call.decision.decide(column)
-            return self.capture.typed(call, columns), form
-        except InputError as error:
+            return self.capture.typed(call, columns, exact=exact), form
+        except BackstoryError as error:
             self.fail(error)
             raise
+        except Exception as error:  # noqa: BLE001  an output may raise anything, with values of rows in its words
+            msg = f"model output: a {type(output).__name__} cannot be recorded ({type(error).__name__})"
+            refusal = ModelError(msg)
+            self.fail(refusal)
+            raise refusal from None
 
 
 def _rows_column(rows: Rows, count: int) -> pa.StructArray:
@@ -378,6 +388,14 @@ def _rows_column(rows: Rows, count: int) -> pa.StructArray:
             raise AlignmentError(msg)
     arrays = [pa.array(values, pa.int64(), mask=values < -1) for values in rows.positions.values()]
     return pa.StructArray.from_arrays(arrays, names=list(rows.positions))
+
+
+def _exact_features(container: dict[str, Any]) -> frozenset[str]:
+    """Return the columns of the features whose numbers must keep their type, as nothing else says it to a replay."""
+    columns = container["columns"]
+    types = container.get("dtypes", ["object"] * len(columns))
+    held = (name for name, type_ in zip(columns, types, strict=True) if type_ == "object")
+    return frozenset(f"feature.{escape_name(name)}" for name in held)
 
 
 def _struct(table: pa.Table) -> pa.Array:

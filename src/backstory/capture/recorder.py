@@ -7,14 +7,17 @@ given out, with `group` at most 50 ms later, with `async` at most 5 s later. A f
 from __future__ import annotations
 
 import atexit
+import contextlib
 import logging
 import os
 import sys
 import threading
+import time
 import weakref
-from collections import OrderedDict
-from collections.abc import Callable, Collection
+from collections import OrderedDict, deque
+from collections.abc import Callable
 from dataclasses import dataclass
+from queue import SimpleQueue
 
 import numpy as np
 import pyarrow as pa
@@ -35,6 +38,9 @@ from backstory.storage.world import World
 BATCH_ROWS_MAX = 2**32 - 1
 _WRITE_INTERVAL_SECONDS = 0.025
 _RETRY_SECONDS = 0.5
+_ROOM_SECONDS = 0.001
+_RETIRED_MAX = 64
+"""Streams that take no more records are remembered at least until so many are; then those that left the spool go."""
 _log = logging.getLogger("backstory")
 
 
@@ -166,10 +172,15 @@ class Recorder:
         self._retired: list[Stream] = []
         self._refused: dict[str, tuple[Schema, int]] = {}
         self._forgotten = (0, 0)
+        self._unplaced = 0
         self._lock = threading.Lock()
-        self._wake = threading.Event()
+        self._bell: SimpleQueue[None] = SimpleQueue()
+        """Wakes the thread. Unlike an event, it can be rung where a signal handler may raise, or in a finalizer."""
+        self._is_rung = False
+        self._deferred: deque[Callable[[], object]] = deque()
         self._closing = False
         self._syncer: threading.Thread | None = None
+        self._trouble: Exception | None = None
         self._job = job
         _RECORDERS.add(self)
 
@@ -182,9 +193,10 @@ class Recorder:
         Raises:
             StorageError: They could not be written and were not recorded; or, with durability `sync`, they were written
                 and could not be made durable.
-            ConflictError: The recorder is closed.
+            ConflictError: The recorder is closed, and predictions do not go out without their record.
             LimitError: More than 2**32 − 1 records in one call.
         """
+        self._end_deferred()
         rows = batch.body.num_rows
         if rows > BATCH_ROWS_MAX:
             raise LimitError(f"recording: expected at most {BATCH_ROWS_MAX} rows in one call, got {rows}")
@@ -198,7 +210,7 @@ class Recorder:
                 )
                 if place is not None:
                     break  # otherwise another thread retired it between the two lines above
-        except StorageError as error:
+        except (StorageError, ConflictError) as error:
             self._refuse(batch.schema, rows, error)
             return None
         self._acknowledge(stream)
@@ -228,6 +240,8 @@ class Recorder:
             BusyError: Records come faster than they are written, and the policy refuses them.
             ConflictError: The recorder is closed.
         """
+        if self._deferred:
+            self._end_deferred()
         try:
             while True:
                 stream = target.stream
@@ -239,13 +253,13 @@ class Recorder:
                 number = stream.append_row(status, error_class, context, request_id, values)
                 if number is not None:
                     break
-        except (StorageError, BusyError) as error:
+        except (StorageError, BusyError, ConflictError) as error:
             self._refuse(target.schema, 1, error)
             return None
         if self._acknowledges:
             self._acknowledge(stream)
-        elif not self._wake.is_set():
-            self._wake.set()
+        elif not self._is_rung:
+            self._ring()
         return number
 
     def _acknowledge(self, stream: Stream) -> None:
@@ -261,8 +275,34 @@ class Recorder:
                 if self.policy.on_failure == "closed":
                     raise
                 _log.error("recording: predictions go out before their records are on disk: %s", error)
-        elif not self._wake.is_set():
-            self._wake.set()
+        else:
+            self._ring()
+
+    def _ring(self) -> None:
+        """Wake the thread."""
+        if not self._is_rung:
+            self._is_rung = True
+            self._bell.put(None)
+
+    def defer(self, end: Callable[[], object]) -> None:
+        """Let a prediction that was given up be recorded soon, by whoever records or makes durable next.
+
+        For finalizers: they run in the middle of anything, so they can take no lock and set no context variable.
+        """
+        self._deferred.append(end)
+        self._ring()
+
+    def _end_deferred(self) -> None:
+        """Record what was given up; what it cannot be recorded for is in the log, and nobody else's error."""
+        ends = []
+        while self._deferred:  # all of them first: recording one comes back here
+            with contextlib.suppress(IndexError):  # another thread took it
+                ends.append(self._deferred.popleft())
+        for end in ends:
+            try:
+                end()
+            except Exception:  # noqa: BLE001  whatever it is, whose call this is has nothing to do with it
+                _log.exception("recording: a prediction that was given up is not recorded")
 
     def _make_room(self, stream: Stream) -> None:
         """Return when the stream may take rows again, as the policy says.
@@ -276,13 +316,15 @@ class Recorder:
         elif self.policy.on_full == "refuse":
             raise BusyError("recording: expected room in the buffer; records come faster than they are written")
         else:
-            self._wake.set()
-            with stream.room:
-                while stream.pending_size >= self.policy.buffer_size and stream.failure is None:
-                    stream.room.wait()
+            while stream.pending_size >= self.policy.buffer_size and stream.failure is None and not stream.is_retired:
+                self._require_thread()
+                self._ring()
+                time.sleep(_ROOM_SECONDS)
 
-    def _refuse(self, schema: Schema, rows: int, error: StorageError | BusyError) -> None:
+    def _refuse(self, schema: Schema, rows: int, error: StorageError | BusyError | ConflictError) -> None:
         """Count records that are not kept; raise unless predictions go out without their record."""
+        if isinstance(error, ConflictError) and self.policy.on_failure == "closed":
+            raise error  # whoever closed the recorder knows that it takes nothing more
         with self._lock:
             stream = self._streams.get(schema.digest)
             if stream is None:
@@ -290,10 +332,25 @@ class Recorder:
                 self._refused[schema.digest] = schema, before + rows
             else:
                 stream.refuse(rows)
-        self._wake.set()
+        self._ring()
         if self.policy.on_failure == "closed":
             raise error
         _log.error("recording: %d predictions go out without a record: %s", rows, error)
+
+    def refuse_unshaped(self, error: StorageError) -> None:
+        """Count a record that could not be kept before its kind was known; raise as for any other.
+
+        It is counted with the next kind that a stream is opened for, or else with the newest stream.
+        """
+        with self._lock:
+            if self._streams:
+                next(reversed(self._streams.values())).refuse(1)
+            else:
+                self._unplaced += 1
+        self._ring()
+        if self.policy.on_failure == "closed":
+            raise error
+        _log.error("recording: a prediction goes out without a record: %s", error)
 
     def sync(self) -> None:
         """Make every record durable before returning.
@@ -301,33 +358,39 @@ class Recorder:
         Raises:
             StorageError: Something could not be made durable; it is still held.
         """
+        self._end_deferred()
         for stream in list(self._streams.values()):
             stream.sync()
 
     def write(self) -> None:
         """Hand what waits in memory to the system, so that whoever reads the spool now sees it."""
+        self._end_deferred()
         for stream in list(self._streams.values()):
             self._write(stream, durably=False)
 
     def streams(self) -> list[tuple[StreamInfo, int]]:
-        """Return the streams of this process, each with the sequence number after its last record."""
-        return [(stream.info, stream.next_seq) for stream in [*self._retired, *list(self._streams.values())]]
+        """Return the streams of this process, each with the sequence number after its last record.
 
-    def forget_retired(self, sealed: Collection[tuple[StreamInfo, int]]) -> None:
-        """Forget streams that take no more records and are sealed to their end, as `streams` gave them."""
+        Streams that take no more records and have left the spool, sealed or collected, may be missing.
+        """
         with self._lock:
-            for stream in list(self._retired):
-                if (stream.info, stream.next_seq) in sealed:
-                    self._retired.remove(stream)
-                    recorded, refused = self._forgotten
-                    self._forgotten = recorded + stream.next_seq, refused + stream.refused
+            streams = [*self._retired, *self._streams.values()]
+        return [(stream.info, stream.next_seq) for stream in streams]
+
+    def add_counts(self, status: RecorderStatus) -> None:
+        """Count what another recorder did that has ended, one of a part of a job."""
+        with self._lock:
+            recorded, refused = self._forgotten
+            self._forgotten = recorded + status.durable, refused + status.refused
 
     def status(self) -> RecorderStatus:
         """Return what was recorded and what waits."""
         with self._lock:
             streams = [*self._retired, *self._streams.values()]
             (recorded, refused), unopened = self._forgotten, [rows for _, rows in self._refused.values()]
-        failures = [str(stream.failure) for stream in streams if stream.failure is not None]
+            unopened.append(self._unplaced)
+        troubles = [self._trouble, *(stream.failure for stream in streams)]
+        failures = [str(trouble) for trouble in troubles if trouble is not None]
         return RecorderStatus(
             recorded=recorded + sum(stream.next_seq for stream in streams),
             durable=recorded + sum(stream.durable_seq for stream in streams),
@@ -342,8 +405,9 @@ class Recorder:
         Raises:
             StorageError: Something could not be made durable; it is still held, and calling again tries again.
         """
+        self._end_deferred()
         self._closing = True
-        self._wake.set()
+        self._bell.put(None)
         if self._syncer is not None and self._syncer is not threading.current_thread():
             self._syncer.join()
         errors = []
@@ -376,11 +440,27 @@ class Recorder:
                 if len(self._streams) >= STREAMS_OPEN_MAX:
                     self._retire(next(iter(self._streams)))
                 stream = self._streams[schema.digest] = self._open(schema)
-            if self._syncer is None:
-                _close_with_child()
-                self._syncer = threading.Thread(target=self._sync_in_background, name="backstory-sync", daemon=True)
-                self._syncer.start()
-            return stream
+        self._require_thread()
+        return stream
+
+    def _require_thread(self) -> None:
+        """See to it that the thread runs which makes records durable.
+
+        Raises:
+            StorageError: The system gives no thread.
+        """
+        if self._syncer is not None and self._syncer.is_alive():
+            return
+        with self._lock:
+            if self._closing or (self._syncer is not None and self._syncer.is_alive()):
+                return
+            _close_with_child()
+            thread = threading.Thread(target=self._sync_in_background, name="backstory-sync", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                raise StorageError(f"recording: no thread that writes could be started: {error}") from error
+            self._syncer = thread
 
     def _open(self, schema: Schema) -> Stream:
         self._blobs.put(schema.encoded)
@@ -395,6 +475,7 @@ class Recorder:
         )
         writer = self._spool.create(info)
         _, refused = self._refused.pop(schema.digest, (schema, 0))
+        refused, self._unplaced = refused + self._unplaced, 0
         return Stream(info, writer, self._world, refused=refused)
 
     def _retire(self, digest: str) -> None:
@@ -410,6 +491,16 @@ class Recorder:
             if stream.is_retired:
                 del self._streams[digest]
                 self._retired.append(stream)
+                if len(self._retired) > _RETIRED_MAX:
+                    self._forget_retired()
+
+    def _forget_retired(self) -> None:
+        """Forget streams that take no more records and have left the spool."""
+        present = set(self._spool.stream_names())
+        for stream in [stream for stream in self._retired if stream.info.stream not in present]:
+            self._retired.remove(stream)
+            recorded, refused = self._forgotten
+            self._forgotten = recorded + stream.next_seq, refused + stream.refused
 
     def leave_parent(self) -> None:
         """In a forked child: the streams are the parent's, its thread is not here, its locks may be held for ever."""
@@ -419,25 +510,34 @@ class Recorder:
         self._retired = []
         self._refused = {}
         self._forgotten = (0, 0)
+        self._unplaced = 0
         self._lock = threading.Lock()
-        self._wake = threading.Event()
-        self._syncer = None
+        self._bell, self._is_rung = SimpleQueue(), False
+        self._deferred.clear()
+        self._syncer, self._trouble = None, None
 
     def _sync_in_background(self) -> None:
         pause = threading.Event()
         synced_ns = 0
         while not self._closing:
-            self._wake.wait()
+            self._bell.get()
             pause.wait(_WRITE_INTERVAL_SECONDS)  # gather what other threads append meanwhile
-            self._wake.clear()
+            self._is_rung = False
+            self._end_deferred()
             is_due = self._world.monotonic_ns() - synced_ns >= SYNC_INTERVAL_NS[self.policy.durability]
             synced_ns = self._world.monotonic_ns() if is_due else synced_ns
-            failed = [s for s in list(self._streams.values()) if not self._write(s, durably=is_due)]
+            try:
+                failed = [s for s in list(self._streams.values()) if not self._write(s, durably=is_due)]
+                self._on_sync()
+            except Exception as error:  # noqa: BLE001  whatever it is: without this thread nothing becomes durable
+                _log.exception("recording: what waits is kept in memory")
+                failed, self._trouble = list(self._streams.values()), error
+            else:
+                self._trouble = None
             if failed:
                 pause.wait(_RETRY_SECONDS)
             if failed or not is_due:
-                self._wake.set()
-            self._on_sync()
+                self._ring()
 
     def _write(self, stream: Stream, *, durably: bool) -> bool:
         try:

@@ -8,26 +8,74 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
+from narwhals.stable.v2 import dependencies
 
-from backstory.capture.plain import one_value
+from backstory.capture.plain import array_of_one, distinct_names, one_value, plain_value
 from backstory.capture.prediction import PAYLOAD_SIZE_MAX, Begun, Call, Capture
+from backstory.capture.recorded_types import is_within
 from backstory.capture.recorder import Recorder, RowTarget
+from backstory.capture.request_id import checked_request_id
+from backstory.capture.subject import text_of_id
 from backstory.errors import InputError
-from backstory.records.canonical import JsonObject
-from backstory.records.envelope import FAILED, OK
+from backstory.frames.container import describe_container
+from backstory.records.canonical import JsonObject, JsonValue
+from backstory.records.envelope import ENVELOPE, FAILED, OK
+from backstory.records.limits import REQUEST_ID_MAX
 
+_Key: TypeAlias = tuple[tuple[str, ...], tuple[type, ...], object, type, type, type]
+"""What tells shapes apart: names and types of values, the output's names or the error, types of ids and steps."""
 _PLAIN = frozenset({bool, int, float, str, bytes, type(None)})
 _SIZED = frozenset({str, bytes})
+_TEXTS = frozenset({str, type(None)})
 _INT64_MIN, _INT64_END = -(1 << 63), 1 << 63
+_FLOAT64_WHOLE = 1 << 53
+"""Whole numbers up to this are what float64 holds."""
 _NUMPY_KINDS = "biufSU"
 """Kinds of NumPy scalars that are booleans, numbers, bytes and texts; not times, whose form depends on their unit."""
+_LOGICAL = {bool: "bool", int: "int64", float: "float64", str: "string", bytes: "bytes", type(None): "null"}
+_KINDS_MAX = 64
 _SHAPES_MAX = 4_096
 """Shapes one site remembers; columns that are null now and then make many."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Kind:
+    """What shapes have in common that differ in whole numbers, floats and nulls only.
+
+    Attributes:
+        target: Where their records go.
+        context: Digest of their context.
+        types: Logical types of the columns.
+    """
+
+    target: RowTarget
+    context: bytes
+    types: tuple[JsonValue, ...]
+
+    def shape(self, types: Sequence[type], held: Sequence[type]) -> _Shape | None:
+        """Return how values are recorded as this kind; None if they cannot be.
+
+        Args:
+            types: Their types.
+            held: The plain types of what they hold.
+        """
+        fitted = list(zip(held, self.types, strict=False))  # columns of steps and subject follow
+        if not all(is_within(_LOGICAL[one], column) for one, column in fitted):
+            return None
+        whole = {at: column for at, (one, column) in enumerate(fitted) if one is int}
+        return _Shape(
+            self.target,
+            self.context,
+            whole=tuple(at for at, column in whole.items() if column == "int64"),
+            floats=tuple(at for at, column in whole.items() if column != "int64"),
+            items=tuple(at for at, type_ in enumerate(types) if type_ not in _PLAIN),
+            texts=tuple(at for at, one in enumerate(held) if one in _SIZED),
+        )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,17 +86,17 @@ class _Shape:
         target: Where their records go.
         context: Digest of their context.
         whole: Positions of whole numbers, which may be too large for a row.
+        floats: Positions of whole numbers that are recorded as float64, as others under their names are.
         items: Positions of NumPy scalars, which are recorded as what they hold.
         texts: Positions of texts and bytes, which may be too large for a row.
-        threshold: The threshold that decides, where a rule was given and the call did not fail.
     """
 
     target: RowTarget
     context: bytes
     whole: tuple[int, ...]
+    floats: tuple[int, ...]
     items: tuple[int, ...]
     texts: tuple[int, ...]
-    threshold: float | None
 
 
 class SingleCapture:
@@ -60,7 +108,9 @@ class SingleCapture:
         self._recorder = recorder
         self._ask_site = site
         self._shapes: dict[object, _Shape | None] = {}
+        self._kinds: dict[object, tuple[_Kind, ...]] = {}
         self._last: tuple[object, _Shape | None] = (None, None)
+        self._widened = 0
 
     @functools.cached_property
     def _site(self) -> Call:
@@ -78,10 +128,10 @@ class SingleCapture:
         """Record one prediction.
 
         Args:
-            features: Its features by name.
+            features: Its features by name; a pandas Series has names too.
             output: What the model returned: one value, or values by name.
             error: Class name of the exception where it failed instead.
-            request_id: The caller's id of the request.
+            request_id: The caller's id of the request; here and below what `text_of_id` takes is made text.
             subject: Whom it is about; its values are then sealed.
             steps: What it went through; see `capture.steps`.
 
@@ -93,7 +143,12 @@ class SingleCapture:
             StorageError: It could not be recorded.
             BusyError: Records come faster than they are written, and the policy refuses them.
         """
-        values = list(features.values())
+        if type(request_id) is str and len(request_id) > REQUEST_ID_MAX:
+            checked_request_id(request_id)
+        try:
+            values = list(features.values())
+        except (AttributeError, TypeError):
+            return self.record(_by_name(features), output, error, request_id, subject, steps)
         if error is not None:
             form: object = error
         elif type(output) is dict:
@@ -102,13 +157,16 @@ class SingleCapture:
         else:
             form = None
             values.append(output)
-        key = (tuple(features), tuple(map(type, values)), form, type(request_id), type(subject), type(steps))
+        key: _Key = (tuple(features), tuple(map(type, values)), form, type(request_id), type(subject), type(steps))
         last_key, shape = self._last
         if key != last_key:  # comparing is cheaper than hashing
             try:
                 shape = self._shapes[key]
             except KeyError:
-                shape = self._learn(key, values, features, output, error, subject, steps)
+                if not _TEXTS.issuperset(key[3:5]):
+                    ids = text_of_id(request_id, "request id"), text_of_id(subject, "subject")
+                    return self.record(features, output, error, *ids, steps)
+                shape = self._learn(key, is_failed=error is not None)
             if shape is not None:
                 self._last = key, shape
         if shape is None:
@@ -121,8 +179,10 @@ class SingleCapture:
         for at in shape.whole:
             if not _INT64_MIN <= values[at] < _INT64_END:
                 return self._record_slowly(features, output, error, request_id, subject, steps)
-        if shape.threshold is not None:
-            values.append(bool(float(output) >= shape.threshold))
+        for at in shape.floats:
+            if not -_FLOAT64_WHOLE <= values[at] <= _FLOAT64_WHOLE:
+                return self._record_slowly(features, output, error, request_id, subject, steps)
+            values[at] = float(values[at])
         if steps is not None:
             values.append(steps)
         if subject is not None:
@@ -133,42 +193,39 @@ class SingleCapture:
         except UnicodeEncodeError:  # half a surrogate pair
             return self._record_slowly(features, output, error, request_id, subject, steps)
 
-    def _learn(
-        self,
-        key: tuple[Any, ...],
-        values: list[Any],
-        features: Mapping[str, Any],
-        output: Any,  # noqa: ANN401
-        error: str | None,
-        subject: str | None,
-        steps: str | None,
-    ) -> _Shape | None:
-        """Work out schema and context of calls of a new shape; None for one whose calls are recorded one by one."""
+    def _learn(self, key: _Key, *, is_failed: bool) -> _Shape | None:
+        """Work out how calls of a new shape are recorded; None for one whose calls are recorded one by one."""
+        names, types, form, _, subject, steps = key
+        returned = form[0] if isinstance(form, tuple) else ("",)
+        held = [one for one in map(_held_type, types) if one is not None]
         shape = None
-        names, types, _, *texts = key
-        if not {str, type(None)}.issuperset(texts):
-            expected = "recording: expected request id, subject and steps to be text"
-            raise InputError(f"{expected}, got {', '.join(type_.__name__ for type_ in texts)}")
-        held = [_held_type(type_) for type_ in types]
-        is_named = bool(names) and {str}.issuperset(map(type, names))
-        if is_named and None not in held and _is_simple(self._site, output):
-            whole = tuple(at for at, type_ in enumerate(held) if type_ is int)
-            if not all(_INT64_MIN <= int(values[at]) < _INT64_END for at in whole):
-                return None  # a number of more than 64 bits is no example of what its shape is recorded as
-            begun, result, form = self._begin(features, output, error, None, subject, steps)
-            _, schema, context = self._capture.shape(begun, result=result, form=form)
-            shape = _Shape(
-                RowTarget(schema),
-                bytes.fromhex(context),
-                whole=whole,
-                items=tuple(at for at, type_ in enumerate(types) if type_ not in _PLAIN),
-                texts=tuple(at for at, type_ in enumerate(held) if type_ in _SIZED),
-                threshold=None if error is not None or (rule := self._site.decision) is None else rule.value,
-            )
+        if names and returned and len(held) == len(types) and {str}.issuperset(map(type, (*names, *returned))):
+            # Of a single output the context has the type.
+            several = form if isinstance(form, tuple) else types[len(names) :]
+            alike = (names, several, is_failed, subject, steps)
+            shapes = (kind.shape(types, held) for kind in self._kinds.get(alike, ()))
+            shape = next((one for one in shapes if one is not None), None)
+            if shape is None:
+                kind = self._new_kind(key, is_failed=is_failed)
+                if len(self._kinds) >= _SHAPES_MAX:
+                    self._kinds.clear()
+                self._kinds[alike] = (kind, *self._kinds.get(alike, ()))[:_KINDS_MAX]
+                shape = kind.shape(types, held)
         if len(self._shapes) >= _SHAPES_MAX:
             self._shapes.clear()
         self._shapes[key] = shape
         return shape
+
+    def _new_kind(self, key: _Key, *, is_failed: bool) -> _Kind:
+        """Work out schema and context from an example of empty values: one that was given may be too large."""
+        names, types, form, _, subject, steps = key
+        features = {name: type_() for name, type_ in zip(names, types, strict=False)}
+        output: Any = [type_() for type_ in types[len(names) :]]
+        output = dict(zip(form[0], output, strict=True)) if isinstance(form, tuple) else (output or [None])[0]
+        begun, result, said = self._begin(features, output, "" if is_failed else None, None, subject(), steps())
+        _, schema, context = self._capture.shape(begun, result=result, form=said)
+        types_ = tuple(column.type for column in schema.columns[len(ENVELOPE) :])
+        return _Kind(RowTarget(schema), bytes.fromhex(context), types_)
 
     def _begin(
         self,
@@ -184,10 +241,19 @@ class SingleCapture:
         if subject is None:  # a payload about a person stays among the sealed values
             given = {name: self._capture.payload(value) for name, value in given.items()}
             output = self._capture.payload(output)
-        table = pa.table({str(name): one_value(value) for name, value in given.items()})
+        table = pa.table(dict(zip(distinct_names(given), map(one_value, given.values()), strict=True)))
         call = dataclasses.replace(self._site, features=table, request_id=request_id, subject=subject, steps=steps)
         begun = self._capture.begin(call)
-        return (begun, None, None) if error is not None else (begun, *begun.result(output, output_value(output)))
+        if not call.by_hand:  # nobody was given a table: it is what is recorded
+            recorded = pa.Table.from_struct_array(begun.table["feature"])
+            begun = dataclasses.replace(begun, container=describe_container(recorded))
+        given_back = (None, None) if error is not None else begun.result(output, output_value(output))
+        if self._widened != self._capture.types.widened:  # what was worked out before may be of a type that is past
+            self._widened = self._capture.types.widened
+            self._shapes.clear()
+            self._kinds.clear()
+            self._last = (None, None)
+        return begun, *given_back
 
     def _record_slowly(
         self,
@@ -198,16 +264,29 @@ class SingleCapture:
         subject: str | None,
         steps: str | None,
     ) -> int | None:
+        request_id = checked_request_id(request_id)
         begun, result, form = self._begin(features, output, error, request_id, subject, steps)
         recorded = self._capture.record(begun, result=result, form=form, error=error)
         return None if recorded is None else recorded.ids.first
 
 
+def _by_name(features: object) -> dict[str, Any]:
+    """Return the values of a pandas Series by name.
+
+    Raises:
+        InputError: It is none.
+    """
+    if not dependencies.is_pandas_series(features):
+        raise InputError(f"recording: expected features by name, got {type(features).__name__}")
+    return dict(features.items())
+
+
 def output_value(output: Any) -> pa.Array:  # noqa: ANN401
     """Return a single output as an Arrow array of one: a struct for values by name."""
-    if type(output) is dict and output:
-        return pa.StructArray.from_arrays([one_value(value) for value in output.values()], names=list(map(str, output)))
-    return one_value(output)
+    plain = plain_value(output)
+    if isinstance(plain, dict) and plain:
+        return pa.StructArray.from_arrays([array_of_one(value) for value in plain.values()], names=list(plain))
+    return array_of_one(plain)
 
 
 def is_plain_features(features: Mapping[str, Any]) -> bool:
@@ -222,6 +301,7 @@ def is_plain_output(output: Any) -> bool:  # noqa: ANN401
     return type(output) in _PLAIN
 
 
+@functools.lru_cache
 def _held_type(type_: type) -> type | None:
     """Return the plain type of what values of a type hold; None if that is not plain."""
     if type_ in _PLAIN:
@@ -230,10 +310,3 @@ def _held_type(type_: type) -> type | None:
         return None
     held = type(type_().item())
     return held if held in _PLAIN else None
-
-
-def _is_simple(site: Call, output: Any) -> bool:  # noqa: ANN401
-    """Say whether output and decision are one plain value, or plain values by name and no decision."""
-    if type(output) is dict:
-        return site.decision is None and bool(output) and all(type(name) is str for name in output)
-    return site.decision is None or (site.decision.column is None and isinstance(output, int | float))

@@ -1,26 +1,30 @@
 """What a prediction went through on its way: named steps, calls inside it, references by hand.
 
 They stand on the record as one JSON text. How much of their values is kept is decided once for a prediction, and the
-decision is part of the text.
+decision is part of the text. So is how many steps there were beyond those that one record keeps.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from backstory.capture.plain import plain_value
+from backstory.capture.plain import plain_text, plain_value
 from backstory.errors import InputError
+from backstory.records.limits import STEPS_MAX, STEPS_SIZE_MAX
 
 if TYPE_CHECKING:
-    from backstory.capture.prediction import Begun
+    from backstory.capture.prediction import Call
 
 Keep = Literal["full", "digest", "record"]
 _RANDOM_SIZE = 7
 _RANDOM_END = 1 << (8 * _RANDOM_SIZE)
+_SCALAR_SIZE = 8
+_log = logging.getLogger("backstory")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +34,8 @@ class Sampling:
     Attributes:
         keep: `full`: their values. `digest`: a digest of them. `record`: that they happened.
         rate: For how many of the predictions, 0 to 1; of the others only that the steps happened is kept.
-        rule: Told the output, says whether to keep this one whatever the rate. Those that failed always are.
+        rule: Told the output, says whether to keep this one whatever the rate; also where it raises. Those that failed
+            always are.
     """
 
     keep: Keep = "full"
@@ -52,19 +57,33 @@ class Sampling:
         """Return how much to keep of one prediction, and why."""
         if error is not None:
             return "full", "failed"
-        if self.rule is not None and self.rule(output):
+        if self.rule is not None and self._rule_keeps(output):
             return "full", "rule"
         if self.rate >= 1:
             return self.keep, "always"
         drawn = int.from_bytes(random_bytes(_RANDOM_SIZE), "big") < self.rate * _RANDOM_END
         return (self.keep, "sampled") if drawn else ("record", "not sampled")
 
+    def _rule_keeps(self, output: Any) -> bool:  # noqa: ANN401
+        try:
+            return self.rule is not None and bool(self.rule(output))
+        except Exception as error:  # noqa: BLE001  the prediction is made, and is worth more than its rule
+            _log.warning("recording: the rule of what to keep raised %s; all is kept", type(error).__qualname__)
+            return True
+
 
 @dataclass(slots=True)
 class Steps:
-    """The steps of one prediction, in order."""
+    """The steps of one prediction, in order.
+
+    Attributes:
+        items: Those that are kept: what is said of each, and its values.
+        left_out: How many more there were.
+    """
 
     items: list[tuple[dict[str, Any], Any]] = field(default_factory=list)
+    left_out: int = 0
+    _size: int = 0
     _personal: set[int] = field(default_factory=set)
 
     def add(self, kind: str, name: str, values: Any, *, personal: bool = False, **said: Any) -> None:  # noqa: ANN401
@@ -77,14 +96,24 @@ class Steps:
             personal: Whether that is about a person, and must be sealed or left out.
             said: What is kept of it in any case.
         """
+        if len(self.items) >= STEPS_MAX:
+            self.left_out += 1
+            return
+        plain = plain_value(values)
+        size = size_of(plain)
+        if self._size + size > STEPS_SIZE_MAX:
+            plain = f"<about {size:,} bytes, left out>"
+        else:
+            self._size += size
         if personal:
             self._personal.add(len(self.items))
-        self.items.append(({"kind": kind, "name": name, **said}, plain_value(values)))
+        self.items.append(({"kind": kind, "name": _name(name), **said}, plain))
 
-    def add_call(self, begun: Begun, output: Any, **said: Any) -> None:  # noqa: ANN401
+    def add_call(self, call: Call, output: Any, error: str | None, *, personal: bool) -> None:  # noqa: ANN401
         """Take down a call made inside, or one that failed."""
-        model = {} if begun.call.model is None else {"model": begun.call.model}
-        self.add("call", begun.call.method, output, personal=is_personal(begun), **model, **said)
+        model = {} if call.model is None else {"model": call.model}
+        failed = {} if error is None else {"error": error}
+        self.add("call", call.method, output, personal=personal, **model, **failed)
 
     @property
     def are_personal(self) -> bool:
@@ -99,16 +128,30 @@ class Steps:
             why: Why so much.
             sealed: Whether the record's steps are sealed; where they are not, values about people are left out.
         """
-        if not self.items:
+        if not self.items and not self.left_out:
             return None
         kept = [keep if sealed or at not in self._personal else "record" for at in range(len(self.items))]
         shown = [{**said, **_kept(values, much)} for (said, values), much in zip(self.items, kept, strict=True)]
-        return _json({"keep": keep, "steps": shown, "why": why})
+        more = {"left_out": self.left_out} if self.left_out else {}
+        return _json({"keep": keep, "steps": shown, "why": why, **more})
 
 
-def is_personal(begun: Begun) -> bool:
+def is_personal(call: Call) -> bool:
     """Say whether a call is about a person, so that its values must be sealed."""
-    return begun.call.subject is not None or bool(begun.call.rows.personal)
+    return call.subject is not None or bool(call.rows.personal)
+
+
+def size_of(plain: Any) -> int:  # noqa: ANN401
+    """Return about how many bytes a value takes that `plain_value` gave."""
+    if isinstance(plain, str | bytes):
+        return len(plain)
+    if isinstance(plain, dict):
+        return sum(len(name) + size_of(value) for name, value in plain.items())
+    return sum(map(size_of, plain)) if isinstance(plain, list) else _SCALAR_SIZE
+
+
+def _name(name: Any) -> Any:  # noqa: ANN401
+    return plain_text(name) if isinstance(name, str) else plain_value(name)
 
 
 def _kept(values: Any, keep: Keep) -> dict[str, Any]:  # noqa: ANN401

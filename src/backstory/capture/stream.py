@@ -2,6 +2,9 @@
 
 Two locks. `lock` guards the counters and the waiting rows and is held for a microsecond; `io` guards the file and is
 held while it is written and flushed, so that nobody who only adds a row waits for a disk. `io` is taken first.
+
+A signal handler may raise anywhere here. So nothing is counted twice that could then differ: which records are written
+the writer says, and each change of what waits is one assignment.
 """
 
 from __future__ import annotations
@@ -38,7 +41,6 @@ class Stream:
 
     Attributes:
         info: What the stream's description says.
-        next_seq: Sequence number of the next record.
         durable_seq: The watermark: records below it are on disk.
         refused: Records that were refused instead of recorded.
         pending_size: Bytes of rows that wait to be written.
@@ -51,8 +53,6 @@ class Stream:
         self.info = info
         self.lock = threading.Lock()
         self.io = threading.Lock()
-        self.room = threading.Condition(self.lock)
-        self.next_seq = 0
         self.durable_seq = 0
         self.refused = refused
         self.pending_size = 0
@@ -62,9 +62,17 @@ class Stream:
         self._world = world
         self._now_ns = world.now_ns
         self._ids = IdSource(world)
-        self._pending: list[bytes] = []
+        self._waiting: tuple[list[bytes], tuple[int, int] | None] = ([], None)
+        """The rows that wait, and, while they are being written, the sequence number of the first and how many."""
         self._marked = (0, 0, world.monotonic_ns())
         self._clocks = (world.now_ns(), world.monotonic_ns())
+
+    @property
+    def next_seq(self) -> int:
+        """Sequence number of the next record."""
+        with self.lock:
+            self._settle()
+            return self._writer.next_seq + len(self._waiting[0])
 
     def append_row(
         self, status: str, error: str | None, context: bytes, request_id: str | None, values: list[object]
@@ -80,9 +88,8 @@ class Stream:
             now_ns = self._now_ns()
             number = self._ids.next(now_ns)
             row = _encode([number.to_bytes(ID_SIZE, "big"), now_ns, status, error, context, request_id, *values])
-            self._pending.append(row)
+            self._waiting[0].append(row)
             self.pending_size += len(row)
-            self.next_seq += 1
             return number
 
     def append_table(self, rows: int, build: Callable[[int, int, int], pa.Table]) -> tuple[int, int] | None:
@@ -95,15 +102,17 @@ class Stream:
         Raises:
             StorageError: They could not be written; the stream is as before.
         """
-        with self.io, self.lock:
-            if self.is_retired:
-                return None
-            self._write_pending()
-            now_ns = self._now_ns()
-            first_seq, first_id = self.next_seq, self._ids.run(now_ns, rows)
+        with self.io:
+            with self.lock:
+                if self.is_retired:
+                    return None
+                now_ns = self._now_ns()
+                # With the batch's ids: rows added from now on have higher ones, and follow it.
+                waiting, first_id = self._take_waiting(), self._ids.run(now_ns, rows)
+            self._write_rows(waiting)
+            first_seq = self._writer.next_seq
             if rows:
                 self._writer.append_table(build(first_seq, first_id, now_ns), first_seq)
-                self.next_seq += rows
             return first_seq, first_id
 
     def sync(self, seq: int | None = None) -> None:
@@ -115,7 +124,7 @@ class Stream:
         with self.io:
             end_seq = self.next_seq if seq is None else seq
             if end_seq > self.durable_seq or self.failure is not None or self._mark_is_due():
-                self._sync()
+                self._make_durable()
 
     def write(self) -> None:
         """Hand what waits to the system: it then survives the death of the process.
@@ -123,14 +132,12 @@ class Stream:
         Raises:
             StorageError: It could not be written; it still waits.
         """
-        with self.io, self.lock:
+        with self.io:
             try:
-                self._write_pending()
+                self._write_waiting()
             except StorageError as error:
                 self.failure = error
                 raise
-            finally:
-                self.room.notify_all()
 
     def retire(self) -> None:
         """Make the stream durable, say that it ends and give it up.
@@ -143,13 +150,13 @@ class Stream:
             with self.lock:
                 self.is_retired = True
             try:
-                self._sync()  # alone: nothing may follow an end, and where this fails more will
+                self._make_durable()  # alone: nothing may follow an end, and where this fails more will
             except StorageError:
                 with self.lock:
                     self.is_retired = False
                 raise
             try:
-                self._sync(END)
+                self._make_durable(END)
             finally:
                 self._writer.abandon()
 
@@ -163,29 +170,47 @@ class Stream:
         with self.lock:
             self.refused += rows
 
-    def _sync(self, mark: int = HEARTBEAT) -> None:
+    def _make_durable(self, mark: int = HEARTBEAT) -> None:
         """Write what waits, a mark where one is due, and make it durable; `io` is held."""
         try:
-            with self.lock:
-                self._write_pending()
-                end_seq = self.next_seq
-                if mark == END or self._mark_is_due():
-                    self._append_mark(mark, end_seq)
+            self._write_waiting()
+            end_seq = self._writer.next_seq
+            if mark == END or self._mark_is_due():
+                self._append_mark(mark, end_seq)
             self._writer.sync()
         except StorageError as error:
-            with self.lock:
-                self.failure = error
-                self.room.notify_all()
+            self.failure = error
             raise
-        with self.lock:
-            self.failure, self.durable_seq = None, end_seq
-            self.room.notify_all()
+        self.failure, self.durable_seq = None, end_seq
 
-    def _write_pending(self) -> None:
-        """Write the rows that wait; both locks are held."""
-        if self._pending:
-            self._writer.append_rows(self._pending, self.next_seq - len(self._pending))
-            self._pending, self.pending_size = [], 0
+    def _write_waiting(self) -> None:
+        """Write the rows that wait; `io` is held."""
+        with self.lock:
+            rows = self._take_waiting()
+        self._write_rows(rows)
+
+    def _take_waiting(self) -> list[bytes]:
+        """Return the rows that wait, which go on waiting until they are written; both locks are held."""
+        self._settle()
+        rows, _ = self._waiting
+        taken = rows[:]
+        self._waiting = rows, (self._writer.next_seq, len(taken))
+        return taken
+
+    def _write_rows(self, rows: list[bytes]) -> None:
+        """Write rows that were taken; `io` is held."""
+        if rows:
+            self._writer.append_rows(rows, self._writer.next_seq)
+        with self.lock:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Let rows that were taken wait no more if the writer has them; `lock` is held."""
+        rows, taken = self._waiting
+        if taken is not None and self._writer.next_seq > taken[0]:
+            rows = rows[taken[1] :]
+            self._waiting = rows, None
+            self.pending_size = sum(map(len, rows))
 
     def _mark_is_due(self) -> bool:
         recorded, refused, at = self._marked
@@ -199,16 +224,16 @@ class Stream:
         return moved if abs(moved) > CLOCK_JUMP_NS else 0
 
     def _append_mark(self, kind: int, next_seq: int) -> None:
-        jump_ns = self._clock_jump()
+        jump_ns, refused = self._clock_jump(), self.refused
         clocks = self._now_ns(), self._world.monotonic_ns()
         document: JsonObject = {
             "clock": clock_state(),
             "jump_ns": str(jump_ns),
             "recorded": str(next_seq),
-            "refused": str(self.refused),
+            "refused": str(refused),
             "time": time_text(clocks[0]),
             "v": 1,
         }
         self._writer.append_mark(kind, next_seq, document)
         self._clocks = clocks  # only now: a mark that could not be written is still due
-        self._marked = (next_seq, self.refused, clocks[1])
+        self._marked = (next_seq, refused, clocks[1])

@@ -1,31 +1,63 @@
-"""Whom records are about, as text: an id must come back as it was given, so nothing is guessed."""
+"""Ids of people and requests, as text: an id must come back as it was given, so nothing is guessed."""
 
 from __future__ import annotations
 
-from typing import Any
+from numbers import Integral
+from typing import Any, TypeAlias
+from uuid import UUID
 
 import pyarrow as pa
 
 from backstory.errors import AlignmentError, InputError
+
+Id: TypeAlias = str | int | UUID
+"""What may name a person or a request; recorded as text."""
+
+
+def text_of_id(value: object, what: str) -> str | None:
+    """Return the id of a person or a request as text; None for none.
+
+    Args:
+        value: Text, a whole number (also NumPy's), or a UUID.
+        what: What it is the id of, for the error message.
+
+    Raises:
+        InputError: It is something else, or text that is no Unicode.
+    """
+    if value is None:
+        return None
+    if isinstance(value, Integral) and not isinstance(value, bool):
+        return str(int(value))
+    if isinstance(value, UUID):
+        return str(value)
+    if not isinstance(value, str):
+        raise InputError(f"{what}: expected text, a whole number or a UUID, got {type(value).__name__}")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{what}: expected Unicode text, got a lone surrogate") from None
+    return str.__str__(value)  # of a text that is also something else, such as a member of an enumeration
 
 
 def subject_column(subject: Any, rows: int) -> pa.Array:  # noqa: ANN401  one id or an array of them
     """Return one subject a row, as text; null where a row is about nobody.
 
     Args:
-        subject: One text or whole number for all rows, or an array of them with one a row.
+        subject: One id for all rows, or an array of them with one a row.
         rows: Number of rows.
 
     Raises:
         InputError: The ids are neither text nor whole numbers.
         AlignmentError: Their number is another than that of the rows.
     """
-    if isinstance(subject, str | int) and not isinstance(subject, bool):
-        return pa.repeat(pa.scalar(str(subject), pa.large_string()), rows)
+    if isinstance(subject, str | Integral | UUID):
+        return pa.repeat(pa.scalar(text_of_id(subject, "subject"), pa.large_string()), rows)
+    if isinstance(subject, list | tuple):
+        subject = [str(one) if isinstance(one, UUID) else one for one in subject]
     try:
         values = subject.to_arrow() if hasattr(subject, "to_arrow") else pa.array(subject, from_pandas=True)
-    except (pa.ArrowException, TypeError, ValueError) as error:
-        raise InputError(f"subjects: expected texts or whole numbers, got {type(subject).__name__}") from error
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        raise InputError(f"subjects: expected texts or whole numbers, got {type(subject).__name__}") from None
     if isinstance(values, pa.ChunkedArray):
         values = values.combine_chunks()
     if pa.types.is_dictionary(values.type):

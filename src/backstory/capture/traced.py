@@ -6,24 +6,26 @@ import contextlib
 import functools
 import inspect
 import logging
-import threading
 from collections.abc import AsyncGenerator, Callable, Generator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from types import TracebackType
 from typing import Any, ParamSpec, TypeVar, cast
 
 import pyarrow as pa
 
 from backstory.capture.enclosing import Enclosing, enclosing, inside
 from backstory.capture.output import output_column
-from backstory.capture.plain import one_value
+from backstory.capture.plain import distinct_names, one_value, plain_value
 from backstory.capture.prediction import Begun, Call, Capture
 from backstory.capture.recorder import Recorder
-from backstory.capture.single import SingleCapture, is_plain_features, is_plain_output
-from backstory.capture.steps import Steps, is_personal
+from backstory.capture.single import SingleCapture, is_plain_features, is_plain_output, output_value
+from backstory.capture.steps import is_personal, size_of
+from backstory.capture.subject import text_of_id
 from backstory.errors import BackstoryError, InputError, ModelError
 from backstory.frames.table import kind_of
 from backstory.models import capture_artifact
 from backstory.records.canonical import JsonObject
+from backstory.records.limits import STEPS_SIZE_MAX
 
 _MATRIX = 2
 _YIELDS_MAX = 10_000
@@ -43,106 +45,150 @@ class _Site:
     Attributes:
         begin: Takes down a call before it runs.
         single: Records a call of plain values after it ran.
+        call: What its calls have in common.
+        defer: Has something done soon by whoever records next.
         signature: The function's.
         subject: Name of the parameter that says whom a call is about.
+        receiver: Name of the parameter that is a method's object or class, which is no feature.
         names: Names of its parameters, if all of them can be given by position; else None.
     """
 
     begin: Begin
     single: SingleCapture
+    call: Callable[[], Call]
+    defer: Callable[[Callable[[], object]], None]
     signature: inspect.Signature
     subject: str | None
+    receiver: str | None
     names: tuple[str, ...] | None
 
     def start(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Running:
-        """Take down a call before it runs."""
+        """Take down a call before it runs.
+
+        Raises:
+            InputError: Whom it is about is none.
+        """
         if self.names is not None and not kwargs and len(args) == len(self.names):
             arguments = dict(zip(self.names, args, strict=True))
         else:
             bound = self.signature.bind(*args, **kwargs)
             bound.apply_defaults()
             arguments = bound.arguments
+        about = None if self.subject is None else text_of_id(arguments[self.subject], "subject")
+        if self.receiver is not None:
+            del arguments[self.receiver]
         features = values_of(arguments)
-        about = None if self.subject is None else arguments[self.subject]
-        running = _Running(self, features, about)
+        around = enclosing()
+        running = _Running(self, features, about, around)
         # Values that nobody can change are recorded together with the output; others are taken down now.
         is_plain = is_plain_features(features) and (about is None) is (self.subject is None)
-        if not is_plain or enclosing() is not None:
-            running.begun = self.begin(table_of(arguments, features), None if self.subject is None else [about])
+        if not is_plain or not (around is None or around.only_steps):
+            running.begun = self.take_down(features, about, arguments)
         return running
 
+    def take_down(self, features: dict[str, Any], about: str | None, arguments: dict[str, Any] | None = None) -> Begun:
+        """Take down a call as a table: of many rows, or what cannot be one as one row, or what cannot as one value."""
+        subject = None if self.subject is None else [about]
+        (only,) = arguments.values() if arguments is not None and len(arguments) == 1 else (None,)
+        if _is_table(only):
+            with contextlib.suppress(InputError):
+                return self.begin(only, subject)
+        with contextlib.suppress(InputError):
+            return self.begin(_one_row(features), subject)
+        return self.begin(_one_row({"arguments": features}), subject)
 
-@dataclass(slots=True)
-class _Running:
+
+class _Running(Enclosing):
     """A call that runs, and takes in what is predicted inside it."""
 
-    site: _Site
-    features: dict[str, Any]
-    about: Any
-    begun: Begun | None = None
-    steps: Steps | None = None
-    request_id: str | None = None
-    outer: Enclosing | None = None
-    is_over: bool = False
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    _block: contextlib.AbstractContextManager[None]
+
+    def __init__(self, site: _Site, features: dict[str, Any], about: str | None, around: Enclosing | None) -> None:
+        """Begin; `begun` is the call as it was taken down before it ran, if it was."""
+        super().__init__()
+        self.begun: Begun | None = None
+        self.is_closed = False
+        self._site = site
+        self._features = features
+        self._about = about
+        self._around = around
 
     def inside(self) -> contextlib.AbstractContextManager[None]:
         """Let what is predicted in this block be a step of this call, unless this call is a step itself."""
         return contextlib.nullcontext() if enclosing() is not None else inside(self)
 
-    def take_call(self, begun: Begun, output: Any, result: pa.Table, form: JsonObject) -> bool:  # noqa: ANN401, ARG002
-        """Take in a call made inside; False if this one is over."""
-        return self._take(lambda steps: steps.add_call(begun, output))
+    def __enter__(self) -> None:
+        """Begin what the call does."""
+        self._block = self.inside()
+        self._block.__enter__()
 
-    def take_failure(self, begun: Begun, error: str) -> bool:
-        """Take in a call made inside that raised; False if this one is over."""
-        return self._take(lambda steps: steps.add_call(begun, None, error=error))
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """End it; record it if it failed."""
+        self._block.__exit__(kind, error, traceback)
+        if error is not None:
+            self.stop(error, None)
 
-    def take_step(self, name: str, values: Any, *, personal: bool = False) -> bool:  # noqa: ANN401
-        """Take in something else that happened inside; False if this one is over."""
-        return self._take(lambda steps: steps.add("step", name, values, personal=personal))
+    def stop(self, error: BaseException, yielded: _Yielded | None) -> None:
+        """Record that it raised, or that whoever read its values wants no more of them.
 
-    def fail(self, error: BaseException) -> None:
-        """Record that it raised."""
-        self._end()
+        Where it was given up this may be a finalizer, so that is recorded later.
+        """
+        if self.is_closed or isinstance(error, GeneratorExit):
+            self.is_over = True
+            self._site.defer(functools.partial(self._give_up, error, yielded))
+        else:
+            self._fail(error, yielded)
+
+    def finish(self, output: Any) -> None:  # noqa: ANN401  any value
+        """Record what it returned."""
+        self.end()
+        if self.begun is None:
+            around = enclosing()
+            if around is not None and self._is_step_of(around, output):
+                return
+            if around is None and is_plain_output(output):
+                steps = self.steps.text("full", "always", sealed=self._about is not None)
+                self._site.single.record(self._features, output, subject=self._about, steps=steps)
+                return
+        begun = self._taken("always")
+        begun.finish(output, output_of(output, begun.table.num_rows))
+
+    def _give_up(self, error: BaseException, yielded: _Yielded | None) -> None:
+        with inside(self._around):  # not whatever is around the code that comes to this
+            if self.is_closed and isinstance(error, GeneratorExit) and yielded is not None:
+                self.steps.add("step", "closed", "by its consumer")
+                self.finish(yielded.output())
+            else:
+                self._fail(error, yielded)
+
+    def _fail(self, error: BaseException, yielded: _Yielded | None) -> None:
+        """Record that it raised, and as a step what it had given by then, as a failed call has no output."""
+        self.end()
+        name = type(error).__qualname__
+        if yielded is not None and yielded.count:
+            self.steps.add("step", "yielded", yielded.output(), personal=self._site.subject is not None)
         try:
+            around = enclosing()
+            if self.begun is None and around is not None and self._is_step_of(around, None, name):
+                return
             self._taken("failed").fail(error)
         except BackstoryError as problem:  # the exception that goes on is the caller's
             _log.error("recording: a failed prediction is not recorded: %s", problem)
 
-    def finish(self, output: Any) -> None:  # noqa: ANN401  any value
-        """Record what it returned."""
-        self._end()
-        if self.begun is None and is_plain_output(output):
-            about = None if self.about is None else str(self.about)
-            steps = None if self.steps is None else self.steps.text("full", "always", sealed=about is not None)
-            self.site.single.record(self.features, output, subject=about, steps=steps)
-        else:
-            begun = self._taken("always")
-            begun.finish(output, output_of(output, begun.table.num_rows))
-
-    def _take(self, add: Callable[[Steps], None]) -> bool:
-        with self.lock:
-            if self.is_over:
-                return False
-            self.steps = self.steps or Steps()
-            add(self.steps)
-            return True
-
-    def _end(self) -> None:
-        """Take in nothing from here on: what is taken down is recorded."""
-        with self.lock:
-            self.is_over = True
+    def _is_step_of(self, around: Enclosing, output: Any, error: str | None = None) -> bool:  # noqa: ANN401
+        """Let a prediction around this call take in what came of it; False if it would hold more, or is over."""
+        personal = self._site.subject is not None
+        return around.only_steps and around.take_output(self._site.call(), output, error, personal=personal)
 
     def _taken(self, why: str) -> Begun:
         """Return the call as the way of batches takes it down."""
         begun = self.begun
         if begun is None:
-            begun = self.site.begin(_one_row(self.features), None if self.site.subject is None else [self.about])
-        if self.steps is None:
-            return begun
-        steps = self.steps.text("full", why, sealed=is_personal(begun))
-        return replace(begun, call=replace(begun.call, steps=steps))
+            begun = self._site.take_down(self._features, self._about)
+        steps = self.steps.text("full", why, sealed=is_personal(begun.call))
+        return begun if steps is None else replace(begun, call=replace(begun.call, steps=steps))
 
 
 def traced(
@@ -155,7 +201,8 @@ def traced(
     """Return a callable that records each call and otherwise is the given one.
 
     Args:
-        function: A function or method, a coroutine function, a generator function of either kind.
+        function: Anything that can be called: a function or method, a coroutine function, a generator function of
+            either kind, a partial of one of them, an object with `__call__`.
         capture: Takes down calls.
         recorder: Where they go.
         site_of: Given the function's name and the digest of its source, what is the same for all its calls; asked at
@@ -169,23 +216,33 @@ def traced(
         return cast("Callable[P, T]", type(function)(traced(function.__func__, capture, recorder, site_of, subject)))
     source = capture_artifact(function)
     said: JsonObject = {"function": source.class_name, "source": source.content_digest}
-    call = functools.cache(lambda: site_of(function.__qualname__, said))
+    code = _code_of(function)
+    name = getattr(code, "__qualname__", source.class_name)
+    call = functools.cache(lambda: site_of(name, said))
 
     def begin(features: Any, about: list[Any] | None) -> Begun:  # noqa: ANN401
         return capture.begin(replace(call(), features=features, subject=about))
 
-    signature = inspect.signature(function)
+    signature = _signature_of(function)
     if subject is not None and subject not in signature.parameters:
-        raise ModelError(f"traced: {function.__qualname__} has no parameter {subject!r} for the subject")
+        raise ModelError(f"traced: {name} has no parameter {subject!r} for the subject")
     kinds = {parameter.kind for parameter in signature.parameters.values()}
     simple = kinds <= {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.POSITIONAL_ONLY}
-    single = SingleCapture(capture, recorder, call)
-    site = _Site(begin, single, signature, subject, tuple(signature.parameters) if simple else None)
-    if inspect.isasyncgenfunction(function):
+    site = _Site(
+        begin=begin,
+        single=SingleCapture(capture, recorder, call),
+        call=call,
+        defer=recorder.defer,
+        signature=signature,
+        subject=subject,
+        receiver=_receiver_of(function, signature),
+        names=tuple(signature.parameters) if simple else None,
+    )
+    if inspect.isasyncgenfunction(code):
         return cast("Callable[P, T]", _async_generator(function, site))
-    if inspect.isgeneratorfunction(function):
+    if inspect.isgeneratorfunction(code):
         return cast("Callable[P, T]", _generator(function, site))
-    if inspect.iscoroutinefunction(function):
+    if inspect.iscoroutinefunction(code):
         return cast("Callable[P, T]", _coroutine(function, site))
     return _function(function, site)
 
@@ -194,12 +251,8 @@ def _function(function: Callable[P, T], site: _Site) -> Callable[P, T]:
     @functools.wraps(function)
     def record(*args: P.args, **kwargs: P.kwargs) -> T:
         running = site.start(args, kwargs)
-        try:
-            with running.inside():
-                output = function(*args, **kwargs)
-        except BaseException as error:
-            running.fail(error)
-            raise
+        with running:
+            output = function(*args, **kwargs)
         running.finish(output)
         return output
 
@@ -210,12 +263,8 @@ def _coroutine(function: Callable[..., Any], site: _Site) -> Callable[..., Any]:
     @functools.wraps(function)
     async def record(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         running = site.start(args, kwargs)
-        try:
-            with running.inside():
-                output = await function(*args, **kwargs)
-        except BaseException as error:
-            running.fail(error)
-            raise
+        with running:
+            output = await function(*args, **kwargs)
         running.finish(output)
         return output
 
@@ -227,11 +276,27 @@ def _generator(function: Callable[..., Any], site: _Site) -> Callable[..., Any]:
     def record(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:  # noqa: ANN401
         running = site.start(args, kwargs)
         yielded = _Yielded()
+        inner = function(*args, **kwargs)
+        go_on = functools.partial(inner.send, None)
         try:
-            returned = yield from yielded.each(function(*args, **kwargs), running)
+            while True:
+                with running.inside():
+                    try:
+                        value = go_on()
+                    except StopIteration as stop:
+                        returned = stop.value
+                        break
+                yielded.add(value)
+                try:
+                    go_on = functools.partial(inner.send, (yield value))
+                except GeneratorExit:
+                    running.is_closed = True
+                    inner.close()
+                    raise
+                except BaseException as error:  # noqa: BLE001  it is the generator's to handle
+                    go_on = functools.partial(inner.throw, error)
         except BaseException as error:
-            yielded.tell(running)
-            running.fail(error)
+            running.stop(error, yielded)
             raise
         running.finish(yielded.output())
         return returned
@@ -257,14 +322,13 @@ def _async_generator(function: Callable[..., Any], site: _Site) -> Callable[...,
                 try:
                     go_on = functools.partial(inner.asend, (yield value))
                 except GeneratorExit:
-                    with running.inside():
-                        await inner.aclose()
+                    running.is_closed = True
+                    await inner.aclose()
                     raise
                 except BaseException as error:  # noqa: BLE001  it is the generator's to handle
                     go_on = functools.partial(inner.athrow, error)
         except BaseException as error:
-            yielded.tell(running)
-            running.fail(error)
+            running.stop(error, yielded)
             raise
         running.finish(yielded.output())
 
@@ -272,61 +336,63 @@ def _async_generator(function: Callable[..., Any], site: _Site) -> Callable[...,
 
 
 class _Yielded:
-    """The values a generator gave, up to a number of them."""
+    """The values a generator gave, as they were then, up to a number of them and of bytes.
+
+    Attributes:
+        count: How many it gave.
+    """
 
     def __init__(self) -> None:
-        self._values: list[Any] = []
-        self._count = 0
+        self.count = 0
+        self._kept: list[Any] = []
+        self._size = 0
 
     def add(self, value: Any) -> None:  # noqa: ANN401
-        self._count += 1
-        if self._count <= _YIELDS_MAX:
-            self._values.append(value)
+        if len(self._kept) == self.count < _YIELDS_MAX:  # none was left out so far
+            plain = plain_value(value)
+            self._size += size_of(plain)
+            if self._size <= STEPS_SIZE_MAX:
+                self._kept.append(plain)
+        self.count += 1
 
-    def tell(self, running: _Running) -> None:
-        """Say what was given out before it failed or was closed: a step, as a failed call has no output."""
-        if self._count:
-            running.take_step("yielded", self.output(), personal=running.site.subject is not None)
+    def output(self) -> dict[str, Any]:
+        texts = all(isinstance(value, str) for value in self._kept)
+        shown = "".join(self._kept) if texts and self._kept else self._kept
+        left_out = self.count - len(self._kept)
+        return {"count": self.count, "values": shown, **({"left_out": left_out} if left_out else {})}
 
-    def each(self, generator: Any, running: _Running) -> Any:  # noqa: ANN401
-        """Yield what a generator yields, pass on what is sent and thrown into it, and return what it returns."""
-        go_on = functools.partial(generator.send, None)
-        while True:
-            with running.inside():
-                try:
-                    value = go_on()
-                except StopIteration as stop:
-                    return stop.value
-            self.add(value)
-            try:
-                go_on = functools.partial(generator.send, (yield value))
-            except GeneratorExit:
-                with running.inside():
-                    generator.close()
-                raise
-            except BaseException as error:  # noqa: BLE001  it is the generator's to handle
-                go_on = functools.partial(generator.throw, error)
 
-    def output(self) -> Any:  # noqa: ANN401
-        texts = all(isinstance(value, str) for value in self._values)
-        shown = "".join(self._values) if texts and self._values else self._values
-        return {"count": self._count, "values": shown}
+def _code_of(function: Callable[..., Any]) -> Any:  # noqa: ANN401
+    """Return what says which kind of callable one is: what a partial is of, the `__call__` of an object."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    is_object = not (isinstance(function, type) or inspect.isroutine(function))
+    return type(function).__call__ if is_object else function
+
+
+def _signature_of(function: Callable[..., Any]) -> inspect.Signature:
+    try:
+        return inspect.signature(function)
+    except ValueError:  # some built-in functions have none
+        return inspect.signature(lambda *args, **kwargs: (args, kwargs))
+
+
+def _receiver_of(function: Callable[..., Any], signature: inspect.Signature) -> str | None:
+    """Return the parameter of a function defined in a class that its object, or the class, is given by."""
+    first = next(iter(signature.parameters), None)
+    if first not in {"self", "cls"} or not inspect.isfunction(function):
+        return None
+    owner = function.__qualname__.rpartition(".")[0]
+    return first if owner and not owner.endswith("<locals>") else None
 
 
 def values_of(arguments: dict[str, Any]) -> dict[str, Any]:
     """Return what a call was given by name: the items of a dict that is the only argument, or the arguments."""
-    values = {name: value for name, value in arguments.items() if name not in {"self", "cls"}}
-    if len(values) == 1:
-        (only,) = values.values()
+    if len(arguments) == 1:
+        (only,) = arguments.values()
         if isinstance(only, dict) and only:
-            return {str(name): value for name, value in only.items()}
-    return values
-
-
-def table_of(arguments: dict[str, Any], features: dict[str, Any]) -> Any:  # noqa: ANN401
-    """Return what to record of a call: a table that is the only argument as it is, everything else as one row."""
-    values = [value for name, value in arguments.items() if name not in {"self", "cls"}]
-    return values[0] if len(values) == 1 and _is_table(values[0]) else _one_row(features)
+            return dict(zip(distinct_names(only), only.values(), strict=True))
+    return dict(arguments)
 
 
 def _one_row(features: dict[str, Any]) -> pa.Table:
@@ -343,7 +409,7 @@ def output_of(output: Any, rows: int) -> pa.Array:  # noqa: ANN401
             return output_column(output, rows, None)[0]
         except InputError:
             pass  # one a row, but of no common type: as text, below
-    value = one_value(output)
+    value = output_value(output)
     return value if rows == 1 else pa.concat_arrays([value] * rows)
 
 

@@ -11,11 +11,12 @@ from types import FrameType, TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 
 from backstory.capture.observation import Observation
-from backstory.capture.policy import Durability, OnFailure, OnFull, Policy
+from backstory.capture.policy import BUFFER_SIZE, Durability, OnFailure, OnFull, Policy
 from backstory.capture.prediction import Call, Capture
 from backstory.capture.recorder import Recorder, RecorderStatus
 from backstory.capture.single import SingleCapture
 from backstory.capture.steps import Keep, Sampling
+from backstory.capture.subject import Id
 from backstory.capture.traced import traced
 from backstory.errors import ConflictError, NotFoundError
 from backstory.models.code_version import code_version
@@ -61,13 +62,13 @@ class WorkerRecorder:
         output: Any = None,  # noqa: ANN401  a plain value or a dict of them
         *,
         error: str | None = None,
-        request_id: str | None = None,
-        subject: str | None = None,
+        request_id: Id | None = None,
+        subject: Id | None = None,
     ) -> str | None:
         """Record one prediction that was made; costs the caller microseconds.
 
         Args:
-            features: Its features by name.
+            features: Its features by name; a pandas Series has names too.
             output: What the model returned: one value, or values by name.
             error: Class name of the exception where it failed instead.
             request_id: The caller's id of the request.
@@ -81,14 +82,14 @@ class WorkerRecorder:
             StorageError: It could not be recorded.
             BusyError: Predictions come faster than they can be written, and the policy refuses them.
         """
-        number = self._single.record(features, output, error, request_id, subject)
+        number = self._single.record(features, output, error, request_id, subject)  # type: ignore[arg-type]
         return None if number is None else id_text_of(number)
 
     def prediction(
         self,
         *,
-        subject: str | None = None,
-        request_id: str | None = None,
+        subject: Id | None = None,
+        request_id: Id | None = None,
         keep: Keep = "full",
         rate: float = 1.0,
         keep_if: Callable[[Any], bool] | None = None,
@@ -176,7 +177,7 @@ def recorder(
     on_full: OnFull = "block",
     on_failure: OnFailure = "closed",
     spill: str | None = None,
-    buffer_size: int = 16 << 20,
+    buffer_size: int = BUFFER_SIZE,
     world: World | None = None,
 ) -> WorkerRecorder:
     """Record predictions into a spool that an archive made with `archive.spool(path, models=[…])`.
@@ -190,7 +191,7 @@ def recorder(
         on_full: See `backstory.open`.
         on_failure: See `backstory.open`.
         spill: See `backstory.open`.
-        buffer_size: Bytes of records one kind of record may hold in memory until they are written.
+        buffer_size: Bytes of single records one kind of record may hold in memory until they are written.
         world: Clock, randomness and disk; for tests.
 
     Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from backstory.errors import ConflictError, StorageError
@@ -13,6 +13,7 @@ from backstory.records.canonical import JsonObject, JsonValue
 from backstory.records.job import JOB_TYPES, entry_key
 from backstory.records.manifest import MANIFEST_TYPE, STREAM_TYPES, parse_manifest
 from backstory.records.merge import MERGE_TYPE, parse_merge
+from backstory.storage.fork import renew_in_child
 
 _VERSION = 2
 _TABLES = """
@@ -49,6 +50,7 @@ class Catalog:
         self._path = path
         self._start = start
         self._lock = threading.RLock()
+        renew_in_child(self, "_lock", threading.RLock)
         self._closed = False
         try:
             self._connection = self._connect()
@@ -182,6 +184,28 @@ class Catalog:
         query = "SELECT stream, min(first_seq), max(end_seq) FROM segment GROUP BY ifnull(merged, position)"
         with self._errors():
             return set(self._connection.execute(query))
+
+    def is_whole(self, committed: tuple[int, Mapping[str, int]] | None) -> bool:
+        """Say whether every entry and every segment is in it, as far as counting shows.
+
+        Args:
+            committed: Size of the log and where each stream ends by the lock store, which must agree where the catalog
+                is of that size; None where that cannot be read.
+        """
+        entries = "SELECT count(*), ifnull(max(position), -1), count(*) FILTER (WHERE type = ?) FROM entry"
+        streams = "SELECT stream, max(end_seq), sum(end_seq - first_seq), count(*) FROM segment GROUP BY stream"
+        with self._errors(), self._connection:
+            self._connection.execute("BEGIN")  # one state of it, whatever other processes index meanwhile
+            size = self.size
+            count, last, manifests = self._connection.execute(entries, [MANIFEST_TYPE]).fetchone()
+            held = self._connection.execute(streams).fetchall()
+        ends = {stream: end for stream, end, _, _ in held}
+        return (
+            count == last + 1 == size
+            and manifests == sum(segments for _, _, _, segments in held)
+            and all(end == records for _, end, records, _ in held)
+            and (committed is None or committed[0] != size or committed[1] == ends)
+        )
 
     def dump(self) -> tuple[int, list[tuple[object, ...]]]:
         """Return how many entries are indexed and everything kept of them, to compare it with a rebuilt one."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backstory.cli.options import SEALED_STAY_SEALED, Asking, Opening
-from backstory.errors import InputError
+from backstory.cli.options import ARCHIVE_VARIABLE, SEALED_STAY_SEALED, Asking, Opening
+from backstory.errors import ForbiddenError, InputError, NotFoundError
 
 if TYPE_CHECKING:
     from backstory.archive import Archive
@@ -25,6 +27,7 @@ def open_archive(asking: Asking, opening: Opening = SEALED_STAY_SEALED) -> Itera
     """
     import backstory
 
+    _require_named(asking)
     if (opening.actor is None) != (opening.purpose is None):
         raise InputError("sealed values: expected both --actor and --purpose, got one of them")
     mode = "r" if opening.actor is None else "rw"
@@ -39,5 +42,14 @@ def open_ledger(asking: Asking, *, writable: bool = False) -> Iterator[Ledger]:
     from backstory.ledger.ledger import Ledger
     from backstory.storage.world import World
 
+    _require_named(asking)
+    if writable and asking.archive.is_dir() and not os.access(asking.archive, os.W_OK):
+        raise ForbiddenError(f"opening archive: the directory {asking.archive} cannot be written")
     with closing(Ledger(asking.archive, World(), writable=writable, vkey=asking.vkey, actor=None)) as ledger:
         yield ledger
+
+
+def _require_named(asking: Asking) -> None:
+    """Insist that the present directory is an archive where nobody named another."""
+    if asking.archive == Path() and not Path("backstory.toml").is_file():
+        raise NotFoundError(f"no archive in this directory: give -a DIR or set {ARCHIVE_VARIABLE}")

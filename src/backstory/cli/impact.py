@@ -13,6 +13,7 @@ from backstory.cli.exit_codes import OK, PARTIAL
 from backstory.cli.options import ASKING, SEALED_STAY_SEALED, Asking, Opening
 from backstory.cli.progress import progress
 from backstory.errors import QueryError
+from backstory.lineage.impact_page import PREDICTIONS_SHOWN
 
 
 def impact(
@@ -23,6 +24,7 @@ def impact(
     key: Annotated[list[str] | None, Parameter(negative=())] = None,
     where: str | None = None,
     version: str | None = None,
+    limit: int = PREDICTIONS_SHOWN,
     asking: Asking = ASKING,
     opening: Opening = SEALED_STAY_SEALED,
 ) -> int:
@@ -35,12 +37,15 @@ def impact(
         row: Position of a row; may be repeated.
         key: Key of a row: its value, or a JSON array or object if it has several columns; may be repeated.
         where: SQL predicate over the source's columns.
-        version: Prefix of a dataset version's digest; all versions without it.
+        version: Prefix of a dataset version's digest; needed for --row where there are several. [default: all versions]
+        limit: How many predictions to list; with --json all are.
         asking: Which archive.
         opening: Who asks.
     """
     if sum(choice is not None for choice in (row, key, where)) != 1:
         raise QueryError("impact: expected exactly one of --row, --key and --where")
+    if limit < 1:
+        raise QueryError(f"impact: expected a --limit of at least 1, got {limit}")
     keys = None if key is None else [parse_key(text) for text in key]
     with progress("tracing"), open_archive(asking, opening) as archive:
         answer = archive.impact(source, rows=row, keys=keys, where=where, version=version)
@@ -49,7 +54,7 @@ def impact(
     else:
         from backstory.lineage.impact_page import impact_page
 
-        print_page(impact_page(answer))
+        print_page(impact_page(answer, limit))
     return PARTIAL if answer.sealed else OK
 
 

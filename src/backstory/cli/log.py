@@ -23,7 +23,7 @@ def log(*, first: int | None = None, limit: int = LIMIT, asking: Asking = ASKING
     """List entries of the log, each proven under the checkpoint; the newest without --first.
 
     Args:
-        first: Index of the first entry to list.
+        first: Index of the first entry to list. [default: so that the newest are listed]
         limit: How many at most.
         asking: Which archive.
     """
@@ -31,7 +31,9 @@ def log(*, first: int | None = None, limit: int = LIMIT, asking: Asking = ASKING
         raise QueryError("log: expected a --limit of at least 1 and a --first of at least 0")
     with open_ledger(asking) as ledger:
         size = ledger.log.checkpoint().size
-        begin = max(size - limit, 0) if first is None else min(first, size)
+        if first is not None and first > size:
+            raise QueryError(f"log: expected a --first of at most the tree size {size}, got {first}")
+        begin = max(size - limit, 0) if first is None else first
         entries = list(ledger.log.entries(begin, min(begin + limit, size)))
     if asking.json:
         print_json({"entries": [{"index": index, "entry": entry} for index, entry in entries], "tree_size": size})
@@ -41,10 +43,10 @@ def log(*, first: int | None = None, limit: int = LIMIT, asking: Asking = ASKING
 
 def _page(entries: list[tuple[int, dict[str, Any]]], size: int) -> Page:
     from backstory.lineage.page import Page, Row, Section
-    from backstory.lineage.plain import count_text
+    from backstory.lineage.plain import count_text, to_second
 
     rows = tuple(
-        Row(cells=(str(index), str(entry.get("time", "")), str(entry["type"]), _about(entry)))
+        Row(cells=(str(index), to_second(str(entry.get("time", ""))), str(entry["type"]), _about(entry)))
         for index, entry in entries
     )
     section = Section(title="Entries", columns=("index", "time", "type", "about"), rows=rows)

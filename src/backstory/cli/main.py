@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from cyclopts import App
 
 PROGRAM = "backstory"
+TRACEBACK_VARIABLE = "BACKSTORY_TRACEBACK"
+"""Set, it shows the traceback of a bug."""
 
 COMMANDS = {
     "init": ("backstory.cli.init:init", "create an archive and print the public key to pin"),
@@ -39,6 +41,19 @@ COMMANDS = {
     "completion": ("backstory.cli.completion:completion", "a script for completion in bash, zsh or fish"),
 }
 """Where each command is, and what it does."""
+
+EXAMPLES = {
+    "impact": (
+        "backstory impact planes --key N14228",
+        """backstory impact weather --key '["JFK", "2013-08-08T21:00:00Z"]'""",
+        'backstory impact weather --where "wind_speed > 1000"',
+    ),
+    "search": (
+        """backstory search "model = 'delay' and output > 60" --limit 5""",
+        'backstory search "model = ? and output > ? and feature.hour = ?" delay 60 17',
+    ),
+}
+"""What the help of a command ends with, where its arguments are not plain words."""
 
 _HELP_FLAGS = frozenset({"-h", "--help"})
 
@@ -69,6 +84,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return UNLISTED
     except Exception as error:  # noqa: BLE001  the edge: whatever is left over is a bug, told without values
+        if os.environ.get(TRACEBACK_VARIABLE):
+            sys.excepthook(type(error), error, error.__traceback__)
         return _failed("unexpected", _unexpected(error), UNLISTED, as_json=as_json)
     return code
 
@@ -88,7 +105,8 @@ def build_app() -> App:
         suppress_keyboard_interrupt=False,
     )
     for name, (place, help_) in COMMANDS.items():
-        app.command(place, name=name, help=help_)
+        examples = "\n".join(["Examples:", *(f"  {line}" for line in EXAMPLES[name])]) if name in EXAMPLES else None
+        app.command(place, name=name, help=help_, help_epilogue=examples)
     return app
 
 
@@ -142,7 +160,8 @@ def _unexpected(error: Exception) -> str:
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
     where = "?" if frame is None else f"{frame.tb_frame.f_globals.get('__name__')}, line {frame.tb_lineno}"
-    return f"unexpected {type(error).__name__} in {where}: this is a bug"
+    hint = f"{TRACEBACK_VARIABLE}=1 shows where it came from, maybe with recorded values"
+    return f"unexpected {type(error).__name__} in {where}: this is a bug; {hint}"
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ def receipt(
 
     Args:
         prediction: Id of the prediction, or a unique prefix.
-        output: File to write; without it, the id with .tlog-proof in the current directory.
+        output: File to write. [default: the id with .tlog-proof, in the current directory]
         asking: Which archive.
         opening: Who asks; sealed values are then opened in the receipt.
     """
@@ -36,7 +36,7 @@ def receipt(
         checked = verify_receipt(made.data, vkey=archive.vkey)
         path = output or Path(f"{checked.id}.tlog-proof")
         if path.exists():
-            raise ConflictError(f"receipt: expected nothing at {path}")
+            raise ConflictError(f"receipt: expected nothing at {path}; -o names another file")
         made.save(path)
     facts = {"id": checked.id, "path": str(path), "size": len(made.data), "tree_size": checked.tree_size}
     if asking.json:

@@ -39,9 +39,9 @@ def seal(
     Args:
         spool: Directory of a worker's spool to seal too; may be repeated.
         watch: Go on until SIGTERM or Ctrl-C, then finish the seal under way and end.
-        every: With --watch, seconds between two looks; 1 without it.
-        rows: With --watch, seal a stream that has so many unsealed records; 65,536 without it.
-        age: With --watch, seal a stream whose oldest unsealed record waits for so many seconds; 10 without it.
+        every: With --watch, seconds between two looks. [default: 1]
+        rows: With --watch, seal a stream that has so many unsealed records. [default: 65536]
+        age: With --watch, seal a stream whose oldest unsealed record waits for so many seconds. [default: 10]
         asking: Which archive.
     """
     spools = spool or []

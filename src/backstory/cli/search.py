@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from backstory.cli.answer import print_json, print_page
 from backstory.cli.archives import open_ledger
@@ -11,8 +11,6 @@ from backstory.cli.progress import progress
 from backstory.errors import QueryError
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from backstory.lineage.page import Page
 
 LIMIT = 20
@@ -33,48 +31,49 @@ def search(predicate: str, /, *values: str, limit: int = LIMIT, asking: Asking =
     if limit < 1:
         raise QueryError(f"search: expected a --limit of at least 1, got {limit}")
     with progress("searching"), open_ledger(asking) as ledger:
-        found = search_predictions(ledger, predicate, values, limit + 1)
-    shown = found.slice(0, limit)
+        hits = search_predictions(ledger, predicate, values, limit)
+    rows = hits.rows()
     if asking.json:
-        print_json({"more": found.num_rows > limit, "predictions": _rows(shown)})
+        counts = {"more": hits.total > len(rows), "not_compared": hits.not_compared, "total": hits.total}
+        print_json(counts | {"predictions": rows})
     else:
-        print_page(_page(shown, more=found.num_rows > limit))
+        print_page(_page(rows, hits.total, hits.not_compared))
 
 
-def _rows(table: pa.Table) -> list[dict[str, object]]:
-    from backstory.records.identity import time_text
-
-    if "time" not in table.column_names:
-        return list(table.to_pylist())
-    times = [time_text(moment.value) for moment in table["time"]]
-    rest = table.drop_columns(["time"]).to_pylist()
-    return [{"id": row.pop("id"), "time": time, **row} for row, time in zip(rest, times, strict=True)]
-
-
-def _page(table: pa.Table, *, more: bool) -> Page:
+def _page(rows: list[dict[str, Any]], total: int, not_compared: int) -> Page:
     """Lay the found predictions out: what was predicted and decided; JSON has every column."""
     from backstory.lineage.page import Page, Row, Section
     from backstory.lineage.plain import count_text
 
-    rows = tuple(Row(cells=_cells(row)) for row in _rows(table))
-    headline = count_text(len(rows), "prediction")
-    return Page(
-        headline=f"{headline}, the oldest; --limit shows more" if more else headline,
-        sections=(Section(title="Found", columns=("id", "recorded", "model", "output", "decision"), rows=rows),)
-        if rows
-        else (),
-    )
+    headline = count_text(total, "prediction")
+    if total > len(rows):
+        headline += f", the oldest {len(rows):,} of them here; --limit shows more"
+    columns = ("id", "recorded", "model", "output", "decision")
+    section = Section(title="Found", columns=columns, rows=tuple(Row(cells=_cells(row)) for row in rows))
+    alarm = f"{count_text(not_compared, 'prediction')} not compared: the predicate asks for values that are sealed"
+    return Page(headline=headline, alarms=(alarm,) if not_compared else (), sections=(section,) if rows else ())
 
 
-def _to_second(moment: str) -> str:
-    return moment.partition(".")[0] + "Z"
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    from backstory.lineage.plain import to_second
+
+    model = "" if row["model"] is None else f"{row['model']}:{row['version']}"
+    decision = "" if row.get("decision") is None else value_text(row, "decision")
+    return str(row["id"]), to_second(str(row["time"])), model, value_text(row, "output"), decision
 
 
-def _cells(row: dict[str, object]) -> tuple[str, ...]:
+def value_text(row: dict[str, Any], name: str) -> str:
+    """Return an output or a decision for a reader; several columns of it by name, floats to six digits."""
     from backstory.lineage.plain import named, shown
 
-    outputs = {name.partition(".")[2]: value for name, value in row.items() if name.startswith("output.")}
-    output = named(outputs) if outputs else shown(row["output"]) if "output" in row else "sealed"
-    model = "" if row["model"] is None else f"{row['model']}:{row['version']}"
-    decision = row.get("decision")
-    return str(row["id"]), _to_second(str(row["time"])), model, output, "" if decision is None else shown(decision)
+    own = {
+        column: _rounded(value) for column, value in row.items() if value is not None
+    }  # of the others' columns it has nulls
+    members = {column.partition(".")[2]: value for column, value in own.items() if column.startswith(f"{name}.")}
+    if name not in own and members:
+        return named(members)
+    return "sealed" if name not in own and name in row["sealed"] else shown(own.get(name))
+
+
+def _rounded(value: object) -> object:
+    return float(f"{value:.6g}") if isinstance(value, float) else value

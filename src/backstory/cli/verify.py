@@ -27,7 +27,7 @@ def verify(
     """Check the whole archive from its bytes.
 
     Args:
-        workers: Processes that hash; one a core without it.
+        workers: Processes that hash. [default: one a core]
         spool: Directory of a worker's spool whose streams are not lost; may be repeated.
         asking: Which archive.
     """

@@ -194,7 +194,8 @@ def _leaves(
     null = pc.is_null(values).to_numpy(zero_copy_only=False)
     marks = np.where((marks < 0) & null, depth, marks)
     for field in values.type:
-        yield from _leaves(f"{name}.{escape_name(field.name)}", pc.struct_field(values, field.name), marks, depth + 1)
+        part = pc.struct_field(values, [field.name])  # a bare name that begins with a dot would be taken for a path
+        yield from _leaves(f"{name}.{escape_name(field.name)}", part, marks, depth + 1)
 
 
 def unchunked(column: pa.ChunkedArray) -> pa.Array:

@@ -141,10 +141,10 @@ def _encode_column(column: FlatColumn) -> tuple[np.ndarray | int, np.ndarray, pa
     tail = _contents(column, tag)
     try:
         payload = _lengths(tail) if tail is not None else _payload(values, tag)
-    except pa.ArrowInvalid as error:
+    except pa.ArrowInvalid:  # it quotes the value
         raise ColumnError(
             f"row encoding: a value does not fit int64 nanoseconds or whole days (column {column.name!r})"
-        ) from error
+        ) from None
     if not values.null_count and column.null_struct is None:
         return tag, payload, tail
     valid = values.is_valid().to_numpy(zero_copy_only=False)
@@ -246,7 +246,7 @@ def _list_contents(column: FlatColumn) -> pa.LargeBinaryArray:
 def _struct_contents(column: FlatColumn) -> pa.LargeBinaryArray:
     """Content of a struct inside a list: the count and cells of its fields, then their contents."""
     columns = [
-        FlatColumn(name=name, type=type_, values=decoded(pc.struct_field(column.values, name)))
+        FlatColumn(name=name, type=type_, values=decoded(pc.struct_field(column.values, [name])))
         for name, type_ in scalar.struct_fields(column.type)
     ]
     rows = len(column.values)

@@ -80,8 +80,8 @@ def table_of_rows(schema: Schema, stream: str, first_seq: int, count: int, data:
                 columns, [*_ENVELOPE_TYPES.values(), *(arrow_type(column.type) for column in others)], strict=True
             )
         ]
-    except (msgspec.DecodeError, pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-        raise FormatError(f"spool: rows are not those of their schema ({where})") from error
+    except (msgspec.DecodeError, pa.ArrowException, TypeError, ValueError, OverflowError):
+        raise FormatError(f"spool: rows are not those of their schema ({where})") from None  # it quotes values
     if len(arrays[0]) != count:
         raise FormatError(f"spool: expected {count} records, got {len(arrays[0])} rows ({where})")
     single = pa.repeat(pa.scalar(0, pa.uint32()), count), pa.repeat(pa.scalar(1, pa.uint32()), count)

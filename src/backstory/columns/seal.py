@@ -62,6 +62,6 @@ def pick_columns(table: pa.Table, names: list[str]) -> pa.Table:
         if chosen and len(set(chosen)) < column.type.num_fields:
             parts = list(dict.fromkeys(chosen))
             whole = unchunked(column)
-            column = pa.StructArray.from_arrays([pc.struct_field(whole, part) for part in parts], names=parts)
+            column = pa.StructArray.from_arrays([pc.struct_field(whole, [part]) for part in parts], names=parts)
         columns[top] = column
     return pa.table(columns)

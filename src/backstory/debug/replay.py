@@ -14,9 +14,11 @@ import numpy as np
 import pyarrow as pa
 
 from backstory.capture.decision import parse_decision
+from backstory.capture.options import parse_options
 from backstory.capture.output import output_column
 from backstory.columns.arrow_type import arrow_type, flat_fields
 from backstory.columns.encode import iter_blocks
+from backstory.columns.python_value import python_rows, python_value
 from backstory.errors import BackstoryError, ForbiddenError, ModelError, NotFoundError, VerificationError
 from backstory.frames.container import rebuild
 from backstory.ledger.ledger import Ledger
@@ -74,6 +76,10 @@ class Replay:
             "verdict": self.verdict,
         }
 
+    def __repr__(self) -> str:
+        """Return the verdict on one line."""
+        return f"<Replay of {self.id}: {self.verdict}, {self.reason}>"
+
     def __str__(self) -> str:
         """Return verdict, values and differences of the environment."""
         lines = [
@@ -101,10 +107,10 @@ def replay_prediction(ledger: Ledger, gate: Gate, found: Found, load: Callable[[
     """
     context: JsonObject = {}
     try:
-        record = found.table.to_pylist()[0]
+        record = python_rows(found.table)[0]
         context = ledger.document(record["context"].hex())
         if found.schema.groups and not gate.allows():
-            raise ForbiddenError("its values are sealed; open the archive with actor= and purpose=")
+            raise ForbiddenError("its values are sealed: give an actor and a purpose to open them")
         if record["status"] != OK:
             raise ModelError(f"the call failed with {record['error']}; there is no output to compare with")
         table, row = _whole_batch(ledger, gate, found)
@@ -119,7 +125,7 @@ def replay_prediction(ledger: Ledger, gate: Gate, found: Found, load: Callable[[
 
 def _whole_batch(ledger: Ledger, gate: Gate, found: Found) -> tuple[pa.Table, int]:
     """Return all records of the original call with their values, and the prediction's row among them."""
-    record = found.table.to_pylist()[0]
+    record = python_rows(found.table)[0]
     first, rows = record["seq"] - record["batch_row"], record["batch_rows"]
     if found.schema.groups:
         gate.pass_through("replay", found.schema.groups, rows)
@@ -134,14 +140,23 @@ def _run(context: JsonObject, table: pa.Table, load: Callable[[JsonObject], obje
         raise ModelError("it names no registered model; only its features and output are recorded")
     features = table["feature"].combine_chunks()
     columns = pa.Table.from_arrays(features.flatten(), names=[field.name for field in features.type])
-    native = rebuild(container, columns)
-    estimator = load(model)
+    try:
+        native = rebuild(container, columns)
+        return _call(load(model), context, native, table.num_rows)
+    except BackstoryError:
+        raise
+    except Exception as error:  # a model may raise anything, with values of rows in its words
+        raise ModelError(f"the call gave an output then, and raises {type(error).__name__} now") from error
+
+
+def _call(estimator: object, context: JsonObject, features: object, rows: int) -> pa.Array:
+    """Return what the context's method of a model returns, as it is recorded."""
     method = canonical.text_of(context, "method")
     function: Any = estimator if method == "__call__" else getattr(estimator, method, None)
     if function is None:
         raise NotFoundError(f"the model has no method {method!r}")
-    output = function(native)
-    column, _ = output_column(output, table.num_rows, output_names(estimator, method))
+    output = function(features, **parse_options(context.get("options")))
+    column, _ = output_column(output, rows, output_names(estimator, method))
     return column
 
 
@@ -158,8 +173,8 @@ def _judge(
     other = _as_recorded(replayed.slice(row, 1), one.type)
     common: dict[str, Any] = {
         "id": name,
-        "recorded": one.to_pylist()[0],
-        "replayed": other.to_pylist()[0] if other is not None else replayed[row].as_py(),
+        "recorded": python_value(one[0]),
+        "replayed": python_value(replayed[row] if other is None else other[0]),
         "batch_rows": table.num_rows,
         "environment": changes,
     }

@@ -74,7 +74,10 @@ def same_values(left: Any, right: Any) -> bool:
         return _same_numbers(first, second)
     if first is not None or second is not None:
         return False
-    return _same_objects(_arrow(left), _arrow(right))
+    first, second = _arrow(left), _arrow(right)
+    if first is None and second is None:  # objects Arrow has no one type for
+        return all(map(_same_object, left, right))
+    return _same_arrays(first, second)
 
 
 def _shares_all_memory(left: np.ndarray[Any, Any], right: np.ndarray[Any, Any]) -> bool:
@@ -122,7 +125,24 @@ def _same_numbers(left: np.ndarray[Any, Any], right: np.ndarray[Any, Any]) -> bo
     return bool((equal | (np.isnan(left) & np.isnan(right))).all())
 
 
-def _same_objects(left: Any, right: Any) -> bool:
+def _same_object(left: Any, right: Any) -> bool:
+    if left is right:
+        return True
+    if type(left) is not type(right):
+        return False
+    if isinstance(left, np.ndarray):
+        return left.dtype == right.dtype and left.shape == right.shape and _same_object(left.tolist(), right.tolist())
+    if isinstance(left, list | tuple):
+        return len(left) == len(right) and all(map(_same_object, left, right))
+    if isinstance(left, dict):
+        return left.keys() == right.keys() and all(_same_object(value, right[key]) for key, value in left.items())
+    try:
+        return bool(left == right) or bool(left != left and right != right)  # noqa: PLR0124  NaN
+    except (TypeError, ValueError):
+        return False
+
+
+def _same_arrays(left: Any, right: Any) -> bool:
     if left is None or right is None:
         return False
     if left.type != right.type:

@@ -12,6 +12,7 @@ Rules kept here:
 
 from __future__ import annotations
 
+import copy
 import sys
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeAlias, TypeVar
 
@@ -20,6 +21,7 @@ import pyarrow as pa
 from narwhals.stable.v2 import dependencies
 
 from backstory.errors import ColumnError, InputError
+from backstory.records.names import names_instead
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,6 +40,7 @@ _ARROW_REFUSALS: Final = (pa.ArrowException, TypeError, ValueError, OverflowErro
 _NO_ARROW_TYPE: Final = frozenset({"Object", "Int128", "UInt128"})
 _COPY_ON_WRITE_SINCE: Final = 3
 _DIMENSIONS: Final = 2
+_MUTABLE: Final = (list, dict, set, bytearray, np.ndarray)
 
 
 def kind_of(frame: object) -> Kind:
@@ -163,6 +166,23 @@ def select_columns(frame: FrameT, names: Sequence[str]) -> FrameT:
     raise InputError(message)
 
 
+def take_rows(frame: FrameT, rows: NDArray[np.signedinteger[Any]]) -> FrameT:
+    """Return some rows of a frame, by how many rows stand before each, in this order.
+
+    Raises:
+        InputError: The container is none of pandas, polars (eager) and pyarrow.
+    """
+    native: Frame = frame
+    kind = kind_of(native)
+    if kind == "pandas":
+        return native.iloc[rows]  # type: ignore[no-any-return]
+    if kind == "polars":
+        return native[rows]  # type: ignore[no-any-return]
+    if kind in ("arrow", "arrow-batch"):
+        return native.take(rows)  # type: ignore[no-any-return]
+    raise InputError(f"cannot take rows: expected a pandas, polars or pyarrow frame, got {kind}")
+
+
 def require_columns(present: Sequence[str], wanted: Sequence[str], where: str) -> None:
     """Refuse a choice of columns that are not all there, or that names one twice.
 
@@ -172,7 +192,7 @@ def require_columns(present: Sequence[str], wanted: Sequence[str], where: str) -
     known = set(present)
     missing = [name for name in wanted if name not in known]
     if missing:
-        message = f"column not found: expected {_quoted(missing)} in {where}"
+        message = f"column not found: expected {_quoted(missing)} in {where}{names_instead(missing[0], present)}"
         raise ColumnError(message, columns=missing)
     doubled = [name for position, name in enumerate(wanted) if name in wanted[:position]]
     if doubled:
@@ -225,20 +245,33 @@ def frame_of_records(records: Any) -> Any:
 def hold(frame: FrameT) -> FrameT:
     """Return the frame so held that what the caller does to theirs later does not reach it.
 
-    Copies share memory where the library copies on write; an array is copied. Dicts are not, and a buffer lent to two
-    libraries at once (a NumPy array wrapped without copying, then written to) is not protected. A lazy frame is run.
+    Copies share memory where the library copies on write; an array is copied. So are lists, dicts and arrays in cells
+    of a pandas frame. A frame given as dicts is not, and a buffer lent to two libraries at once (a NumPy array wrapped
+    without copying, then written to) is not protected. A lazy frame is run.
     """
     native: Frame = frame
     kind = kind_of(native)
     if kind == "pandas":
         pandas = sys.modules["pandas"]
-        return native.copy(deep=_version_of(pandas) < _COPY_ON_WRITE_SINCE)  # type: ignore[no-any-return]
+        return _with_own_cells(native.copy(deep=_version_of(pandas) < _COPY_ON_WRITE_SINCE))  # type: ignore[no-any-return]
     if kind == "polars-lazy":
         return native.collect()  # type: ignore[no-any-return]
     if kind == "polars":
         return native.clone()  # type: ignore[no-any-return]
     if kind == "numpy":
         return native.copy("K")  # type: ignore[no-any-return]
+    return frame
+
+
+def _with_own_cells(frame: Frame) -> Frame:
+    """Replace what could be changed inside the cells of a pandas frame by copies; the frame is one of ours."""
+    pandas = sys.modules["pandas"]
+    for position, dtype in enumerate(frame.dtypes):
+        if dtype.kind == "O" and pandas.api.types.is_object_dtype(dtype):
+            values = frame.iloc[:, position]
+            if pandas.api.types.infer_dtype(values, skipna=True).startswith("mixed"):
+                cells = [copy.deepcopy(value) if isinstance(value, _MUTABLE) else value for value in values]
+                frame.isetitem(position, pandas.Series(cells, index=values.index, dtype=object))
     return frame
 
 

@@ -36,8 +36,8 @@ _FIRST_MULTIPLIER: Final = np.uint64(0x9E3779B97F4A7C15)
 _SECOND_MULTIPLIER: Final = np.uint64(0xBF58476D1CE4E5B9)
 _FLOAT_EXACT_MAX: Final = 1 << 53
 _TOKEN_BYTES: Final = 8
-# 128 KiB an intermediate column: some of them stay in the second-level cache; whole ones would run from memory.
-_CHUNK_ROWS: Final = 1 << 14
+# 512 KiB an intermediate column: memory that is used again and again, where whole columns would be new each time.
+_CHUNK_ROWS: Final = 1 << 16
 # A column this many times longer than its snapshot (a small table joined to a large one) is compared with all the
 # tokens there are, which costs half.
 _TABLE_PAYS_FROM: Final = 2
@@ -134,24 +134,22 @@ def sound_positions(
     positions: NDArray[np.signedinteger[Any]] = np.empty(values.shape, np.int32 if is_small else np.int64)
     table = None
     if rows * _TABLE_PAYS_FROM <= values.size:
-        table = mint_tokens(np.arange(first_position, first_position + rows, dtype=np.int64), salt)
+        minted = mint_tokens(np.arange(first_position, first_position + rows, dtype=np.int64), salt)
+        table = _comparable(minted, values.dtype)
     for chunk in _chunks(values.size):
         given = values[chunk]
         named = _positions_named(given)
+        np.copyto(positions[chunk], named, casting="unsafe")
+        named -= first_position
         if table is not None:
             # What points outside is compared with the first or last token, and differs from it.
-            expected = table.take(named - first_position, mode="clip")
-            fits = _equal(expected, given)
+            fits = table.take(named, mode="clip") == given
         else:
-            fits = _equal(_tokens_at(named.view(np.uint64), salt), given)
-            fits &= (named - first_position).view(np.uint64) < np.uint64(rows)
-        np.copyto(positions[chunk], named, casting="unsafe")
-        if not fits.all():
-            others = ~fits
-            rest = given[others]
-            if not ((rest == 0) | np.isnan(rest)).all():
-                return None
-            positions[chunk][others] = -1
+            tokens = _tokens_at((named + first_position).view(np.uint64), salt)
+            fits = _comparable(tokens, values.dtype) == given
+            fits &= named.view(np.uint64) < np.uint64(rows)
+        if not fits.all() and not (fits | (given == 0) | np.isnan(given)).all():
+            return None
     return positions
 
 
@@ -237,11 +235,15 @@ def _nothing_valid(none: NDArray[np.bool_], flaw: str) -> TokenColumn:
 
 
 def _positions_named(values: NDArray[np.uint64] | NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the position each value names if it is a token; any number if it is none."""
+    """Return the position each value names if it is a token; -1 for 0 and NaN; any number for what is no token."""
     if values.dtype == np.uint64:
         return positions_of(values)  # type: ignore[arg-type]
+    shares = np.fmax(values, 0.0)  # of a number and NaN it is the number
+    shares *= _CHECK_SHARE
     with np.errstate(invalid="ignore"):
-        return (values * _CHECK_SHARE).astype(np.int64) - 1
+        named = shares.astype(np.int64)
+    named -= 1
+    return named
 
 
 def _tokens_at(positions: NDArray[np.uint64], salt: int) -> NDArray[np.uint64]:
@@ -251,11 +253,10 @@ def _tokens_at(positions: NDArray[np.uint64], salt: int) -> NDArray[np.uint64]:
     return tokens
 
 
-def _equal(tokens: NDArray[np.uint64], values: NDArray[Any]) -> NDArray[np.bool_]:
-    # Signed integers become floats in fewer instructions, and tokens fit both exactly.
-    comparable = tokens if values.dtype == np.uint64 else tokens.view(np.int64).astype(np.float64)
-    fits: NDArray[np.bool_] = comparable == values
-    return fits
+def _comparable(tokens: NDArray[np.uint64], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return tokens as values of a column's type, which fits them exactly."""
+    # Signed integers become floats in fewer instructions than unsigned ones.
+    return tokens if dtype == np.uint64 else tokens.view(np.int64).astype(np.float64)
 
 
 def _chunks(rows: int) -> Iterator[slice]:

@@ -28,8 +28,8 @@ class PurposeGate:
         """
         if not self.allows():
             msg = (
-                f"{question}: sealed values ({', '.join(groups)}) need an archive open for writing with actor= and "
-                "purpose=, so that the read is recorded"
+                f"{question}: sealed values ({', '.join(groups)}) need an actor and a purpose and an archive open "
+                "for writing, so that the read is recorded"
             )
             raise ForbiddenError(msg)
         self._ledger.append(

@@ -19,6 +19,7 @@ from backstory.columns.seal import commit_groups, with_commitments
 from backstory.columns.tree import leaf_hashes, subtree_roots
 from backstory.records.limits import SUBTREE_ROWS
 from backstory.records.schema import Schema, parse_schema
+from backstory.storage.fork import renew_in_child
 from backstory.storage.pipe import receive, send
 
 SHARED_ROWS_MIN = 1 << 16
@@ -53,6 +54,7 @@ class RowHasher:
         self._process: subprocess.Popen[bytes] | None = None
         self._owner = os.getpid()
         self._lock = threading.Lock()
+        renew_in_child(self, "_lock", threading.Lock)
 
     def hash(self, schema: Schema, table: pa.Table, salt_key: bytes) -> Hashed:
         """Return commitments and subtree roots of a run of records.

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is meant for who seals, whose end closes the input
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # nobody is left to be answered
+
     from backstory.columns.without_pandas import hide_pandas
 
     hide_pandas()

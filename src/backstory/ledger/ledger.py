@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from contextlib import AbstractContextManager
 from functools import lru_cache
 from pathlib import Path
 
 from backstory.catalog.catalog import Catalog
-from backstory.errors import ConflictError, ForbiddenError, FormatError, InputError, StorageError
+from backstory.errors import (
+    BackstoryError,
+    ConflictError,
+    ForbiddenError,
+    FormatError,
+    InputError,
+    StorageError,
+    VerificationError,
+)
 from backstory.ledger.hashing import RowHasher
 from backstory.ledger.log import LogReader
 from backstory.ledger.sequencer import Entries, Heads, Leases, Sequencer
@@ -17,13 +26,14 @@ from backstory.records import canonical
 from backstory.records.canonical import JsonObject
 from backstory.records.commitment import commit
 from backstory.records.identity import time_text
-from backstory.records.manifest import Manifest
+from backstory.records.manifest import FileRef, Manifest
 from backstory.records.merge import Merge, parse_merge
 from backstory.records.row import encode_row
 from backstory.records.schema import Schema, parse_schema
 from backstory.storage.blobs import BlobStore
+from backstory.storage.checked_files import CheckedFiles
 from backstory.storage.keys import DIRECTORY_MODE, KeyStore
-from backstory.storage.layout import FORMAT, ArchiveConfig, Layout, read_layout
+from backstory.storage.layout import CONFIG_NAME, FORMAT, ArchiveConfig, Layout, read_layout
 from backstory.storage.lock import LockStore
 from backstory.storage.segment import ParquetReader
 from backstory.storage.spool import Spool
@@ -33,6 +43,7 @@ from backstory.tlog.checkpoint import Checkpoint
 from backstory.tlog.hashing import EMPTY_ROOT
 from backstory.tlog.note import Ed25519Signer, sign_note
 
+_log = logging.getLogger("backstory")
 _DOCUMENTS_KEPT = 512
 _READERS_KEPT = 16
 _GROUPS_KEPT = 4
@@ -54,6 +65,7 @@ class Ledger:
         spool: Records not yet sealed.
         lock: Checkpoint and stream heads.
         catalog: Positions of entries and segments.
+        checked: Files that were found to be as the log says.
         hasher: Hashes what is sealed, with a process beside this one for much.
     """
 
@@ -76,11 +88,13 @@ class Ledger:
         )
         self._schemas = lru_cache(_DOCUMENTS_KEPT)(lambda digest: parse_schema(self.blobs.get(digest)))
         self._merges = lru_cache(_DOCUMENTS_KEPT)(lambda position: parse_merge(self.log.entry(position)))
-        self._readers = lru_cache(_READERS_KEPT)(lambda path: ParquetReader(path, _GROUPS_KEPT))
+        self._readers = lru_cache(_READERS_KEPT)(lambda path, checked: ParquetReader(path, _GROUPS_KEPT))  # noqa: ARG005  a reader each
+        self.checked = CheckedFiles()
         if writable:
             self._writer().recover()
         self.catalog = Catalog(layout.catalog) if writable else Catalog(None, start=layout.catalog)
         self.catch_up()
+        self._insist_whole_catalog()
 
     def _writer(self) -> Sequencer:
         if not self.writable:
@@ -146,6 +160,21 @@ class Ledger:
         if first < end:
             self.catalog.catch_up(self.log.entries(first, end))
 
+    def _insist_whole_catalog(self) -> None:
+        """Rebuild a catalog in which something is missing: no question would find what it does not name."""
+        try:
+            committed = self.lock.committed()
+        except BackstoryError:
+            committed = None  # whoever needs the lock store says so
+        try:
+            whole = self.catalog.is_whole(committed)
+        except StorageError:
+            whole = False
+        if not whole:
+            _log.warning("catalog: it does not name all that is in the log; it is built again")
+            self.catalog.clear()
+            self.catch_up()
+
     def reindex(self) -> int:
         """Rebuild the catalog from the log and return how many entries it covers.
 
@@ -163,8 +192,9 @@ class Ledger:
     def catalog_damage(self) -> str | None:
         """Say how the catalog differs from one rebuilt from the log; None if it does not."""
         rebuilt = Catalog(None)
+        given = self.catalog if self.writable else Catalog(None, start=self.layout.catalog)  # the file's, as it is
         try:
-            size, rows = self.catalog.dump()  # other processes append to log and catalog meanwhile
+            size, rows = given.dump()  # other processes append to log and catalog meanwhile
             if size > self.log.checkpoint().size:
                 return "it speaks of more entries than the log has"
             rebuilt.catch_up(self.log.entries(0, size))
@@ -173,6 +203,8 @@ class Ledger:
             return str(error)
         finally:
             rebuilt.close()
+            if given is not self.catalog:
+                given.close()
 
     def close(self) -> None:
         """Close the catalog and end the hasher's process."""
@@ -192,27 +224,46 @@ class Ledger:
         """Return a schema by its digest."""
         return self._schemas(digest)
 
-    def segment(self, manifest: Manifest) -> ParquetReader:
+    def segment(self, manifest: Manifest, *, checked: bool) -> ParquetReader:
         """Return a reader of a segment, wherever its rows are now; it may hold row groups read before.
+
+        Args:
+            manifest: The segment's manifest.
+            checked: Whether the file is to be the one its entry names, byte for byte; without, its rows are to be led
+                to the manifest's root by whoever reads them.
 
         Raises:
             StorageError: The file cannot be read.
             FormatError: It is not Parquet, or does not hold the segment.
+            VerificationError: Its bytes were changed.
         """
         merge = self.merge_of(manifest)
         while True:
             try:
-                return self._segment(manifest, merge)
+                return self._segment(manifest, merge, checked=checked)
             except StorageError:  # gone, perhaps as another process merged it since this one last looked
                 self.catch_up()
                 before, merge = merge, self.merge_of(manifest)
                 if merge == before:
                     raise
 
-    def _segment(self, manifest: Manifest, merge: Merge | None) -> ParquetReader:
-        if merge is None:
-            return self._readers(self.layout.segments / manifest.file.name)
-        return self._readers(self.layout.segments / merge.file.name).part(manifest.first_seq - merge.first_seq)
+    def _segment(self, manifest: Manifest, merge: Merge | None, *, checked: bool) -> ParquetReader:
+        file = (merge or manifest).file
+        path = self.checked_path(self.layout.segments, file) if checked else self.layout.segments / file.name
+        reader = self._readers(path, checked)
+        return reader if merge is None else reader.part(manifest.first_seq - merge.first_seq)
+
+    def checked_path(self, folder: Path, file: FileRef) -> Path:
+        """Return the path of a file that an entry names, after checking its bytes; once, while it does not change.
+
+        Raises:
+            StorageError: It is missing, or cannot be read.
+            VerificationError: It has other bytes than its entry says.
+        """
+        path = folder / file.name
+        if not self.checked.fits(path, file.sha256):
+            raise VerificationError(f"reading {file.name}: its digest is not the one in its entry: it was changed")
+        return path
 
     def merge_of(self, manifest: Manifest) -> Merge | None:
         """Return what says where a segment's rows are now; None if they are in the file its manifest names."""
@@ -239,6 +290,8 @@ def create_archive(root: Path, origin: str, world: World) -> str:
         ConflictError: There is something at `root`.
         InputError: The origin is not usable as a key name.
     """
+    if (root / CONFIG_NAME).is_file():
+        raise ConflictError(f"creating archive: an archive is there; open it with backstory.open({str(root)!r})")
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise ConflictError(f"creating archive: expected nothing or an empty directory at {root}")
     if not origin or '"' in origin or "\\" in origin or not origin.isprintable():

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -23,9 +22,9 @@ from backstory.records.canonical import JsonObject
 from backstory.records.limits import MERGE_PARTS_MAX, MERGE_ROWS_MAX
 from backstory.records.manifest import MANIFEST_TYPE, FileRef, Manifest, parse_manifest
 from backstory.records.merge import MERGE_TYPE, Merge, parse_merge
-from backstory.storage.blobs import file_digest
+from backstory.storage.checked_files import file_digest
 from backstory.storage.disk import storage_errors
-from backstory.storage.segment import ParquetReader, merged_metadata, segment_name, write_groups
+from backstory.storage.segment import ParquetReader, merged_metadata, segment_name, segment_range, write_groups
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -37,7 +36,6 @@ SMALL_ROWS = 131_072
 """A file of so many rows is large enough to stay."""
 
 _SEQ_END = 2**63 - 1
-_NAME = re.compile(r"([0-9a-f]{32})-([0-9]{1,18})-([0-9]{1,18})\.parquet")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,7 +255,7 @@ def _remove_leftovers(ledger: Ledger) -> None:
     ends: dict[str, int] = {}
     for stream, _, end in known:
         ends[stream] = max(end, ends.get(stream, 0))
-    found = [(path, _range_of(path)) for path in paths]
+    found = [(path, segment_range(path.name)) for path in paths]
     # What lies at the end of a stream or beyond is a sealer's.
     doubtful = [(path, r) for path, r in found if r is not None and r not in known and r[2] <= ends.get(r[0], 0)]
     named = _named_files(ledger) if doubtful else {}
@@ -265,12 +263,6 @@ def _remove_leftovers(ledger: Ledger) -> None:
         holding = [ref for (s, low, high), ref in named.items() if s == stream and low < end and high > first]
         if holding and path.name not in {ref.name for ref in holding} and _are_whole(ledger, holding):
             ledger.world.disk.remove(path)
-
-
-def _range_of(path: Path) -> tuple[str, int, int] | None:
-    """Return the stream, the first sequence number and the end that a file's name says."""
-    match = _NAME.fullmatch(path.name)
-    return None if match is None else (match[1], int(match[2]), int(match[2]) + int(match[3]))
 
 
 def _named_files(ledger: Ledger) -> dict[tuple[str, int, int], FileRef]:

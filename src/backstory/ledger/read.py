@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from backstory.ledger.ledger import Ledger
 from backstory.ledger.sealed import open_rows
 from backstory.records.identity import ID_SIZE, id_text
 from backstory.records.limits import ROW_GROUP_ROWS, SUBTREE_ROWS
-from backstory.records.manifest import Manifest, parse_manifest
+from backstory.records.manifest import FileRef, Manifest, parse_manifest
 from backstory.records.schema import Schema
 from backstory.storage.spool import StreamInfo
 
@@ -112,23 +112,28 @@ def records_now(ledger: Ledger, kind: str) -> tuple[list[tuple[int, Manifest]], 
 
 
 def segment_files(ledger: Ledger, sealed: list[tuple[int, Manifest]]) -> dict[str, list[Path]]:
-    """Return the files that hold sealed records, for reading them as a whole: by schema, each file once.
+    """Return the files that hold sealed records, for reading them as a whole: by schema, each file once, and checked.
 
     Args:
         ledger: The archive.
         sealed: All manifests of a kind of record, as `records_now` returns them.
+
+    Raises:
+        StorageError: One of them cannot be read.
+        VerificationError: The bytes of one were changed.
     """
     ends: dict[str, int] = {}
     for _, manifest in sealed:
         ends[manifest.stream] = max(manifest.end_seq, ends.get(manifest.stream, 0))
-    files: dict[str, dict[str, None]] = {}
+    files: dict[str, dict[FileRef, None]] = {}
     for _, manifest in sealed:
         merge = ledger.merge_of(manifest)
         if merge is not None and merge.end_seq > ends[manifest.stream]:
             merge = None  # newer than the manifests, and with records that are not theirs
         file = manifest.file if merge is None else merge.file
-        files.setdefault(manifest.schema, {})[file.name] = None
-    return {schema: [ledger.layout.segments / name for name in names] for schema, names in files.items()}
+        files.setdefault(manifest.schema, {})[file] = None
+    folder = ledger.layout.segments
+    return {schema: [ledger.checked_path(folder, file) for file in of_schema] for schema, of_schema in files.items()}
 
 
 def find_record(ledger: Ledger, prefix: str, kind: str) -> Found:
@@ -196,7 +201,7 @@ def _search_segments(ledger: Ledger, kind: str, first: str, last: str) -> dict[s
 
 def _rows_with_id(ledger: Ledger, manifest: Manifest, first: bytes, last: bytes) -> Iterator[tuple[int, str]]:
     """Yield rows of a segment whose id is in a range; at most a few are asked for."""
-    reader = ledger.segment(manifest)
+    reader = ledger.segment(manifest, checked=False)
     for group in range(reader.group_count):
         bounds = reader.bounds(group, "id")
         if bounds is None or (bounds[0] <= last and bounds[1] >= first):
@@ -210,6 +215,52 @@ def _matches(ids: pa.ChunkedArray, first: bytes, last: bytes) -> list[tuple[int,
     low = bisect_left(range(len(ids)), first, key=lambda row: ids[row].as_py())
     rows = range(low, min(len(ids), low + _NAMED_MAX))
     return [(row, id_text(ids[row].as_py())) for row in rows if ids[row].as_py() <= last]
+
+
+def find_schemas(ledger: Ledger, names: Sequence[str], kind: str) -> list[Schema]:
+    """Return the schemas of many records, by their whole ids.
+
+    Args:
+        ledger: The archive.
+        names: Ids as text, in any order.
+        kind: Kind of record.
+
+    Raises:
+        NotFoundError: No record has one of them.
+        QueryError: One is no id.
+    """
+    keys = [_whole_id(name) for name in names]
+    wanted, low, high = pa.array(keys, pa.binary(ID_SIZE)), min(keys, default=b""), max(keys, default=b"")
+    found: dict[bytes, Schema] = {}
+
+    def note(ids: pa.ChunkedArray, schema: Schema) -> None:
+        there = ids.filter(pc.is_in(ids, value_set=wanted))
+        found.update(dict.fromkeys(there.to_pylist(), schema))
+
+    sealed, waiting = records_now(ledger, kind)
+    for schema, table in waiting:
+        note(table["id"], schema)
+    for _, manifest in sealed:
+        if manifest.first_id <= high.hex() and manifest.last_id >= low.hex():
+            reader = ledger.segment(manifest, checked=True)
+            for group in range(reader.group_count):
+                bounds = reader.bounds(group, "id")
+                if bounds is None or (bounds[0] <= high and bounds[1] >= low):
+                    note(reader.read_groups([group], ["id"])["id"], ledger.schema(manifest.schema))
+    missing = [name for name, key in zip(names, keys, strict=True) if key not in found]
+    if missing:
+        raise NotFoundError(f"{kind}: none with {len(missing)} of {len(names)} ids, such as {missing[0]!r}")
+    return [found[key] for key in keys]
+
+
+def _whole_id(name: str) -> bytes:
+    try:
+        data = bytes.fromhex(name.replace("-", ""))
+    except ValueError:
+        data = b""
+    if len(data) != ID_SIZE:
+        raise QueryError(f"id: expected {_HEX_DIGITS} hex digits, got {len(name)} characters; name each record whole")
+    return data
 
 
 def read_place(ledger: Ledger, place: Place) -> Found:
@@ -237,7 +288,7 @@ def _proven_runs(
     ledger: Ledger, position: int, manifest: Manifest, first: int, end: int
 ) -> tuple[pa.Table, bytes, list[bytes]]:
     """Return the runs of 256 records that hold rows `first` to `end`, as `read_run` does."""
-    reader = ledger.segment(manifest)
+    reader = ledger.segment(manifest, checked=False)
     start = first // SUBTREE_ROWS * SUBTREE_ROWS
     stop = min(-(-end // SUBTREE_ROWS) * SUBTREE_ROWS, manifest.count)
     runs = reader.read_rows(start, stop - start)

@@ -29,9 +29,11 @@ class ReceiptFile:
 
     Attributes:
         data: The bytes of the file, a C2SP `.tlog-proof`.
+        id: Id of the record.
     """
 
     data: bytes
+    id: str
 
     def save(self, path: str | Path) -> Path:
         """Write the receipt to a file, by convention `<id>.tlog-proof`, and return its path.
@@ -41,6 +43,10 @@ class ReceiptFile:
         """
         Disk().write(Path(path), self.data)
         return Path(path)
+
+    def __repr__(self) -> str:
+        """Return of what it is and its size."""
+        return f"<ReceiptFile: record {self.id}, {len(self.data):,} bytes>"
 
 
 def make_receipt(ledger: Ledger, found: Found, groups: tuple[str, ...]) -> ReceiptFile:
@@ -57,7 +63,7 @@ def make_receipt(ledger: Ledger, found: Found, groups: tuple[str, ...]) -> Recei
     """
     place = found.place
     if place is None:
-        raise ConflictError(f"receipt: record {found.id} is not sealed yet; call flush() first")
+        raise ConflictError(f"receipt: record {found.id} is not sealed yet; `flush()` or `backstory seal` does it")
     run, leaves, roots = read_run(ledger, place)
     number, within = divmod(place.row, SUBTREE_ROWS)
     path = inclusion_proof(split_hashes(leaves), within) + inclusion_proof(roots, number)
@@ -80,7 +86,7 @@ def make_receipt(ledger: Ledger, found: Found, groups: tuple[str, ...]) -> Recei
         proof=tuple(ledger.log.proof(place.position, checkpoint)),
         note=note,
     )
-    return ReceiptFile(encode_proof_file(file))
+    return ReceiptFile(encode_proof_file(file), found.id)
 
 
 def _opening(ledger: Ledger, found: Found, group: str) -> JsonObject:

@@ -14,7 +14,19 @@ from backstory.columns.seal import pick_columns
 from backstory.columns.tree import split_hashes
 from backstory.errors import FormatError, VerificationError
 from backstory.ledger.ledger import Ledger
-from backstory.records.manifest import Manifest
+from backstory.records.manifest import FileRef, Manifest
+
+
+def read_shard(ledger: Ledger, shard: FileRef) -> pa.Table:
+    """Return all sealed values of a segment, for reading them as a whole: the shard is the file its manifest names.
+
+    Raises:
+        NotFoundError: The shard or its keys were erased.
+        VerificationError: Its bytes were changed.
+    """
+    if ledger.vault.path(shard.name).is_file():  # else reading it says that it was erased
+        ledger.checked_path(ledger.layout.vault, shard)
+    return ledger.vault.read_table(shard.name)
 
 
 def open_rows(ledger: Ledger, manifest: Manifest, first: int, rows: pa.Table) -> pa.Table:

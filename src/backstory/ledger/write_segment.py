@@ -14,7 +14,7 @@ from backstory.ledger.ledger import Ledger
 from backstory.records.identity import time_text
 from backstory.records.manifest import FileRef, Manifest
 from backstory.records.schema import Schema
-from backstory.storage.blobs import file_digest
+from backstory.storage.checked_files import file_digest
 from backstory.storage.disk import storage_errors
 from backstory.storage.segment import segment_metadata, segment_name, write_parquet
 

@@ -6,6 +6,7 @@ another person's rows. So features are compared before anything is recorded:
 - by the pandas index, where it tells rows apart and is not just 0, 1, 2, …; the values may then have been transformed;
 - otherwise by the values of the columns both tables have; an array is compared by position of its columns.
 
+Columns that say the same of every row show nothing about a table that has more columns than them, and are refused.
 Not found: rows that were exchanged although all values compared agree.
 """
 
@@ -104,6 +105,7 @@ def _require_same_values(split: Frame, selector: NDArray[np.int64] | None, featu
         raise AlignmentError(
             f"features have nothing in common with the rows that were split: expected some of its columns; {_WAY_OUT}"
         )
+    tells = len(pairs) >= len(column_names(features)) or row_count(features) <= 1
     for before, after in pairs:
         left = _taken(column_values(split, before), selector)
         right = features[:, after] if isinstance(after, int) else column_values(features, after)
@@ -113,6 +115,17 @@ def _require_same_values(split: Frame, selector: NDArray[np.int64] | None, featu
                 f"others; were rows reordered, or values transformed under a plain 0, 1, 2, … index? {_WAY_OUT}",
                 column=before,
             )
+        tells = tells or not _is_constant(left)
+    if not tells:
+        raise AlignmentError(
+            "nothing shows that the features are in the order of the row references: expected a column of the rows "
+            f"that were split, or an index, with more than one value, got one value in all they share; {_WAY_OUT}"
+        )
+
+
+def _is_constant(values: Any) -> bool:
+    # The ends first: they differ in nearly every column, and then nothing else is looked at.
+    return same_values(values[:1], values[-1:]) and same_values(values[1:], values[:-1])
 
 
 def _pairs(names: list[str], features: Frame, kind: str) -> list[tuple[str, str | int]]:

@@ -1,7 +1,7 @@
 """Which predictions, features and models did these rows reach? From source rows forward, exactly.
 
 Rows reach a prediction directly, by its reference to them, or through groups they were mixed into, however deep. The
-answer is read from the reference columns of the segments; `verify` checks those against the log, a question does not.
+answer is read from the reference columns of the segments, whose bytes are checked against the log first.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from backstory.columns.id_text import id_texts
 from backstory.columns.seal import pick_columns
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.read import merge_columns, records_now
+from backstory.ledger.sealed import read_shard
 from backstory.lineage.page import page_text
 from backstory.lineage.plain import plain
 from backstory.lineage.reference import Reference, parse_references
@@ -42,7 +43,15 @@ Masks: TypeAlias = dict[tuple[str, int], np.ndarray]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReachedModel:
-    """A model version trained on some of the rows: how many of them, directly and through groups."""
+    """A model version trained on some of the rows.
+
+    Attributes:
+        name: Name of the model.
+        version: Number of the version.
+        digest: Its digest.
+        direct: How many of its training rows refer to them directly.
+        through_groups: How many of its training rows refer to a group they went into.
+    """
 
     name: str
     version: int
@@ -58,6 +67,7 @@ class Impact:
     Attributes:
         source: Name of the source.
         rows: How many rows were asked about.
+        versions: How many of them are of each dataset version, by digest.
         predictions: One row a prediction reached: `id`, `time`, `model`, `version`, `via` (the reference), `position`.
         models: Model versions trained on some of the rows.
         features: Features the rows can have changed, with the references they came through.
@@ -72,6 +82,7 @@ class Impact:
     models: tuple[ReachedModel, ...]
     features: dict[str, tuple[str, ...]]
     counts: dict[str, int]
+    versions: dict[str, int]
     sealed: int = 0
 
     def to_dict(self) -> dict[str, Any]:
@@ -86,7 +97,14 @@ class Impact:
             "rows": self.rows,
             "sealed": self.sealed,
             "source": self.source,
+            "versions": self.versions,
         }
+
+    def __repr__(self) -> str:
+        """Return the counts on one line."""
+        from backstory.lineage.impact_page import impact_page
+
+        return f"<Impact: {impact_page(self).headline}>"
 
     def __str__(self) -> str:
         """Return the answer as text: counts, then models, features and the first predictions."""
@@ -179,10 +197,14 @@ def find_impact(ledger: Ledger, tracer: Tracer, gate: Gate, source: str, dataset
         sealed += left_sealed
         parts += _hits(ledger, reach, table, versions, features)
     predictions = pa.concat_tables(parts) if parts else _empty()
+    of_version: dict[str, int] = {}
+    for (digest, _), mask in datasets.items():
+        of_version[digest] = of_version.get(digest, 0) + int(mask.sum())
     models = tuple(_reached_models(ledger, tracer, reach, gate))
     return Impact(
         source=source,
-        rows=int(sum(mask.sum() for mask in datasets.values())),
+        rows=sum(of_version.values()),
+        versions=of_version,
         predictions=predictions,
         models=models,
         features={name: tuple(sorted(via)) for name, via in sorted(features.items())},
@@ -199,13 +221,12 @@ def _reference_tables(ledger: Ledger, gate: Gate) -> Iterator[tuple[pa.Table, bo
     """Yield id, time, context and `row` of all predictions, in runs, and whether some of a run's `row` stays sealed."""
     sealed, unsealed = records_now(ledger, PREDICTION)
     for _, manifest in sealed:
-        reader = ledger.segment(manifest)
+        reader = ledger.segment(manifest, checked=True)
         table = reader.read_groups(range(reader.group_count), _wanted(reader.arrow_schema.names))
         groups = _reference_groups(ledger.schema(manifest.schema)) if manifest.shard is not None else []
         if groups and manifest.shard is not None and gate.allows():
             gate.pass_through("impact", groups, manifest.count)
-            shard = ledger.vault.read_table(manifest.shard.name)
-            table, groups = merge_columns(table, shard.select(["row"])), []
+            table, groups = merge_columns(table, read_shard(ledger, manifest.shard).select(["row"])), []
         yield table, bool(groups)
     for schema, whole in unsealed:
         table, groups = whole, _reference_groups(schema)

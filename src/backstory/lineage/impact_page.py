@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from backstory.lineage.page import Page, Row, Section
-from backstory.lineage.plain import count_text, label
+from backstory.lineage.plain import count_text, label, to_second
 from backstory.lineage.story_page import OPEN_HINT
 from backstory.records.identity import time_text
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from backstory.lineage.impact import Impact
 
 PREDICTIONS_SHOWN = 10
@@ -20,15 +22,28 @@ DIGITS_SHOWN = 12
 """Of a digest in a table; enough to find it by."""
 
 
-def impact_page(impact: Impact) -> Page:
-    """Return an impact for a reader, the counts first."""
+def impact_page(impact: Impact, predictions: int = PREDICTIONS_SHOWN) -> Page:
+    """Return an impact for a reader, the counts first.
+
+    Args:
+        impact: The answer.
+        predictions: How many of its predictions to list.
+    """
     whose = f"{count_text(impact.rows, 'row')} of {impact.source}"
     reached = [count_text(impact.counts[f"{noun}s"], noun) for noun in ("prediction", "model", "feature")]
     return Page(
         headline=f"{whose} reached {reached[0]}, {reached[1]}, {reached[2]}",
         alarms=tuple(_alarms(impact)),
-        sections=tuple(section for section in _sections(impact) if section.rows),
+        facts=(("of version", _versions(impact)),),
+        sections=tuple(section for section in _sections(impact, predictions) if section.rows),
     )
+
+
+def _versions(impact: Impact) -> str:
+    named = [(digest[:DIGITS_SHOWN], rows) for digest, rows in impact.versions.items()]
+    if len(named) == 1:
+        return named[0][0]
+    return ", ".join(f"{digest} ({count_text(rows, 'row')})" for digest, rows in named)
 
 
 def _alarms(impact: Impact) -> Iterator[str]:
@@ -37,25 +52,24 @@ def _alarms(impact: Impact) -> Iterator[str]:
         yield f"PARTIAL: {left_out} not searched: {OPEN_HINT}"
 
 
-def _sections(impact: Impact) -> Iterator[Section]:
+def _sections(impact: Impact, predictions: int) -> Iterator[Section]:
     models = (
         (f"{model.name}:{model.version}", f"{model.direct:,}", f"{model.through_groups:,}", model.digest[:DIGITS_SHOWN])
         for model in impact.models
     )
-    columns = ("model", "training rows", "through groups", "digest")
+    columns = ("model", "training rows reached", "through groups", "digest")
     yield Section(title="Models trained on them", columns=columns, rows=_rows(models))
     features = ((label(name), ", ".join(via)) for name, via in impact.features.items())
     yield Section(title="Features they can have changed", columns=("feature", "through"), rows=_rows(features))
-    first = impact.predictions.slice(0, PREDICTIONS_SHOWN)
+    first = impact.predictions.slice(0, predictions)
     more = impact.predictions.num_rows - first.num_rows
     shown = f": the first {first.num_rows} of {impact.predictions.num_rows:,} lines" if more else ""
     title = f"Predictions, one line for each way they were reached{shown}"
-    yield Section(title=title, columns=("id", "recorded", "model", "via"), rows=_rows(_predictions(impact)))
+    yield Section(title=title, columns=("id", "recorded", "model", "via"), rows=_rows(_predictions(first)))
 
 
-def _predictions(impact: Impact) -> Iterator[tuple[str, ...]]:
-    first = impact.predictions.slice(0, PREDICTIONS_SHOWN)
-    times = (time_text(moment.value) for moment in first["time"])
+def _predictions(first: pa.Table) -> Iterator[tuple[str, ...]]:
+    times = (to_second(time_text(moment.value)) for moment in first["time"])
     for row, moment in zip(first.drop_columns(["time"]).to_pylist(), times, strict=True):
         model = "" if row["model"] is None else f"{row['model']}:{row['version']}"
         yield row["id"], moment, model, f"{row['via']} {row['position']}"

@@ -89,6 +89,15 @@ def count_text(count: int, noun: str, plural: str | None = None) -> str:
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
+def to_second(moment: str) -> str:
+    """Return a moment as tables have it.
+
+    >>> to_second("2026-01-02T03:04:05.000000006Z")
+    '2026-01-02T03:04:05Z'
+    """
+    return moment.partition(".")[0] + "Z" if "." in moment else moment
+
+
 def printable(text: str) -> str:
     r"""Return text with every character a terminal would act on, or not show, escaped; line breaks stay.
 

@@ -5,31 +5,34 @@ A proof shows that what was recorded is unchanged; only a count from outside sho
 
 from __future__ import annotations
 
+import operator
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from backstory.errors import QueryError, StorageError
+from backstory.errors import QueryError
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.read import records_now
 from backstory.lineage.plain import count_text, shown
 from backstory.lineage.registry import find_version
+from backstory.lineage.retry import despite_merges
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject
 from backstory.records.envelope import PREDICTION
 from backstory.records.identity import parse_time
 from backstory.records.manifest import CLOSED_TYPE, HEARTBEAT_TYPE, OPENED_TYPE, Manifest
-from backstory.records.merge import MERGE_TYPE
 
 LISTED_MAX = 1_000
 """Request ids that a document lists; the counts are of all."""
 SHOWN_MAX = 10
 _COLUMNS = ["context", "request_id", "time"]
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_TIME_END = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +74,10 @@ class Reconciliation:
             "unnamed": self.unnamed,
         }
 
+    def __repr__(self) -> str:
+        """Return the answer on one line."""
+        return f"<Reconciliation: {str(self).splitlines()[0]}>"
+
     def __str__(self) -> str:
         """Return the answer in a sentence, then what it is made of."""
         answer = "they agree" if self.difference == 0 else f"difference {self.difference:+,}"
@@ -109,31 +116,26 @@ def reconcile_predictions(
         until: Only predictions recorded before this moment.
 
     Raises:
-        QueryError: Not one of count and requests, or a moment that is none.
+        QueryError: Not one of count and requests; a count, an id or a moment that is none.
         NotFoundError: There is no such model.
         StorageError: A segment cannot be read.
+        VerificationError: A segment was changed.
     """
-    if (count is None) is (requests is None) or (count is not None and count < 0) or isinstance(requests, str):
-        raise QueryError("reconcile: expected a count that is not negative, or a list of request ids, and not both")
-    wanted = set(requests or ())
-    while True:
-        ledger.catch_up()
-        merges = ledger.catalog.entries(MERGE_TYPE)
-        asked = _Asked(ledger, model, _moment(since, "since"), _moment(until, "until"), named=requests is not None)
-        try:
-            found = asked.count()
-            break
-        except StorageError:
-            ledger.catch_up()
-            if ledger.catalog.entries(MERGE_TYPE) == merges:
-                raise  # not a file that another process merged and removed just now
-    refused, unknown = _said_by_writers(ledger, asked.since_ns, asked.until_ns)
+    if (count is None) is (requests is None):
+        raise QueryError("reconcile: expected a count or a list of request ids, and not both")
+    outside = 0 if count is None else _outside(count)
+    wanted = set() if requests is None else _request_ids(requests)
+    since_ns, until_ns = _moment(since, "since"), _moment(until, "until")
+    ledger.catch_up()
+    asked = _Asked(ledger, model, since_ns, until_ns, named=requests is not None)
+    found = despite_merges(ledger, asked.count)
+    refused, unknown = _said_by_writers(ledger, since_ns, until_ns)
     if count is not None:
         return Reconciliation(
-            outside=count,
+            outside=outside,
             recorded=found.rows,
             refused=refused,
-            difference=count - found.rows,
+            difference=outside - found.rows,
             unknown_streams=unknown,
         )
     missing, extra = wanted - found.names, found.names - wanted
@@ -147,6 +149,28 @@ def reconcile_predictions(
         unnamed=found.unnamed,
         unknown_streams=unknown,
     )
+
+
+def _outside(count: int) -> int:
+    try:
+        outside = operator.index(count)
+    except TypeError:
+        outside = -1
+    if outside < 0 or isinstance(count, bool):
+        raise QueryError("reconcile: expected a count that is a whole number and not negative")
+    return outside
+
+
+def _request_ids(requests: Iterable[str]) -> set[str]:
+    """Return the ids, each once."""
+    if isinstance(requests, str | bytes) or not isinstance(requests, Iterable):
+        raise QueryError(f"reconcile: expected a list of request ids, got {type(requests).__name__}")
+    wanted = set()
+    for place, name in enumerate(requests):
+        if not isinstance(name, str):
+            raise QueryError(f"reconcile: expected request ids as text, got {type(name).__name__} (item {place})")
+        wanted.add(name)
+    return wanted
 
 
 @dataclass(slots=True)
@@ -185,7 +209,7 @@ class _Asked:
         return found
 
     def _tables(self, manifest: Manifest) -> Iterator[pa.Table]:
-        reader = self._ledger.segment(manifest)
+        reader = self._ledger.segment(manifest, checked=True)
         for group in range(reader.group_count):
             yield reader.read_groups([group], _COLUMNS)
 
@@ -249,13 +273,14 @@ def _instant(time_ns: int) -> pa.Scalar:
 
 
 def _moment(given: str | datetime | None, what: str) -> int | None:
-    """Return nanoseconds since the epoch."""
+    """Return nanoseconds since the epoch; of a moment no record can have, the nearest that one can."""
     if given is None:
         return None
     try:
         moment = datetime.fromisoformat(given) if isinstance(given, str) else given
         if moment.tzinfo is None:
             raise QueryError(f"reconcile: expected {what} with a time zone, such as 2026-03-01T12:00:00Z")
-        return round((moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 10**6) * 1000
-    except (ValueError, TypeError, AttributeError) as error:
+        time_ns = (moment - _EPOCH) // timedelta(microseconds=1) * 1000
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
         raise QueryError(f"reconcile: expected {what} as RFC 3339, such as 2026-03-01T12:00:00Z") from error
+    return min(max(time_ns, -_TIME_END), _TIME_END)

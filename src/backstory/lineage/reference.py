@@ -22,6 +22,11 @@ class Part:
     first: int
     rows: int
 
+    @property
+    def end(self) -> int:
+        """The position behind the last."""
+        return self.first + self.rows
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:

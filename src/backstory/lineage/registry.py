@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from backstory.columns.arrow_type import flat_fields
 from backstory.columns.tree import leaf_hashes, root_of_subtrees, subtree_roots
-from backstory.errors import AlignmentError, AmbiguousError, InputError, ModelError, NotFoundError
+from backstory.errors import AlignmentError, AmbiguousError, InputError, ModelError, NotFoundError, QueryError
 from backstory.frames.table import to_arrow
 from backstory.ledger.ledger import Ledger
 from backstory.lineage.refs import RowRefs
@@ -23,6 +23,7 @@ from backstory.models.code_version import code_version
 from backstory.models.environment import environment
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject, JsonValue
+from backstory.records.names import names_instead
 from backstory.records.schema import dataset_schema
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,127}")
@@ -164,13 +165,17 @@ def find_version(ledger: Ledger, spec: str) -> Registered:
     Raises:
         NotFoundError: There is none.
         AmbiguousError: A digest prefix fits several.
+        QueryError: What names it is no text.
     """
+    if not isinstance(spec, str):
+        raise QueryError(f"model: expected its name as text, got {type(spec).__name__}")
     name, mark, rest = spec.partition("@")
     if mark:
         entries = [e for e in ledger.find_entries("model.aliased", name) if e.get("alias") == rest]
         if not entries:
-            msg = f"model: no alias {rest!r} of {name!r}"
-            raise NotFoundError(msg)
+            _require_known(ledger, name)
+            aliases = [str(e.get("alias")) for e in ledger.find_entries("model.aliased", name)]
+            raise NotFoundError(f"model: no alias {rest!r} of {name!r}{names_instead(rest, aliases)}")
         digest = entries[-1].get("model")
         return next(v for v in versions_of(ledger, name) if v.digest == digest)
     name, mark, rest = spec.partition(":")
@@ -178,8 +183,8 @@ def find_version(ledger: Ledger, spec: str) -> Registered:
     if mark:
         found = [v for v in versions if str(v.version) == rest]
         if not found:
-            msg = f"model: no version {rest!r} of {name!r}; it has {len(versions)}"
-            raise NotFoundError(msg)
+            _require_known(ledger, name)
+            raise NotFoundError(f"model: no version {rest!r} of {name!r}; it has {len(versions)}")
         return found[0]
     if versions:
         return versions[-1]
@@ -188,9 +193,15 @@ def find_version(ledger: Ledger, spec: str) -> Registered:
         msg = f"model: {len(fitting)} versions have digests that begin with {spec!r}"
         raise AmbiguousError(msg)
     if not fitting:
-        msg = f"model: none called {spec!r}, and no digest that begins so"
-        raise NotFoundError(msg)
+        _require_known(ledger, spec)
     return fitting[0]
+
+
+def _require_known(ledger: Ledger, name: str) -> None:
+    """Refuse the name of a model that has no version."""
+    names = {version.name for version in all_versions(ledger)}
+    if name not in names:
+        raise NotFoundError(f"model: none called {name!r}{names_instead(name, names)}")
 
 
 def _with_digest(ledger: Ledger, prefix: str) -> list[Registered]:
@@ -240,8 +251,8 @@ def require_model_name(name: str) -> None:
     """Refuse a name of a model or alias that could be taken for something else.
 
     Raises:
-        InputError: It is not a letter and then letters, digits, `_`, `.`, `-`.
+        InputError: It is not a letter and then at most 127 letters, digits, `_`, `.`, `-`.
     """
     if not _NAME.fullmatch(name):
-        msg = f"name: expected a letter, then letters, digits, '_', '.', '-', got {name!r}"
+        msg = f"name: expected a letter, then at most 127 letters, digits, '_', '.', '-', got {name!r}"
         raise InputError(msg)

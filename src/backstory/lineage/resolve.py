@@ -68,21 +68,21 @@ def resolve(sources: Sources, column: str, values: Any) -> Resolved:
         TokenError: Nothing of that name is known in this session.
     """
     reference = column.removeprefix(ROW_PREFIX)
-    registered = sources.find(reference)
-    if registered is None:
+    origins = [origin for versions in sources.find(reference).values() for origin in reversed(versions)]
+    if not origins:
         raise TokenError(
             f"row ids of an unknown source: expected a source or group of this archive, got column {column!r}; "
             "were these rows fixed in another archive or session?",
             column=column,
         )
-    newest = registered.versions[-1]
-    sound = _sound_positions(values, newest)
+    likeliest = origins[0]
+    sound = _sound_positions(values, likeliest)
     if sound is not None:
-        return Resolved(reference=reference, origin=newest, positions=sound, is_broken=False, failure=None)
+        return Resolved(reference=reference, origin=likeliest, positions=sound, is_broken=False, failure=None)
     tokens = read_tokens(values)
     live = ~tokens.none
     best: tuple[int, Origin, NDArray[np.bool_]] | None = None
-    for origin in reversed(registered.versions):
+    for origin in origins:
         if best is not None and not _passes_probe(tokens.tokens[live][:_PROBE_ROWS], origin):
             continue
         valid = _check(tokens.tokens, origin)

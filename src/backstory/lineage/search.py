@@ -6,21 +6,27 @@ Sees the open columns only; what is sealed cannot be searched here.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from backstory.columns.arrow_type import arrow_type
 from backstory.columns.id_text import id_texts
+from backstory.columns.python_value import python_rows, python_value
 from backstory.columns.seal import pick_columns
-from backstory.errors import FormatError, QueryError, StorageError
+from backstory.errors import FormatError, StorageError
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.read import records_now, segment_files
+from backstory.lineage.predicate import require_predicate, wrong_predicate
+from backstory.lineage.retry import despite_merges
 from backstory.records import canonical
+from backstory.records.canonical import JsonValue
 from backstory.records.envelope import PREDICTION
+from backstory.records.identity import time_text
 from backstory.records.manifest import Manifest
-from backstory.records.merge import MERGE_TYPE
-from backstory.records.schema import Schema
+from backstory.records.schema import Column, Schema, split_name
 
 if TYPE_CHECKING:
     import duckdb
@@ -28,41 +34,72 @@ if TYPE_CHECKING:
 _HIDDEN = ("context", "stream", "kind", "batch_row", "batch_rows", "commitment")
 
 
-def search_predictions(ledger: Ledger, predicate: str, values: Sequence[Any], limit: int | None) -> pa.Table:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hits:
+    """What a search found.
+
+    Attributes:
+        total: How many predictions the predicate holds for, of which no more than the limit are here.
+        not_compared: How many others the predicate asks for values of that are sealed.
+    """
+
+    total: int
+    not_compared: int
+    _parts: Sequence[tuple[pa.Table, Schema]]
+    _limit: int | None
+
+    def table(self) -> pa.Table:
+        """Return one row a prediction, oldest first; structs become columns such as `feature.x`.
+
+        The union of the columns of all schemas: a column that is of several types is of the wider one where all are
+        numbers, text otherwise.
+        """
+        if not self._parts:
+            return pa.table({"id": pa.array([], pa.string())})
+        found = _concat([table for table, _ in self._parts])
+        return found.sort_by([("time", "ascending"), ("seq", "ascending")]).slice(0, self._limit)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the same as values, each of its own type; `sealed` names the groups of values that are sealed."""
+        columns = dict.fromkeys(name for table, _ in self._parts for name in ("id", "time", *table.column_names))
+        found = []
+        for table, schema in self._parts:
+            times = table["time"].cast(pa.int64()).to_pylist()
+            for time, row in zip(times, python_rows(table.drop_columns(["time"])), strict=True):
+                named = columns | {"time": time_text(time)} | row | {"sealed": list(schema.groups)}
+                found.append((time, row["seq"], named))
+        return [row for _, _, row in sorted(found, key=lambda one: one[:2])[: self._limit]]
+
+
+def search_predictions(ledger: Ledger, predicate: str, values: Sequence[Any], limit: int | None) -> Hits:
     """Return the predictions for which an SQL predicate holds, oldest first.
 
     Args:
         ledger: The archive.
         predicate: An SQL expression over `model`, `version`, `time`, `status`, `error`, `output`, `decision`, `seq`,
-            `request_id`, `feature.<name>`, `row.<name>`; `?` for values. DuckDB's dialect.
+            `request_id`, `is_sealed`, `feature.<name>`, `row.<name>`; `?` for values. DuckDB's dialect.
         values: Values for the question marks.
         limit: How many rows at most; None for all.
 
     Returns:
-        One row a prediction; structs become columns such as `feature.x`. The union of the columns of all schemas: a
-        column that is of several types is of the wider one where all are numbers, text otherwise. Predictions without
-        a column the predicate names, or with one of a type it cannot compare, are not among them.
+        Predictions without a column the predicate names, or with one of a type it cannot compare, are not among them.
 
     Raises:
         QueryError: The predicate is malformed, or names a column no prediction has.
         StorageError: A segment cannot be read.
         FormatError: A segment does not decode.
+        VerificationError: A segment was changed.
     """
-    while True:
-        merges = ledger.catalog.entries(MERGE_TYPE)
-        try:
-            return _search_now(ledger, predicate, values, limit)
-        except StorageError:
-            ledger.catch_up()
-            if ledger.catalog.entries(MERGE_TYPE) == merges:
-                raise  # not a file that another process merged and removed just now
+    require_predicate(predicate, "search")
+    return despite_merges(ledger, lambda: _search_now(ledger, predicate, values, limit))
 
 
-def _search_now(ledger: Ledger, predicate: str, values: Sequence[Any], limit: int | None) -> pa.Table:
+def _search_now(ledger: Ledger, predicate: str, values: Sequence[Any], limit: int | None) -> Hits:
     import duckdb
 
-    found: list[pa.Table] = []
+    found: list[tuple[pa.Table, Schema]] = []
     problem: Exception | None = None
+    total = not_compared = 0
     waiting: dict[str, list[pa.Table]] = {}
     sealed, unsealed = records_now(ledger, PREDICTION)
     named = _contexts(ledger, sealed, unsealed)
@@ -71,29 +108,33 @@ def _search_now(ledger: Ledger, predicate: str, values: Sequence[Any], limit: in
         opened = pick_columns(table, [column.name for column in schema.open_columns])
         waiting.setdefault(schema.digest, []).append(opened)
     for digest in sorted(set(files) | set(waiting)):
+        schema, paths, tables = ledger.schema(digest), files.get(digest, []), waiting.get(digest, [])
         try:
-            paths, tables = files.get(digest, []), waiting.get(digest, [])
-            union = _union(ledger.schema(digest), bool(paths), bool(tables))
-            found.append(_query(named, paths, tables, union, predicate, values, limit))
+            table, count = _query(named, schema, paths, tables, predicate, values, limit)
         except duckdb.BinderException as error:  # records of other schemas may have the column
-            problem = error
-    if not found and problem is not None:
-        raise _refused(problem) from problem
-    if not found:
-        return pa.table({"id": pa.array([], pa.string())})
-    result = _concat(found).sort_by([("time", "ascending"), ("seq", "ascending")])
-    return result if limit is None else result.slice(0, limit)
+            if schema.groups and _fits_unsealed(named, schema, predicate, values):
+                not_compared += sum(manifest.count for _, manifest in sealed if manifest.schema == digest)
+                not_compared += sum(table.num_rows for table in tables)
+            else:
+                problem = error
+            continue
+        found.append((table, schema))
+        total += count
+    if not found and not not_compared and problem is not None:
+        raise wrong_predicate(problem, "search") from None
+    return Hits(total=total, not_compared=not_compared, _parts=found, _limit=limit)
 
 
 def _query(
     named: pa.Table,
+    schema: Schema,
     paths: list[str],
     tables: list[pa.Table],
-    union: str,
     predicate: str,
     values: Sequence[Any],
     limit: int | None,
-) -> pa.Table:
+) -> tuple[pa.Table, int]:
+    """Return the records of a schema for which the predicate holds, the oldest, and how many there are in all."""
     import duckdb
 
     with duckdb.connect(":memory:") as connection:
@@ -110,10 +151,64 @@ def _query(
             connection.register("unsealed", pa.concat_tables(tables))
             connection.execute("CREATE VIEW waiting AS SELECT *, false AS is_sealed FROM unsealed")
         connection.register("named", named)
+        source, columns = _source(schema, schema.open_columns, sealed=bool(paths), waiting=bool(tables))
         # A line break before the last parenthesis, so that a comment in the predicate cannot swallow it.
-        query = (f"SELECT * FROM ({union}) JOIN named USING (context) WHERE", f"({predicate}\n)")  # noqa: S608
+        where = f"({predicate}\n)"
         last = "" if limit is None else f" ORDER BY time, seq LIMIT {int(limit)}"
-        return _flat(_fetch(connection, query, last, values, paths))
+        select = f"SELECT {columns} FROM {source} WHERE"  # noqa: S608  own names, quoted
+        found = _flat(_fetch(connection, (select, where), last, values, paths))
+        if found.num_rows != limit:
+            return found, found.num_rows
+        counted = _fetch(connection, (f"SELECT count(*) FROM {source} WHERE", where), "", values, paths)  # noqa: S608
+        return found, int(counted[0][0].as_py())
+
+
+def _fits_unsealed(named: pa.Table, schema: Schema, predicate: str, values: Sequence[Any]) -> bool:
+    """Say whether a predicate would fit records of a schema if nothing in them were sealed."""
+    import duckdb
+
+    whole = pa.schema(_fields([(split_name(column.name), column.type) for column in schema.columns]))
+    source, columns = _source(schema, schema.columns, sealed=False, waiting=True)
+    with duckdb.connect(":memory:") as connection:
+        connection.register("unsealed", whole.empty_table())
+        connection.execute("CREATE VIEW waiting AS SELECT *, false AS is_sealed FROM unsealed")
+        connection.register("named", named)
+        try:
+            connection.sql(f"SELECT {columns} FROM {source} WHERE ({predicate}\n)", params=list(values)).fetchall()  # noqa: S608
+        except duckdb.Error:
+            return False
+    return True
+
+
+def _fields(columns: list[tuple[list[str], JsonValue]]) -> list[pa.Field]:
+    """Return the Arrow fields of flattened columns."""
+    tops: dict[str, list[tuple[list[str], JsonValue]]] = {}
+    for (top, *rest), type_ in columns:
+        tops.setdefault(top, []).append((rest, type_))
+    return [
+        pa.field(name, pa.struct(_fields(inner)) if inner[0][0] else arrow_type(inner[0][1]))
+        for name, inner in tops.items()
+    ]
+
+
+def _source(schema: Schema, columns: Sequence[Column], *, sealed: bool, waiting: bool) -> tuple[str, str]:
+    """Return the SQL of all records of a schema with their models, and which of its columns are shown.
+
+    Members of structs can be named in two ways: `feature."mean radius"`, and `"feature.mean radius"` as in answers.
+    """
+    members: dict[str, tuple[str, str, str]] = {}
+    for column in columns:
+        top, *rest = split_name(column.name)
+        if rest and top not in _HIDDEN:
+            members.setdefault(f"{top}.{rest[0]}".lower(), (f"{top}.{rest[0]}", top, rest[0]))
+    named = "".join(f", {_quoted(top)}.{_quoted(name)} AS {_quoted(whole)}" for whole, top, name in members.values())
+    shown = f"* EXCLUDE ({', '.join(_quoted(whole) for whole, _, _ in members.values())})" if members else "*"
+    union = _union(schema, sealed, waiting)
+    return f"(SELECT *{named} FROM ({union}) JOIN named USING (context))", shown  # noqa: S608
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _union(schema: Schema, sealed: bool, waiting: bool) -> str:  # noqa: FBT001  which of two tables there are
@@ -128,7 +223,7 @@ def _union(schema: Schema, sealed: bool, waiting: bool) -> str:  # noqa: FBT001 
 def _fetch(
     connection: duckdb.DuckDBPyConnection, query: tuple[str, str], last: str, values: Sequence[Any], paths: list[str]
 ) -> pa.Table:
-    """Run a query and tell a wrong predicate from a damaged segment.
+    """Run a query; the bytes of the segments were checked, so what fails is the predicate.
 
     A row for which the predicate cannot be worked out, as a text in it is no number, does not fulfil it: `TRY` says
     so, but hides bounds from the reader of the segments, so it is used only where one failed.
@@ -144,7 +239,6 @@ def _fetch(
         duckdb.BinderException: The predicate does not fit the columns.
         QueryError: It is malformed.
         StorageError: A segment cannot be read.
-        FormatError: A segment does not decode.
     """
     import duckdb
 
@@ -161,20 +255,11 @@ def _fetch(
         first = error
     try:
         run(f"{select} {where} LIMIT 0")  # reads no rows: fails only for what is asked, not for what it finds
-    except duckdb.Error as error:  # DuckDB may look for a file that is gone elsewhere, and say it may not
-        raise _missing(paths) or _refused(error) from error
-    try:
         return run(f"{select} TRY{where}{last}")
-    except duckdb.BinderException as error:  # TRY takes no subquery
-        if isinstance(first, duckdb.ConversionException | duckdb.OutOfRangeException):
-            raise QueryError("search: a value cannot be converted as the predicate asks; use TRY_CAST") from first
-        raise _unreadable(first, paths) from error
-    except duckdb.Error as error:
-        raise _unreadable(error, paths) from error
-
-
-def _refused(error: Exception) -> QueryError:
-    return QueryError(f"search: {str(error).splitlines()[0]}")
+    except duckdb.Error as error:  # TRY has refusals of its own, as of a subquery: what counts is what was said first
+        if isinstance(first, duckdb.IOException) or _missing(paths) is not None:
+            raise _unreadable(first, paths) from error
+    raise wrong_predicate(first, "search") from None
 
 
 def _unreadable(error: Exception, paths: list[str]) -> StorageError | FormatError:
@@ -217,7 +302,7 @@ def _promotable(types: list[pa.DataType]) -> bool:
 def _as_text(table: pa.Table, names: set[str]) -> pa.Table:
     for index, name in enumerate(table.column_names):
         if name in names:
-            texts = [None if value is None else str(value) for value in table[name].to_pylist()]
+            texts = [None if value is None else str(value) for value in map(python_value, table[name])]
             table = table.set_column(index, name, pa.array(texts, pa.string()))
     return table
 

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Lock
-from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from backstory.frames.table import (
     require_columns,
     row_count,
     select_columns,
+    take_rows,
     to_arrow,
     with_column,
 )
@@ -34,6 +35,7 @@ from backstory.frames.token import POSITION_MAX, ROW_PREFIX, id_columns, mint_to
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from numpy.typing import NDArray
 
     from backstory.lineage.group import GroupNode
 
@@ -57,7 +59,9 @@ class Snapshot:
         key: Columns that identify a row; empty if none were named.
         subject: Column that says which person a row is about, or None.
         origin: Where the data came from, in the caller's words, or None.
+        columns: Names of its columns.
         load: Gives the rows as they were when fixed.
+        sample: Gives some rows, by how many rows stand before each, of some columns.
     """
 
     name: str
@@ -68,7 +72,9 @@ class Snapshot:
     key: tuple[str, ...]
     subject: str | None
     origin: str | None
+    columns: frozenset[str]
     load: Callable[[], pa.Table]
+    sample: Callable[[NDArray[np.signedinteger[Any]], list[str]], pa.Table]
 
     def table(self) -> pa.Table:
         """Return the rows as they were when fixed; converted anew at each call, kept by nobody."""
@@ -77,19 +83,6 @@ class Snapshot:
 
 Origin: TypeAlias = "tuple[Snapshot, ...] | GroupNode"
 """What row references point into: the parts of one version of a source, by position, or a group."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Registered:
-    """What is known under one name.
-
-    Attributes:
-        name: The source's or group's name.
-        versions: Its versions, the newest last; at least one.
-    """
-
-    name: str
-    versions: tuple[Origin, ...]
 
 
 class Sources:
@@ -141,7 +134,7 @@ class Sources:
         held = hold(frame)
         names = column_names(held)
         if ROW_PREFIX + name in names:
-            raise ColumnError(f"column is reserved: expected no column {ROW_PREFIX + name!r} in source {name}, got one")
+            raise ColumnError(f"the frame has ids of source {name} already, in {ROW_PREFIX + name!r}: use it as it is")
         rows = row_count(held)
         if rows == 0:
             raise InputError(f"cannot fix a source: expected at least one row, got none ({name})")
@@ -165,7 +158,9 @@ class Sources:
                 key=keys,
                 subject=subject,
                 origin=origin,
+                columns=frozenset(column_names(rows_held)),
                 load=lambda: to_arrow(rows_held),
+                sample=lambda rows, columns: to_arrow(take_rows(select_columns(rows_held, columns), rows)),
             ),
         )
         positions = np.arange(snapshot.first_position, snapshot.first_position + rows, dtype=np.int64)
@@ -186,21 +181,19 @@ class Sources:
             self._require_same_sort(name, is_group=not isinstance(origin, tuple))
             self._versions[name] = (*self._versions.get(name, ()), origin)
 
-    def find(self, reference: str) -> Registered | None:
-        """Return what a row reference names: the longest registered name it starts with.
+    def find(self, reference: str) -> dict[str, tuple[Origin, ...]]:
+        """Return what a row reference can name: every registered name it starts with, the longest first.
 
         Args:
-            reference: The name of an id column without `_row_`; joins may have added a suffix (`loans_x`).
+            reference: The name of an id column without `_row_`. Joins may have added a suffix: `loans_x` is one of
+                `loans` after a self-join, even if there is a source `loans_x`. The tokens tell which.
 
         Returns:
-            The name and its versions, or None if nothing of that name is registered.
+            By name its versions, the newest last; empty if nothing of such a name is registered.
         """
         with self._lock:
-            known = [name for name in self._versions if reference.startswith(name)]
-            if not known:
-                return None
-            name = max(known, key=len)
-            return Registered(name=name, versions=self._versions[name])
+            names = [name for name in self._versions if reference.startswith(name)]
+            return {name: self._versions[name] for name in sorted(names, key=len, reverse=True)}
 
     def _register(self, name: str, part: str | None, rows: int, build: Callable[[int], Snapshot]) -> Snapshot:
         with self._lock:
@@ -232,7 +225,9 @@ def require_name(name: str, salt: int) -> None:
         InputError: The name is not `[a-z][a-z0-9_]{0,62}`, or the salt is not 64 bits.
     """
     if not _NAME.fullmatch(name):
-        raise InputError(f"name cannot be used: expected [a-z][a-z0-9_]{{0,62}}, got {name!r}")
+        raise InputError(
+            f"name cannot be used: expected a small letter, then at most 62 small letters, digits and '_', got {name!r}"
+        )
     if not 0 <= salt < _SALT_END:
         raise InputError(f"salt cannot be used: expected 64 bits, got {salt.bit_length()} ({name})")
 

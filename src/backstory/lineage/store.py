@@ -6,6 +6,7 @@ docs/format.md sections 9 and 11.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import hmac
 import threading
@@ -18,7 +19,9 @@ from backstory.columns.arrow_type import flat_fields, flatten
 from backstory.columns.commit import personal_leaves
 from backstory.columns.encode import BLOCK_ROWS, encode_columns
 from backstory.columns.tree import leaf_hashes, root_of_subtrees, subtree_roots
+from backstory.errors import VerificationError
 from backstory.ledger.ledger import Ledger
+from backstory.lineage.canary import grade_by_sample
 from backstory.lineage.group import GroupNode
 from backstory.lineage.passthrough import mixed_references
 from backstory.lineage.reference import Part, Reference, parse_references
@@ -27,7 +30,8 @@ from backstory.lineage.resolve import BROKEN
 from backstory.lineage.source import Origin, Snapshot, Sources
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject, JsonValue
-from backstory.records.schema import dataset_schema
+from backstory.records.schema import dataset_schema, split_name
+from backstory.storage.fork import renew_in_child
 from backstory.storage.segment import SUBTREES_KEY, ParquetReader, segment_metadata, write_parquet
 
 if TYPE_CHECKING:
@@ -48,6 +52,7 @@ class LineageStore:
         """Keep lineage in an archive."""
         self._ledger = ledger
         self._lock = threading.RLock()
+        renew_in_child(self, "_lock", threading.RLock)
         self._datasets: dict[int, str] = {}
         """Dataset version by the salt of its snapshot."""
         self._groups: dict[int, str] = {}
@@ -60,7 +65,7 @@ class LineageStore:
     def references(self, refs: RowRefs) -> dict[str, Reference]:
         """Persist what row references point to, and return the references by name."""
         with self._lock:
-            return {name: self.reference(refs.origins[name], refs.grades[name]) for name in refs.names}
+            return {name: self.reference(refs.origins[name], grade_by_sample(refs, name)) for name in refs.names}
 
     def reference(self, origin: Origin, grade: str) -> Reference:
         """Persist one origin and return a reference to it."""
@@ -77,10 +82,10 @@ class LineageStore:
         return Reference(name=origin[0].name, grade=grade, personal=personal, parts=tuple(parts))
 
     def restore(self, sources: Sources, reference: str) -> None:
-        """Register the versions of a source of an earlier session whose tokens a frame may carry.
+        """Register the versions of sources of earlier sessions whose tokens a frame may carry.
 
-        That is the source with the longest name the reference begins with; nothing happens if the session has one of
-        a name as long.
+        Those are the sources whose names the reference begins with; nothing happens if the session has one of the
+        very name.
 
         Args:
             sources: The session's registry.
@@ -88,12 +93,12 @@ class LineageStore:
         """
         with self._lock:
             known = sources.find(reference)
-            for end in range(len(reference), len(known.name) if known else 0, -1):
-                entries = self._ledger.find_entries("source.fixed", reference[:end])
-                if entries:
-                    for parts in source_versions(entries):
-                        sources.add(reference[:end], tuple(self._restored(entry) for entry in parts))
-                    return
+            if reference in known:
+                return
+            for name in (reference[:end] for end in range(len(reference), 0, -1)):
+                if name not in known:
+                    for parts in source_versions(self._ledger.find_entries("source.fixed", name)):
+                        sources.add(name, tuple(self._restored(entry) for entry in parts))
 
     def _restored(self, entry: JsonObject) -> Snapshot:
         dataset = canonical.text_of(entry, "dataset")
@@ -102,6 +107,8 @@ class LineageStore:
         self._datasets[salt] = dataset
         subject, part, origin = document.get("subject"), entry.get("part"), entry.get("origin")
         keys = document.get("key")
+        # In memory from the first sample on: reading some rows would decode nearly as much, at every call.
+        kept = functools.cache(lambda: read_snapshot(self._ledger, dataset))
         return Snapshot(
             name=canonical.text_of(entry, "name"),
             part=part if isinstance(part, str) else None,
@@ -111,8 +118,20 @@ class LineageStore:
             key=tuple(str(key) for key in keys) if isinstance(keys, list) else (),
             subject=subject if isinstance(subject, str) else None,
             origin=origin if isinstance(origin, str) else None,
+            columns=self._columns(document),
             load=lambda: read_snapshot(self._ledger, dataset),
+            sample=lambda rows, columns: kept().select(columns).take(rows),
         )
+
+    def _columns(self, document: JsonObject) -> frozenset[str]:
+        """Return the names of a dataset's columns."""
+        columns = self._ledger.document(canonical.text_of(document, "schema")).get("columns")
+        names = (
+            [canonical.text_of(one, "name") for one in columns if isinstance(one, dict)]
+            if isinstance(columns, list)
+            else []
+        )
+        return frozenset(split_name(name)[0] for name in names)
 
     def _dataset(self, snapshot: Snapshot) -> str:
         known = self._datasets.get(snapshot.salt)
@@ -300,5 +319,24 @@ def read_snapshot(ledger: Ledger, dataset: str) -> pa.Table:
     """Return all rows of a dataset version."""
     reader = snapshot_reader(ledger, dataset)
     if reader is None:
-        return ledger.vault.read_table(f"{dataset}.shard")
+        return personal_snapshot(ledger, dataset)
     return reader.read_groups(range(reader.group_count))
+
+
+def personal_snapshot(ledger: Ledger, dataset: str) -> pa.Table:
+    """Return all rows of a dataset version about people, after checking that they lead to its root.
+
+    Raises:
+        NotFoundError: They were erased.
+        VerificationError: They are not those the version is of.
+    """
+    name, root = f"{dataset}.shard", canonical.text_of(ledger.document(dataset), "root")
+    path = ledger.vault.path(name)
+
+    def root_now() -> str:
+        leaves = personal_leaves(ledger.vault.read_table(name), ledger.keys.key(name, "salt_key"))
+        return root_of_subtrees(subtree_roots(leaves)).hex()
+
+    if path.is_file() and not ledger.checked.fits(path, root, root_now):
+        raise VerificationError(f"lineage: rows in {name} do not lead to their version's root; they were changed")
+    return ledger.vault.read_table(name)

@@ -102,6 +102,12 @@ class Story:
         own = {item.name: plain(getattr(self, item.name)) for item in fields(self) if item.name != "rows"}
         return own | {"rows": [row.to_dict() for row in self.rows]}
 
+    def __repr__(self) -> str:
+        """Return the answer on one line."""
+        from backstory.lineage.story_page import story_page
+
+        return f"<Story of {self.id}: {story_page(self).headline}>"
+
     def __str__(self) -> str:
         """Return the story as text: the answer, then rows, model, outcomes, proof."""
         from backstory.lineage.story_page import story_page

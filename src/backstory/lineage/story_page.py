@@ -13,7 +13,7 @@ from backstory.records.envelope import OK
 if TYPE_CHECKING:
     from backstory.lineage.story import RowStory, Story
 
-OPEN_HINT = "open the archive with actor= and purpose="
+OPEN_HINT = "give an actor and a purpose to open it"
 NOT_AUTHENTICATED = "self-consistent, not authenticated"
 
 _REFERENCE_GROUP = "subject"
@@ -80,15 +80,18 @@ def _facts(story: Story) -> Iterator[tuple[str, str]]:
         yield "request", shown(story.request_id)
     rule = story.context.get("decision")
     if story.decision is not None:
-        by = f", by the rule {_rule(rule)}" if isinstance(rule, dict) else ""
+        by = f", by the rule {_rule(rule, story.output)}" if isinstance(rule, dict) else ""
         yield "decision", f"{shown(story.decision)}{by}"
     yield "made from", _made_from(story)
     yield "proof", _proof_line(story.proof)
 
 
-def _rule(rule: JsonObject) -> str:
+def _rule(rule: JsonObject, output: object) -> str:
+    """Return a rule with the output column it looked at: of several (one for each class) the last unless named."""
     column = rule.get("column")
-    return f"{'output' if column is None else label(column)} at or above {rule.get('value')}"
+    if column is None and isinstance(output, dict):
+        column = list(output)[-1]
+    return f"{'output' if column is None else f'output {label(column)}'} at or above {rule.get('value')}"
 
 
 def _made_from(story: Story) -> str:
@@ -237,8 +240,8 @@ def _proof_line(proof: Mapping[str, JsonValue]) -> str:
 
 def _proof_facts(proof: Mapping[str, JsonValue]) -> Iterator[tuple[str, str]]:
     sealed = proof.get("state") == "sealed"
-    yield "state", "sealed" if sealed else "unsealed: no proof covers it yet; flush() seals it"
-    pin = ": open with the public key that was pinned (vkey=)" if proof.get("key") == NOT_AUTHENTICATED else ""
+    yield "state", "sealed" if sealed else "unsealed: no proof covers it yet; `flush()` or `backstory seal` seals it"
+    pin = ": give the public key that was pinned (vkey)" if proof.get("key") == NOT_AUTHENTICATED else ""
     yield "key", f"{proof.get('key')}{pin}"
     if sealed:
         yield "log", f"entry {proof['entry']} of {proof['origin']}, tree size {proof['tree_size']}"

@@ -16,7 +16,7 @@ from backstory.columns.tree import root_of_subtrees, subtree_roots
 from backstory.errors import NotFoundError, VerificationError
 from backstory.ledger.ledger import Ledger
 from backstory.lineage.reference import Part, Reference, parse_references
-from backstory.lineage.store import snapshot_reader
+from backstory.lineage.store import personal_snapshot, snapshot_reader
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject
 from backstory.storage.segment import ParquetReader
@@ -81,14 +81,14 @@ class Tracer:
         """Return a run of rows of a kept snapshot."""
         reader = self._reader(dataset)
         if reader is None:
-            return self._ledger.vault.read_table(f"{dataset}.shard").slice(first, count)
+            return personal_snapshot(self._ledger, dataset).slice(first, count)
         return reader.read_rows(first, count)
 
     def columns(self, dataset: str, names: list[str]) -> pa.Table:
         """Return some columns of a kept snapshot."""
         reader = self._reader(dataset)
         if reader is None:
-            return self._ledger.vault.read_table(f"{dataset}.shard").select(names)
+            return personal_snapshot(self._ledger, dataset).select(names)
         return reader.read_groups(range(reader.group_count), names)
 
     def _reader(self, dataset: str) -> ParquetReader | None:

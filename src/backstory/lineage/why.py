@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from backstory.columns.python_value import python_rows, python_value
 from backstory.columns.seal import pick_columns
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.read import Found, records_now
@@ -71,17 +72,17 @@ def opened_record(ledger: Ledger, gate: Gate, found: Found, question: str) -> tu
     """Return a record's values, with its sealed groups if the gate lets them through, and the groups left sealed."""
     table, schema = found.table, found.schema
     if not schema.groups:
-        return table.to_pylist()[0], ()
+        return python_rows(table)[0], ()
     if not gate.allows():
         if found.place is None:  # the spool holds everything; show what the segment will show
             table = pick_columns(table, [column.name for column in schema.open_columns])
-        return table.to_pylist()[0], schema.groups
+        return python_rows(table)[0], schema.groups
     gate.pass_through(question, schema.groups, 1)
     if found.place is None or found.place.manifest.shard is None:
-        return table.to_pylist()[0], ()
+        return python_rows(table)[0], ()
     values = open_rows(ledger, found.place.manifest, found.place.row, table)
-    opened = table.to_pylist()[0]
-    for name, value in values.to_pylist()[0].items():
+    opened = python_rows(table)[0]
+    for name, value in python_rows(values)[0].items():
         opened[name] = {**opened[name], **value} if isinstance(opened.get(name), dict) else value
     return opened, ()
 
@@ -111,7 +112,7 @@ def _row_story(
     document = tracer.dataset(part.dataset)
     if reference.personal:
         gate.pass_through("why", ["source"], 1)
-    values = tracer.row(part, position).to_pylist()[0]
+    values = python_rows(tracer.row(part, position))[0]
     keys = document.get("key")
     return RowStory(
         reference=name,
@@ -157,7 +158,7 @@ def _group_key(
                 gate.pass_through("why", ["source"], 1)
             row = tracer.row(refs[ref].part_of(int(rows[0])), int(rows[0]))
             if set(by) <= set(row.column_names):
-                return dict(row.select(by).to_pylist()[0])
+                return python_rows(row.select(by))[0]
     return {}
 
 
@@ -169,7 +170,7 @@ def _outcomes(ledger: Ledger, gate: Gate, found: Found) -> list[dict[str, Any]]:
     for _, manifest in sealed:
         if manifest.last_id < found.table["id"][0].as_py().hex():
             continue
-        reader = ledger.segment(manifest)
+        reader = ledger.segment(manifest, checked=True)
         table = reader.read_groups(range(reader.group_count))
         mask = pc.equal(table["of"].cast(pa.large_binary()), wanted)
         rows = pc.indices_nonzero(mask).to_pylist()
@@ -179,14 +180,14 @@ def _outcomes(ledger: Ledger, gate: Gate, found: Found) -> list[dict[str, Any]]:
             begin = rows[0]
             values = open_rows(ledger, manifest, begin, table.slice(begin, rows[-1] - begin + 1))["value"]
         for row in rows:
-            value = None if values is None else values[row - begin].as_py()
+            value = None if values is None else python_value(values[row - begin])
             outcomes.append({"time": time_text(table["time"][row].value), "value": value, "proof": "sealed"})
     for schema, table in unsealed:
         rows = pc.indices_nonzero(pc.equal(table["of"].cast(pa.large_binary()), wanted)).to_pylist()
         if rows and schema.groups and gate.allows():
             gate.pass_through("why", schema.groups, len(rows))
         for row in rows:
-            value = None if schema.groups and not gate.allows() else table["value"][row].as_py()
+            value = None if schema.groups and not gate.allows() else python_value(table["value"][row])
             outcomes.append({"time": time_text(table["time"][row].value), "value": value, "proof": "unsealed"})
     return outcomes
 

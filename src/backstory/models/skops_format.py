@@ -83,7 +83,7 @@ def load(data: bytes, trusted: Sequence[str]) -> object:
         model: object = skops.loads(data, trusted=sorted(accepted))
     except Exception as error:  # building foreign objects can raise anything
         what = ", ".join(sorted(untrusted - skops_trust.REVIEWED)) or "its parts"
-        msg = f"model: a stored model cannot be loaded from {what}: {type(error).__name__}: {error}"
+        msg = f"model: a stored model cannot be loaded from {what}: {type(error).__name__}"
         raise ModelError(msg) from error
     check_trees(model)
     return model

@@ -17,6 +17,15 @@ STREAMS_OPEN_MAX = 64
 JOB_TEXT_MAX = 256
 """Characters of a job's name, of a run's and of a part's."""
 
+REQUEST_ID_MAX = 256
+"""Characters of a request's id, which a client may choose."""
+
+STEPS_MAX = 1_000
+"""Steps of one prediction that are kept."""
+
+STEPS_SIZE_MAX = 1 << 20
+"""Characters and bytes in the values of one prediction's steps, and in those a generator gave, that are kept."""
+
 SEGMENT_ROWS_MAX = 1_048_576
 """Rows of one segment: 128 row groups of 8,192."""
 

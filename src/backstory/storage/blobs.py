@@ -8,6 +8,7 @@ from pathlib import Path
 
 from backstory.errors import StorageError, VerificationError
 from backstory.records.identity import check_digest
+from backstory.storage.checked_files import CheckedFiles, file_digest
 from backstory.storage.disk import TEMPORARY_PREFIX, Disk, read_file, storage_errors, temporary_path
 
 BLOB_MODE = 0o444
@@ -20,7 +21,7 @@ class BlobStore:
         """Keep blobs below `root`."""
         self._root = root
         self._disk = disk
-        self._checked: dict[str, tuple[int, int]] = {}
+        self._checked = CheckedFiles()
 
     def path(self, digest: str) -> Path:
         """Return where a blob is or would be."""
@@ -88,12 +89,8 @@ class BlobStore:
         path = self.path(digest)
         if not path.exists():
             raise StorageError(f"blob {digest}: expected a file at {path}")
-        status = path.stat()
-        state = (status.st_mtime_ns, status.st_size)
-        if self._checked.get(digest) != state:
-            if file_digest(path) != digest:
-                raise VerificationError(f"reading blob: content does not match its name {digest}")
-            self._checked[digest] = state
+        if not self._checked.fits(path, digest):
+            raise VerificationError(f"reading blob: content does not match its name {digest}")
         return path
 
     def paths(self) -> Iterator[Path]:
@@ -101,9 +98,3 @@ class BlobStore:
         for path in sorted(self._root.rglob("*")):
             if path.is_file() and not path.name.startswith(TEMPORARY_PREFIX):
                 yield path
-
-
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

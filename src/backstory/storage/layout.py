@@ -117,8 +117,7 @@ def read_layout(root: Path) -> Layout:
     path = root / CONFIG_NAME
     if not path.is_file():
         raise NotFoundError(
-            f"opening archive: expected a directory with {CONFIG_NAME} at {root}, got "
-            f"{'one without' if root.is_dir() else 'nothing'}"
+            f"opening archive: expected a directory with {CONFIG_NAME} at {root}, got {_found_instead(root)}"
         )
     try:
         document = tomllib.loads(read_file(path).decode())
@@ -142,3 +141,11 @@ def read_layout(root: Path) -> Layout:
     ):
         raise FormatError(f"opening archive: {CONFIG_NAME} has a setting of the wrong type (at {root})")
     return Layout(root, ArchiveConfig(**values))
+
+
+def _found_instead(root: Path) -> str:
+    if (root / "spool.json").is_file():
+        return "a worker's spool, which is sealed into the archive that made it"
+    if root.is_dir():
+        return "one without"
+    return "a file" if root.exists() else "nothing"

@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from backstory.errors import BusyError, ConflictError, NotFoundError, StorageError
+from backstory.errors import BusyError, ConflictError, StorageError
 
 BUSY_TIMEOUT_SECONDS = 30.0
 
@@ -29,10 +29,10 @@ class LockStore:
         """Use an existing lock store.
 
         Raises:
-            NotFoundError: There is none; it is never created on the fly.
+            StorageError: There is none; it is never created on the fly.
         """
         if not path.is_file():
-            raise NotFoundError(f"lock store: expected a file at {path}")
+            raise StorageError(f"lock store: expected a file at {path}")
         self._path = path
         self._writable = writable
 
@@ -63,6 +63,15 @@ class LockStore:
         """Return the next sequence number to seal of every stream."""
         with self._connected() as connection:
             return dict(connection.execute("SELECT stream, next_seq FROM stream"))
+
+    def committed(self) -> tuple[int, dict[str, int]]:
+        """Return tree size and `heads` of one moment."""
+        query = "SELECT size, stream, next_seq FROM checkpoint LEFT JOIN stream"
+        with self._connected() as connection:
+            rows = connection.execute(query).fetchall()
+        if not rows:
+            raise StorageError(f"lock store: holds no checkpoint ({self._path.name})")
+        return int(rows[0][0]), {stream: head for _, stream, head in rows if stream is not None}
 
     def commit(
         self,

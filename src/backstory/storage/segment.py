@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import copy
 import io
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
@@ -21,6 +22,7 @@ from backstory.records.limits import ROW_GROUP_ROWS, SUBTREE_ROWS
 SCHEMA_KEY = b"backstory.schema"
 SUBTREES_KEY = b"backstory.subtrees"
 COUNTS_KEY = b"backstory.counts"
+_NAME = re.compile(r"([0-9a-f]{32})-([0-9]{1,18})-([0-9]{1,18})\.parquet")
 _HASH_SIZE = 32
 _COMPRESSION_LEVEL = 3
 _COUNTERS = frozenset({"seq", "batch_row", "index"})
@@ -113,6 +115,12 @@ def subtree_count_of(rows: int) -> int:
 def segment_name(stream: str, first_seq: int, count: int) -> str:
     """Return a segment's file name without its ending."""
     return f"{stream}-{first_seq}-{count}"
+
+
+def segment_range(name: str) -> tuple[str, int, int] | None:
+    """Return the stream, the first sequence number and the end that a segment's file name says; None if it is none."""
+    match = _NAME.fullmatch(name)
+    return None if match is None else (match[1], int(match[2]), int(match[2]) + int(match[3]))
 
 
 class ParquetReader:

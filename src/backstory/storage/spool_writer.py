@@ -2,14 +2,15 @@
 
 Frames stay in memory until they are durable. Where a file cannot be made durable the kernel may have dropped what it
 could not write, and a later fsync would prove nothing: the frames still held go to a new file, which says from where on
-the old one is void.
+the old one is void. So does a file whose append was interrupted, by a signal handler that raised: nobody knows what of
+it stands there.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -43,10 +44,17 @@ class SpoolWriter:
         self._lock = lock
         self._disk = disk
         self._number = 0
-        self._next_seq = 0
-        self._held: list[tuple[int, bytes]] = []
+        self._synced_seq = 0
+        self._held: list[tuple[int, int, bytes]] = []
+        """First sequence number, the one after the last, and bytes of each frame that is not durable."""
         self._is_void = False
+        self._is_appending = False
         self._file = self._begin(MAGIC)
+
+    @property
+    def next_seq(self) -> int:
+        """The sequence number after the last record appended."""
+        return self._held[-1][1] if self._held else self._synced_seq
 
     def append_table(self, table: pa.Table, first_seq: int) -> None:
         """Append a batch of records with all their columns; it is durable after `sync`.
@@ -90,15 +98,16 @@ class SpoolWriter:
             StorageError: That failed; what was appended since the last sync is still held, and calling again tries
                 another new file.
         """
-        if not self._held:
-            return
+        self._note_interruption()
         if not self._is_void:
+            if not self._held:
+                return
             try:
                 self._file.sync()
             except StorageError:
                 self._is_void = True
             else:
-                self._held.clear()
+                self._forget_held()
                 self._say_synced()
                 self._rotate_if_large()
                 return
@@ -106,20 +115,41 @@ class SpoolWriter:
 
     def _say_synced(self) -> None:
         """Say in the file that what stands in it is durable, which tells damage to it from a tail a crash left."""
-        with contextlib.suppress(StorageError):  # the next sync says it again
-            self._file.append(encode_frame(SYNCED, self._next_seq, 0, b""))
+        with contextlib.suppress(StorageError), self._appending():  # the next sync says it again
+            self._file.append(encode_frame(SYNCED, self.next_seq, 0, b""))
 
     def _append(self, kind: int, first_seq: int, count: int, data: bytes) -> None:
         frame = encode_frame(kind, first_seq, count, data)
+        with self._appending():
+            try:
+                if not self._is_void:  # else it goes to the new file with the rest
+                    self._file.append(frame)
+            except StorageError:
+                if len(self._folders) == 1:
+                    raise
+                self._is_void = True
+            self._held.append((first_seq, first_seq + count, frame))
+
+    @contextlib.contextmanager
+    def _appending(self) -> Iterator[None]:
+        """Note that an append is under way, so that one that does not come to its end is found by the next call."""
+        self._note_interruption()
+        self._is_appending = True
         try:
-            if not self._is_void:  # else it goes to the new file with the rest
-                self._file.append(frame)
+            yield
         except StorageError:
-            if len(self._folders) == 1:
-                raise
-            self._is_void = True
-        self._held.append((first_seq, frame))
-        self._next_seq = first_seq + count
+            self._is_appending = False
+            raise
+        self._is_appending = False
+
+    def _note_interruption(self) -> None:
+        """Take the file for void if the last append to it did not come to its end."""
+        if self._is_appending:
+            self._is_void, self._is_appending = True, False
+
+    def _forget_held(self) -> None:
+        self._synced_seq = self.next_seq
+        self._held.clear()
 
     def _protected(self, data: bytes, first_seq: int) -> bytes:
         return data if self._key is None else encrypt(self._key, data, self._bound_to(first_seq))
@@ -129,12 +159,12 @@ class SpoolWriter:
 
     def _resume(self) -> None:
         """Write what is held into a new file, durably, and leave the old one to whoever reads both."""
-        first_seq = self._held[0][0]
-        held = b"".join(frame for _, frame in self._held)
+        first_seq = self._held[0][0] if self._held else self._synced_seq
+        held = b"".join(frame for _, _, frame in self._held)
         following = self._begin(MAGIC + encode_frame(RESUME, first_seq, 0, b"") + held)
         self._file.close()
         self._file, self._is_void = following, False
-        self._held.clear()
+        self._forget_held()
         self._say_synced()
 
     def _rotate_if_large(self) -> None:

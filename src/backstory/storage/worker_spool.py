@@ -135,7 +135,9 @@ def read_worker_spool(root: Path) -> WorkerSpoolInfo:
     """
     path = root / _INFO_NAME
     if not path.is_file():
-        raise NotFoundError(f"worker's spool: expected {_INFO_NAME} in {root}; the archive makes one with spool()")
+        raise NotFoundError(
+            f"worker's spool: expected {_INFO_NAME} in {root}; an archive's spool() makes one in Python"
+        )
     what = f"worker's spool: {_INFO_NAME}"
     document = canonical.parse_object(read_file(path), what)
     canonical.check_version(document, 1, what)

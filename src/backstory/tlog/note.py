@@ -136,6 +136,8 @@ def require_key(vkey: str) -> VerifierKey:
     Raises:
         InputError: It is malformed: a key cut short is a mistake of the caller, not a sign of tampering.
     """
+    if not isinstance(vkey, str):
+        raise InputError(f"public key: expected the text that `init` printed, got {type(vkey).__name__}")
     try:
         return VerifierKey.parse(vkey.strip())
     except FormatError as error:
@@ -333,7 +335,9 @@ def verify_note(data: bytes, keys: Iterable[VerifierKey]) -> str:
             signing_key.verify(message_bytes, line.signature)
             is_signed = True
     if not is_signed:
-        raise VerificationError(f"note does not verify: no signature by one of {len(known)} accepted keys")
+        signers = ", ".join(f"{line.name}+{line.key_id.hex()}" for line in note.signatures)
+        accepted = ", ".join(f"{name}+{key_id.hex()}" for name, key_id in known)
+        raise VerificationError(f"note does not verify: signed by {signers}, expected {accepted}")
     return note.text
 
 

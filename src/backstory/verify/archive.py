@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from backstory.errors import BackstoryError, FormatError, NotFoundError, StorageError, VerificationError
+from backstory.errors import BackstoryError, FormatError, InputError, NotFoundError, StorageError, VerificationError
 from backstory.records.canonical import JsonObject
 from backstory.records.manifest import MANIFEST_TYPE, Manifest, parse_manifest
 from backstory.storage.disk import Disk, read_file
@@ -31,6 +31,7 @@ from backstory.verify.pool import WorkerPool
 from backstory.verify.segments import check_segments
 from backstory.verify.spool import check_spool
 from backstory.verify.streams import check_streams
+from backstory.verify.unnamed import check_unnamed
 
 
 def _no_progress(_what: str, _done: int, _total: int) -> None:
@@ -63,8 +64,10 @@ def verify_archive(
     Raises:
         NotFoundError: There is no archive, or no spool of a worker where one was named.
         UnsupportedVersionError: It has a newer format.
-        InputError: The pinned key is malformed.
+        InputError: The pinned key is malformed, or there are to be no workers.
     """
+    if workers is not None and workers < 1:
+        raise InputError(f"verify: expected at least 1 process to hash with, got {workers}")
     began = time.perf_counter()
     layout = _read_config(root, vkey)
     if isinstance(layout, Finding):
@@ -85,6 +88,7 @@ def verify_archive(
             check_segments(audit, entries, manifests, lambda: _size_now(layout, checkpoint.size))
             check_snapshots(audit, entries)
             check_spool(audit)
+            check_unnamed(audit, entries, manifests, spools, lambda: _later(layout, checkpoint.size))
             check_streams(audit, entries, manifests, spools, lambda: _later(layout, checkpoint.size))
             check_blobs(audit, entries)
             _check_signing_key(audit)
@@ -94,6 +98,7 @@ def verify_archive(
         root=checkpoint.root.hex() if checkpoint else "",
         authenticated=vkey is not None,
         counts=audit.counts,
+        totals=audit.totals,
         findings=tuple(audit.findings),
         seconds=time.perf_counter() - began,
     )

@@ -30,6 +30,7 @@ class Audit:
             not be read.
         findings: What was found so far.
         counts: What was checked so far.
+        totals: What of it there is to check, where that can be more.
         blobs_named: Blobs that some entry or document refers to.
     """
 
@@ -39,7 +40,12 @@ class Audit:
     heads: Mapping[str, int] | None = None
     findings: list[Finding] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
+    totals: dict[str, int] = field(default_factory=dict)
     blobs_named: set[str] = field(default_factory=set)
+
+    def expect(self, what: str, total: int) -> None:
+        """Say how much there is to check; what of it was, is counted as it is."""
+        self.counts[what], self.totals[what] = 0, total
 
     def add(self, severity: Severity, place: str, what: object) -> None:
         """Keep a finding."""

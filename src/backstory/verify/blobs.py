@@ -11,7 +11,8 @@ from backstory.errors import BackstoryError
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject
 from backstory.records.limits import ROW_GROUP_ROWS
-from backstory.storage.blobs import BlobStore, file_digest
+from backstory.storage.blobs import BlobStore
+from backstory.storage.checked_files import file_digest
 from backstory.storage.disk import Disk
 from backstory.verify.audit import GROUPS_PER_TASK, Audit
 from backstory.verify.worker import Task
@@ -34,9 +35,11 @@ def check_snapshots(audit: Audit, entries: list[JsonObject | None]) -> None:
         parts.append((digest, document, len(own)))
         tasks += own
         total += rows
+    audit.expect("source rows", total)
     answers = audit.answers("source rows", tasks, total)
     for digest, document, count in parts:
         own_answers = [next(answers) for _ in range(count)]
+        audit.counts["source rows"] += sum(answer.rows for answer in own_answers)
         place = f"dataset {document.get('name')} {digest}"
         failed = [problem for answer in own_answers for problem in answer.failed]
         unknown = [problem for answer in own_answers for problem in answer.unknown]
@@ -45,7 +48,6 @@ def check_snapshots(audit: Audit, entries: list[JsonObject | None]) -> None:
         root = root_of_subtrees(b"".join(answer.subtrees for answer in own_answers)).hex()
         if not failed and not unknown and root != document.get("root"):
             audit.add("failed", place, "the kept rows do not lead to the version's root")
-    audit.counts["source rows"] = total
 
 
 def _snapshot_tasks(audit: Audit, digest: str, rows: int, path: Path | None) -> list[Task]:

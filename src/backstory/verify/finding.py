@@ -40,6 +40,7 @@ class VerificationReport:
         root: Its root, in hex.
         authenticated: Whether the public key was pinned from outside.
         counts: How many entries, segments, records, blobs, snapshots were checked.
+        totals: How many segments, records and source rows there are to check.
         findings: Every bad or noteworthy place.
         seconds: How long it took.
     """
@@ -49,6 +50,7 @@ class VerificationReport:
     root: str
     authenticated: bool
     counts: dict[str, int]
+    totals: dict[str, int] = field(default_factory=dict)
     findings: tuple[Finding, ...] = field(default=())
     seconds: float = 0.0
 
@@ -87,12 +89,22 @@ class VerificationReport:
             "milliseconds": round(self.seconds * 1000),
             "origin": self.origin,
             "root": self.root,
+            "totals": dict(self.totals),
             "tree_size": self.tree_size,
             "verdict": self.verdict,
         }
 
+    def __repr__(self) -> str:
+        """Return the verdict on one line."""
+        return f"<VerificationReport: {self.verdict}>"
+
     def __str__(self) -> str:
         """Return the verdict, the counts and one line a finding."""
-        counts = ", ".join(f"{count:,} {name}" for name, count in self.counts.items())
+        counts = ", ".join(self._checked(name, count) for name, count in self.counts.items())
         lines = [self.verdict, f"{self.origin}, tree size {self.tree_size}, root {self.root}", counts]
         return "\n".join([*lines, *(str(finding) for finding in self.findings)])
+
+    def _checked(self, name: str, count: int) -> str:
+        total = self.totals.get(name, count)
+        one = f"{name.removesuffix('ies')}y" if name.endswith("ies") else name.removesuffix("s")
+        return f"{count:,}{'' if count == total else f' of {total:,}'} {one if total == 1 else name}"

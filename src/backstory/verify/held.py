@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from backstory.errors import FormatError
 from backstory.records.canonical import JsonObject
-from backstory.records.manifest import FileRef, Manifest
+from backstory.records.manifest import MANIFEST_TYPE, FileRef, Manifest, parse_manifest
 from backstory.records.merge import MERGE_TYPE, Merge, parse_merge
 from backstory.storage.segment import group_count_of, subtree_count_of
 
@@ -91,6 +92,17 @@ def held_files(
         counts = tuple(part.manifest.count for part in parts)
         files.append(HeldFile(ref=merge.file, entry=index, parts=parts, counts=counts))
     return files, problems
+
+
+def read_on(
+    log: list[JsonObject | None], manifests: list[tuple[int, Manifest]], later: Sequence[JsonObject | None]
+) -> None:
+    """Add what the log holds beyond the checkpoint that is verified: where records are, not what proves them."""
+    for index, entry in enumerate(later, len(log)):
+        if entry is not None and entry.get("type") == MANIFEST_TYPE:
+            with contextlib.suppress(FormatError):
+                manifests.append((index, parse_manifest(entry)))
+    log += later
 
 
 def _problem(index: int, merge: Merge, known: Mapping[int, Manifest]) -> str | None:

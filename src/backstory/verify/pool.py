@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import subprocess
@@ -23,6 +24,13 @@ INLINE_TASKS = 2
 DEATHS_MAX = 3
 """After so many processes died over tasks, no more are started: something is wrong with all of them."""
 
+_START = """
+import runpy, sys
+sys.path[:] = sys.argv[1:]
+runpy.run_module("backstory.verify.worker_process", run_name="__main__")
+"""
+"""What a process runs: our module, found where this process finds it, which may have been told where to look."""
+
 
 class WorkerPool:
     """Processes that answer tasks; started when first needed, kept until the pool is closed."""
@@ -31,6 +39,7 @@ class WorkerPool:
         """Use up to so many processes; None for one a core."""
         self._workers = workers or os.cpu_count() or 1
         self._deaths = 0
+        self._startable = True
         self._idle: queue.SimpleQueue[subprocess.Popen[bytes]] = queue.SimpleQueue()
 
     def __enter__(self) -> Self:
@@ -64,8 +73,8 @@ class WorkerPool:
             thread.join()
 
     def _drive(self, waiting: queue.SimpleQueue[tuple[Task, Future[Answer]]]) -> None:
-        """Feed one worker process, taking another when it dies over a task."""
-        process = None
+        """Feed one worker process, taking another when it dies over a task; do the tasks here where none starts."""
+        process, opener = None, keep_open()
         while True:
             try:
                 task, future = waiting.get_nowait()
@@ -76,6 +85,9 @@ class WorkerPool:
                     future.set_result(Answer(unknown=["was not checked: worker processes keep dying"]))
                     continue
                 process = process or self._take()
+                if process is None:
+                    future.set_result(work(task, opener))
+                    continue
                 answer = _ask(process, task)
                 if answer is None:
                     process.communicate()
@@ -88,12 +100,23 @@ class WorkerPool:
         if process is not None:
             self._idle.put(process)
 
-    def _take(self) -> subprocess.Popen[bytes]:
-        try:
+    def _take(self) -> subprocess.Popen[bytes] | None:
+        """Return a process that has said that it works; None where none can be started."""
+        with contextlib.suppress(queue.Empty):
             return self._idle.get_nowait()
-        except queue.Empty:
-            command = [sys.executable, "-m", "backstory.verify.worker_process"]
-            return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603  our own module
+        if not self._startable:
+            return None
+        command = [sys.executable, "-c", _START, *sys.path]
+        try:
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603  our own module
+        except OSError:
+            self._startable = False
+            return None
+        if process.stdout is None or receive(process.stdout) is None:
+            process.communicate()
+            self._startable = False
+            return None
+        return process
 
 
 def _ask(process: subprocess.Popen[bytes], task: Task) -> Answer | None:

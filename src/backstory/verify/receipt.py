@@ -62,6 +62,10 @@ class Receipt:
     context: JsonObject
     classes: dict[str, str]
 
+    def __repr__(self) -> str:
+        """Return what it proves on one line."""
+        return f"<Receipt: record {self.id} in the log {self.origin} at tree size {self.tree_size}>"
+
     def to_dict(self) -> JsonObject:
         """Return the receipt as JSON-safe values; floats and bytes as text."""
         return {

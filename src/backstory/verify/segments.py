@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 from backstory.columns.tree import HASH_SIZE, root_of_subtrees
-from backstory.errors import BackstoryError, FormatError
+from backstory.errors import BackstoryError
 from backstory.records.canonical import JsonObject
 from backstory.records.limits import SUBTREE_ROWS
-from backstory.records.manifest import MANIFEST_TYPE, FileRef, Manifest, parse_manifest
+from backstory.records.manifest import FileRef, Manifest
 from backstory.records.schema import parse_schema
-from backstory.storage.blobs import BlobStore, file_digest
-from backstory.storage.disk import TEMPORARY_PREFIX, Disk
+from backstory.storage.blobs import BlobStore
+from backstory.storage.checked_files import file_digest
+from backstory.storage.disk import Disk
 from backstory.storage.segment import ParquetReader, group_count_of, subtree_count_of
 from backstory.verify.audit import GROUPS_PER_TASK, Audit
-from backstory.verify.held import HeldFile, Part, held_files
+from backstory.verify.held import HeldFile, Part, held_files, read_on
 from backstory.verify.log import later_entries
 from backstory.verify.worker import Answer, Task, first_difference
 
@@ -44,21 +44,12 @@ def check_segments(
     files, problems = held_files(entries, manifests)
     for index, problem in problems:
         audit.add("failed", f"entry {index}", problem)
-    known = {file.ref.name for file in files}
-    replaced = {manifest.file.name for _, manifest in manifests} - known
     log, all_manifests = list(entries), list(manifests)
+    audit.expect("segments", len(manifests))
+    audit.expect("records", sum(manifest.count for _, manifest in manifests))
     while gone := _check_files(audit, files):
-        _read_on(audit, log, all_manifests, size_now())
+        read_on(log, all_manifests, later_entries(audit.layout.log, len(log), size_now()))
         files = _where_now(audit, gone, held_files(log, all_manifests)[0])
-        known |= {file.ref.name for file in files}
-    audit.counts["segments"] = len(manifests)
-    audit.counts["records"] = sum(manifest.count for _, manifest in manifests)
-    for path in sorted(audit.layout.segments.glob("*")):
-        if path.name in replaced:
-            audit.add("note", f"segments/{path.name}", "its records were merged: left by a merge that was stopped")
-        elif path.name not in known and not path.name.startswith(TEMPORARY_PREFIX):
-            what = "no entry speaks of it: left by a sealer or a merge that was stopped"
-            audit.add("note", f"segments/{path.name}", what)
 
 
 def _check_files(audit: Audit, files: list[HeldFile]) -> list[HeldFile]:
@@ -89,16 +80,6 @@ def _check_files(audit: Audit, files: list[HeldFile]) -> list[HeldFile]:
             roots = stored[part.first_subtree * HASH_SIZE : end * HASH_SIZE] if file.counts else stored
             _judge_segment(audit, part.index, part.manifest, file.place, of_part, roots)
     return gone
-
-
-def _read_on(audit: Audit, log: list[JsonObject | None], manifests: list[tuple[int, Manifest]], size: int) -> None:
-    """Add what the log holds beyond the checkpoint that is verified: where records are, not what proves them."""
-    first = len(log)
-    log += later_entries(audit.layout.log, first, size)
-    for index, entry in enumerate(log[first:], first):
-        if entry is not None and entry.get("type") == MANIFEST_TYPE:
-            with contextlib.suppress(FormatError):
-                manifests.append((index, parse_manifest(entry)))
 
 
 def _where_now(audit: Audit, gone: list[HeldFile], files: list[HeldFile]) -> list[HeldFile]:
@@ -194,6 +175,8 @@ def _judge_segment(
         return
     subtrees = b"".join(answer.subtrees for answer in answers)
     rows = sum(answer.rows for answer in answers)
+    audit.counts["segments"] += 1
+    audit.counts["records"] += rows
     if rows != manifest.count or root_of_subtrees(subtrees).hex() != manifest.root:
         where = _first_changed(manifest, first_difference(subtrees, stored))
         audit.add("failed", place, f"the records do not lead to the manifest's root (entry {index}){where}")

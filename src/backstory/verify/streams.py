@@ -96,7 +96,8 @@ def check_streams(
         told = streams.setdefault(manifest.stream, Told())
         told.first_manifest = index if told.first_manifest is None else told.first_manifest
         told.sealed += manifest.count
-    elsewhere = _in_spools(audit.layout, spools) | _ended(later())  # in this order: a spool is left after the end
+    waiting = {name for spool in spools_of(audit.layout, spools) for name in spool.stream_names()}
+    elsewhere = waiting | _ended(later())  # in this order: a spool is left after the end
     synchronised = any(mark.clock == _SYNCHRONISED for told in streams.values() for mark in told.marks)
     for stream, told in sorted(streams.items()):
         for severity, what in _findings(told, is_elsewhere=stream in elsewhere, synchronised=synchronised):
@@ -178,12 +179,16 @@ def _after(sealed: int) -> str:
     return f"unknown after seq {sealed - 1}" if sealed else "unknown from its beginning"
 
 
-def _in_spools(layout: Layout, roots: Sequence[Path]) -> set[str]:
-    """Return the streams that are in the archive's spool or in a worker's."""
+def spools_of(layout: Layout, roots: Sequence[Path]) -> list[Spool]:
+    """Return the archive's spool and those of workers.
+
+    Raises:
+        NotFoundError: One of these is not there.
+    """
     for root in roots:
         read_worker_spool(root)
     folders = [layout.spool, *(root / "streams" for root in roots)]
-    return {name for folder in folders for name in Spool(folder, KeyStore(layout.keys, Disk()), Disk()).stream_names()}
+    return [Spool(folder, KeyStore(layout.keys, Disk()), Disk()) for folder in folders]
 
 
 def _ended(entries: Sequence[JsonObject | None]) -> set[str]:

@@ -1,7 +1,8 @@
 """The hashing part of a verification, for one run of row groups; runs in processes of its own.
 
-Started by `backstory.verify.pool`: reads length-prefixed MessagePack tasks from standard input and answers
-each on standard output. A file that makes a library crash takes only this process with it.
+Started by `backstory.verify.pool`: gives an empty answer once it works, then reads length-prefixed MessagePack tasks
+from standard input and answers each on standard output. A file that makes a library crash takes only this process with
+it.
 """
 
 from __future__ import annotations
@@ -184,9 +185,10 @@ def first_difference(computed: bytes, stored: bytes) -> int | None:
 
 
 def main() -> None:
-    """Answer tasks until standard input ends."""
+    """Say that this process works, then answer tasks until standard input ends."""
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)
     opener = keep_open()
+    send(sys.stdout.buffer, Answer())
     while (data := receive(sys.stdin.buffer)) is not None:
         send(sys.stdout.buffer, work(msgspec.msgpack.decode(data, type=Task), opener))
