@@ -38,12 +38,11 @@ def median_seconds(function: Callable[[], object], runs: int) -> float:
     return statistics.median(seconds(function) for _ in range(runs))
 
 
-def fastest_of_each(first: Callable[[], object], second: Callable[[], object], runs: int) -> tuple[float, float]:
-    """Time two functions in turn and return the fastest run of each, in seconds.
+def timed_in_turn(first: Callable[[], object], second: Callable[[], object], runs: int) -> list[tuple[float, float]]:
+    """Time two functions in turn, after one call of each that is not counted, and return each pair in seconds.
 
-    The fastest run is the one that other work on the machine disturbed least.
+    A machine that drifts slows both calls of a pair; the median of their ratios is what the two differ by.
     """
     first()
     second()
-    pairs = [(seconds(first), seconds(second)) for _ in range(runs)]
-    return min(a for a, _ in pairs), min(b for _, b in pairs)
+    return [(seconds(first), seconds(second)) for _ in range(runs)]

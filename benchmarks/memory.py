@@ -26,6 +26,7 @@ def main() -> None:
         "-m",
         "backstory",
         "seal",
+        "-a",
         str(archive),
         "--watch",
         "--every",

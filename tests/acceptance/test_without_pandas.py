@@ -10,7 +10,7 @@ from pathlib import Path
 
 PROGRAM = """
 import contextlib, io, json, sys
-from backstory.columns.without_pandas import hide_pandas
+from backstory.columns.own_process import hide_pandas
 hide_pandas()
 from datetime import datetime
 import numpy as np

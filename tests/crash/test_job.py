@@ -108,7 +108,9 @@ def test_a_job_killed_and_run_twice_at_once_has_every_row_once(runners: list[Run
         assert archive._ledger.spool.stream_names() == []
         assert archive.job("nightly", run="2026-11-22").done(PARTS - 1)
         (end,) = archive._ledger.find_entries("job.finished")
+        compared = archive.reconcile(count=ROWS)
     assert {finding.severity for finding in report.findings} <= {"note"}, str(report)
+    assert (compared.recorded, compared.difference, compared.unknown_streams) == (ROWS, 0, ())
     assert (end["expected"], end["records"], end["parts"]) == (str(ROWS), str(ROWS), str(PARTS))
     tables = [pq.read_table(file, columns=["feature.n"]) for file in (path / "segments").glob("*.parquet")]
     counts = np.bincount(np.concatenate([table.column(0).to_numpy() for table in tables]))

@@ -16,6 +16,7 @@ from backstory.cli.answer import print_json, print_text
 from backstory.cli.archives import open_ledger
 from backstory.cli.options import ASKING, Asking
 from backstory.cli.progress import progress
+from backstory.columns.own_process import keep_memory
 from backstory.errors import InputError
 from backstory.lineage.plain import count_text
 
@@ -49,6 +50,7 @@ def seal(
         raise InputError("seal: --every, --rows and --age say when to seal again, and need --watch")
     if min(value for value in (every, rows, age, 1) if value is not None) <= 0:
         raise InputError("seal: expected --every, --rows and --age above 0")
+    keep_memory()
     if watch:
         with open_ledger(asking, writable=True) as ledger:
             count = _watch(ledger, spools, every, rows, age)

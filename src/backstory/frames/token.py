@@ -135,21 +135,28 @@ def sound_positions(
     table = None
     if rows * _TABLE_PAYS_FROM <= values.size:
         minted = mint_tokens(np.arange(first_position, first_position + rows, dtype=np.int64), salt)
-        table = _comparable(minted, values.dtype)
+        # Before the tokens stands the 0 of rows that have none.
+        table = np.concatenate((np.zeros(1, np.uint64), minted)).astype(values.dtype)
     for chunk in _chunks(values.size):
-        given = values[chunk]
-        named = _positions_named(given)
-        np.copyto(positions[chunk], named, casting="unsafe")
-        named -= first_position
-        if table is not None:
-            # What points outside is compared with the first or last token, and differs from it.
-            fits = table.take(named, mode="clip") == given
+        tokens = values[chunk]
+        if tokens.dtype == np.float64:
+            if (tokens < 0).any():
+                return None
+            tokens = np.fmax(tokens, 0.0)  # of NaN and a number it is the number
+            numbers = _whole(tokens * _CHECK_SHARE)
         else:
-            tokens = _tokens_at((named + first_position).view(np.uint64), salt)
-            fits = _comparable(tokens, values.dtype) == given
-            fits &= named.view(np.uint64) < np.uint64(rows)
-        if not fits.all() and not (fits | (given == 0) | np.isnan(given)).all():
+            numbers = (tokens >> _CHECK_BITS).view(np.int64)
+        if table is not None:
+            # What points outside is compared with the first or last entry, and differs from it.
+            sound = table.take(numbers - first_position if first_position else numbers, mode="clip") == tokens
+        else:
+            whole = tokens if tokens.dtype == np.uint64 else _whole(tokens).view(np.uint64)
+            sound = check_tokens(whole, salt, first_position, rows)
+            sound &= whole == tokens
+            sound |= tokens == 0
+        if not sound.all():
             return None
+        np.subtract(numbers, 1, out=positions[chunk], casting="unsafe")
     return positions
 
 
@@ -191,8 +198,7 @@ def _read_numpy(values: NDArray[Any]) -> TokenColumn:
 
 def _read_floats(values: NDArray[np.float64]) -> TokenColumn:
     none = np.isnan(values) | (values == 0)
-    with np.errstate(invalid="ignore"):
-        whole = values.astype(np.int64)
+    whole = _whole(values)
     # What has a fraction, is too large, or is no number, does not come back as it was.
     good = (whole == values) & (whole > 0) & (values <= _FLOAT_EXACT_MAX)
     invalid = ~(good | none)
@@ -234,16 +240,10 @@ def _nothing_valid(none: NDArray[np.bool_], flaw: str) -> TokenColumn:
     return TokenColumn(tokens=np.zeros(none.shape, np.uint64), none=none, invalid=~none, flaw=flaw)
 
 
-def _positions_named(values: NDArray[np.uint64] | NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the position each value names if it is a token; -1 for 0 and NaN; any number for what is no token."""
-    if values.dtype == np.uint64:
-        return positions_of(values)  # type: ignore[arg-type]
-    shares = np.fmax(values, 0.0)  # of a number and NaN it is the number
-    shares *= _CHECK_SHARE
+def _whole(values: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Cut fractions off; of what is too large, or no number, something comes out that is not equal to it."""
     with np.errstate(invalid="ignore"):
-        named = shares.astype(np.int64)
-    named -= 1
-    return named
+        return values.astype(np.int64)
 
 
 def _tokens_at(positions: NDArray[np.uint64], salt: int) -> NDArray[np.uint64]:
@@ -251,12 +251,6 @@ def _tokens_at(positions: NDArray[np.uint64], salt: int) -> NDArray[np.uint64]:
     tokens <<= _CHECK_BITS
     tokens |= _check_bits(positions, salt)
     return tokens
-
-
-def _comparable(tokens: NDArray[np.uint64], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return tokens as values of a column's type, which fits them exactly."""
-    # Signed integers become floats in fewer instructions than unsigned ones.
-    return tokens if dtype == np.uint64 else tokens.view(np.int64).astype(np.float64)
 
 
 def _chunks(rows: int) -> Iterator[slice]:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from backstory.columns.without_pandas import hide_pandas
+from backstory.columns.own_process import hide_pandas, keep_memory
 
 NICENESS = 5
 
@@ -22,6 +22,7 @@ NICENESS = 5
 def main(arguments: Sequence[str]) -> int:
     """Seal an archive's streams until standard input ends; return the exit code."""
     hide_pandas()
+    keep_memory()
     from backstory.errors import BackstoryError
     from backstory.ledger.ledger import Ledger
     from backstory.ledger.stopping import stop_on

@@ -16,11 +16,13 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 import numpy as np
+import pyarrow as pa
 
 from backstory.errors import ColumnError, InputError, KeyNotUniqueError, LimitError
 from backstory.frames.key import find_duplicate, has_nulls, row_codes
 from backstory.frames.table import (
     column_names,
+    column_values,
     drop_columns,
     hold,
     kind_of,
@@ -34,7 +36,6 @@ from backstory.frames.table import (
 from backstory.frames.token import POSITION_MAX, ROW_PREFIX, id_columns, mint_tokens
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from numpy.typing import NDArray
 
     from backstory.lineage.group import GroupNode
@@ -233,7 +234,11 @@ def require_name(name: str, salt: int) -> None:
 
 
 def _require_key(frame: object, key: tuple[str, ...], name: str) -> None:
-    table = to_arrow(select_columns(frame, key))
+    values = {column: column_values(frame, column) for column in key}
+    # What a library holds as Arrow does already needs no conversion, which would take longer than the comparison.
+    table = pa.table(
+        {name: _converted(frame, name) if isinstance(held, np.ndarray) else held for name, held in values.items()}
+    )
     nulls = int(has_nulls(table, key).sum())
     if nulls:
         raise ColumnError(
@@ -247,3 +252,7 @@ def _require_key(frame: object, key: tuple[str, ...], name: str) -> None:
             f"got the same in rows {twice[0]} and {twice[1]} ({name})",
             rows=list(twice),
         )
+
+
+def _converted(frame: object, name: str) -> pa.ChunkedArray:
+    return to_arrow(select_columns(frame, [name])).column(0)
