@@ -12,6 +12,7 @@ from uuid import UUID
 import pyarrow as pa
 
 from backstory.capture.decision import Threshold
+from backstory.capture.ids import Ids
 from backstory.capture.model_version import ModelVersion
 from backstory.capture.observation import Observation
 from backstory.capture.outcome import outcome_batch
@@ -22,8 +23,8 @@ from backstory.capture.single import SingleCapture
 from backstory.capture.steps import Sampling
 from backstory.capture.subject import Id
 from backstory.capture.traced import traced
-from backstory.errors import ForbiddenError, InputError, ModelError, TokenError
-from backstory.frames.table import column_names, frame_of_records, kind_of
+from backstory.errors import ForbiddenError, InputError, ModelError, StorageError, TokenError
+from backstory.frames.table import column_names, frame_of_records, kind_of, row_count
 from backstory.frames.token import ROW_PREFIX, id_columns
 from backstory.ledger.ledger import Ledger
 from backstory.lineage.refs import RowRefs
@@ -127,21 +128,27 @@ class Calls:
             name = type(estimator).__name__
             raise ModelError(f"predict: model {version.name} has no method {method!r} ({name}){hint}")
         features, rows = self._input(version, features, rows)
+        run = functools.partial(function, **options) if options else function
+        try:
+            references, environment_digest = self._rows(rows), self._environment
+        except StorageError as error:
+            (recorder or self._recorder).refuse_early(row_count(features), error)
+            return Predictions(run(features), Ids(0, 0), self._capture.wait)
         call = Call(
             model=version.reference,
             method=method,
             features=features,
             output_names=output_names(estimator, method),
-            rows=self._rows(rows),
+            rows=references,
             subject=subject,
             request_id=checked_request_id(request_id),
             decision=decision,
             code=self._code,
-            environment=self._environment,
+            environment=environment_digest,
             options=options or {},
             recorder=recorder,
         )
-        return self._capture.predict(call, functools.partial(function, **options) if options else function)
+        return self._capture.predict(call, run)
 
     def trace(self, function: Callable[P, T], model: ModelVersion | None, subject: str | None) -> Callable[P, T]:
         """Return a function that records its calls; see `Archive.traced`."""

@@ -24,7 +24,7 @@ from backstory.capture.recorded_types import RecordedTypes
 from backstory.capture.recorder import Batch, Recorded, Recorder
 from backstory.capture.subject import subject_column
 from backstory.columns.arrow_type import flat_fields
-from backstory.errors import AlignmentError, BackstoryError, InputError, InputMutatedError, ModelError
+from backstory.errors import AlignmentError, BackstoryError, InputError, InputMutatedError, ModelError, StorageError
 from backstory.frames.container import describe_container
 from backstory.frames.equality import find_difference
 from backstory.frames.table import hold, to_arrow
@@ -225,7 +225,11 @@ class Capture:
             form: What the output was besides its values.
             error: Class name of the exception of a failed call.
         """
-        body, schema, context = self.shape(begun, result=result, form=form)
+        try:
+            body, schema, context = self.shape(begun, result=result, form=form)
+        except StorageError as problem:
+            self._recorder.refuse_early(begun.table.num_rows, problem)
+            return None
         status = OK if error is None else FAILED
         request_id = begun.call.request_id
         batch = Batch(schema=schema, context=context, status=status, error=error, request_id=request_id, body=body)

@@ -337,20 +337,20 @@ class Recorder:
             raise error
         _log.error("recording: %d predictions go out without a record: %s", rows, error)
 
-    def refuse_unshaped(self, error: StorageError) -> None:
-        """Count a record that could not be kept before its kind was known; raise as for any other.
+    def refuse_early(self, rows: int, error: StorageError) -> None:
+        """Count records that could not be kept before their kind was known; raise as for any others.
 
-        It is counted with the next kind that a stream is opened for, or else with the newest stream.
+        They are counted with the newest stream or, where there is none, with the first that is opened.
         """
         with self._lock:
             if self._streams:
-                next(reversed(self._streams.values())).refuse(1)
+                next(reversed(self._streams.values())).refuse(rows)
             else:
-                self._unplaced += 1
+                self._unplaced += rows
         self._ring()
         if self.policy.on_failure == "closed":
             raise error
-        _log.error("recording: a prediction goes out without a record: %s", error)
+        _log.error("recording: %d predictions go out without a record: %s", rows, error)
 
     def sync(self) -> None:
         """Make every record durable before returning.

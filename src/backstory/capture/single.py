@@ -21,7 +21,7 @@ from backstory.capture.recorded_types import is_within
 from backstory.capture.recorder import Recorder, RowTarget
 from backstory.capture.request_id import checked_request_id
 from backstory.capture.subject import text_of_id
-from backstory.errors import InputError
+from backstory.errors import InputError, StorageError
 from backstory.frames.container import describe_container
 from backstory.records.canonical import JsonObject, JsonValue
 from backstory.records.envelope import ENVELOPE, FAILED, OK
@@ -166,7 +166,11 @@ class SingleCapture:
                 if not _TEXTS.issuperset(key[3:5]):
                     ids = text_of_id(request_id, "request id"), text_of_id(subject, "subject")
                     return self.record(features, output, error, *ids, steps)
-                shape = self._learn(key, is_failed=error is not None)
+                try:
+                    shape = self._learn(key, is_failed=error is not None)
+                except StorageError as problem:
+                    self._recorder.refuse_early(1, problem)
+                    return None
             if shape is not None:
                 self._last = key, shape
         if shape is None:
@@ -265,7 +269,11 @@ class SingleCapture:
         steps: str | None,
     ) -> int | None:
         request_id = checked_request_id(request_id)
-        begun, result, form = self._begin(features, output, error, request_id, subject, steps)
+        try:
+            begun, result, form = self._begin(features, output, error, request_id, subject, steps)
+        except StorageError as problem:  # of a payload
+            self._recorder.refuse_early(1, problem)
+            return None
         recorded = self._capture.record(begun, result=result, form=form, error=error)
         return None if recorded is None else recorded.ids.first
 

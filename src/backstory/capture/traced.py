@@ -21,7 +21,7 @@ from backstory.capture.recorder import Recorder
 from backstory.capture.single import SingleCapture, is_plain_features, is_plain_output, output_value
 from backstory.capture.steps import is_personal, size_of
 from backstory.capture.subject import text_of_id
-from backstory.errors import BackstoryError, InputError, ModelError
+from backstory.errors import BackstoryError, InputError, ModelError, StorageError
 from backstory.frames.table import kind_of
 from backstory.models import capture_artifact
 from backstory.records.canonical import JsonObject
@@ -47,6 +47,7 @@ class _Site:
         single: Records a call of plain values after it ran.
         call: What its calls have in common.
         defer: Has something done soon by whoever records next.
+        refuse: Counts calls that cannot be recorded, and raises unless they go on all the same.
         signature: The function's.
         subject: Name of the parameter that says whom a call is about.
         receiver: Name of the parameter that is a method's object or class, which is no feature.
@@ -57,6 +58,7 @@ class _Site:
     single: SingleCapture
     call: Callable[[], Call]
     defer: Callable[[Callable[[], object]], None]
+    refuse: Callable[[int, StorageError], None]
     signature: inspect.Signature
     subject: str | None
     receiver: str | None
@@ -83,7 +85,11 @@ class _Site:
         # Values that nobody can change are recorded together with the output; others are taken down now.
         is_plain = is_plain_features(features) and (about is None) is (self.subject is None)
         if not is_plain or not (around is None or around.only_steps):
-            running.begun = self.take_down(features, about, arguments)
+            try:
+                running.begun = self.take_down(features, about, arguments)
+            except StorageError as error:
+                self.refuse(1, error)
+                running.is_refused = True
         return running
 
     def take_down(self, features: dict[str, Any], about: str | None, arguments: dict[str, Any] | None = None) -> Begun:
@@ -108,6 +114,7 @@ class _Running(Enclosing):
         super().__init__()
         self.begun: Begun | None = None
         self.is_closed = False
+        self.is_refused = False
         self._site = site
         self._features = features
         self._about = about
@@ -144,6 +151,8 @@ class _Running(Enclosing):
     def finish(self, output: Any) -> None:  # noqa: ANN401  any value
         """Record what it returned."""
         self.end()
+        if self.is_refused:
+            return
         if self.begun is None:
             around = enclosing()
             if around is not None and self._is_step_of(around, output):
@@ -166,6 +175,8 @@ class _Running(Enclosing):
     def _fail(self, error: BaseException, yielded: _Yielded | None) -> None:
         """Record that it raised, and as a step what it had given by then, as a failed call has no output."""
         self.end()
+        if self.is_refused:
+            return
         name = type(error).__qualname__
         if yielded is not None and yielded.count:
             self.steps.add("step", "yielded", yielded.output(), personal=self._site.subject is not None)
@@ -233,6 +244,7 @@ def traced(
         single=SingleCapture(capture, recorder, call),
         call=call,
         defer=recorder.defer,
+        refuse=recorder.refuse_early,
         signature=signature,
         subject=subject,
         receiver=_receiver_of(function, signature),
