@@ -5,6 +5,7 @@ A failed call is recorded with the class of its exception, which is raised on un
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import logging
 import threading
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 Level = Literal["durable", "sealed"]
 PAYLOAD_SIZE_MAX = 1 << 16
 """A single text or bytes value longer than this goes to a blob; the record has its digest."""
+_SCHEMAS_MAX = 1_024
+"""Schemas a process remembers."""
 _CONTEXTS_MAX = 65_536
 """Contexts a process remembers to have stored; then it begins anew."""
 _log = logging.getLogger("backstory")
@@ -242,17 +245,7 @@ class Capture:
         if result is not None:
             for name in result.column_names:
                 body = body.append_column(name, result[name])
-        fields = flat_fields(body.schema)
-        names = set(body.column_names)
-        schema = prediction_schema(
-            rows=list(call.rows.positions),
-            personal_rows=call.rows.personal,
-            features=[f for f in fields if f[0].startswith("feature.")],
-            outputs=[f for f in fields if f[0] == "output" or f[0].startswith("output.")],
-            decision="bool" if "decision" in names else None,
-            subject="subject" in names,
-            steps=call.steps is not None,
-        )
+        schema = _schema_of(body.schema, tuple(call.rows.positions), call.rows.personal, steps=call.steps is not None)
         if call.steps is not None:
             body = body.append_column("steps", pa.repeat(pa.scalar(call.steps, pa.large_string()), body.num_rows))
         order = dict.fromkeys(split_name(column.name)[0] for column in schema.columns[len(ENVELOPE) :])
@@ -383,6 +376,21 @@ class Begun:
             refusal = ModelError(msg)
             self.fail(refusal)
             raise refusal from None
+
+
+@functools.lru_cache(maxsize=_SCHEMAS_MAX)
+def _schema_of(columns: pa.Schema, rows: tuple[str, ...], personal: frozenset[str], *, steps: bool) -> Schema:
+    """Return the schema of records of these columns; made once, as its digest takes longer than all the rest."""
+    fields = flat_fields(columns)
+    return prediction_schema(
+        rows=rows,
+        personal_rows=personal,
+        features=[f for f in fields if f[0].startswith("feature.")],
+        outputs=[f for f in fields if f[0] == "output" or f[0].startswith("output.")],
+        decision="bool" if "decision" in columns.names else None,
+        subject="subject" in columns.names,
+        steps=steps,
+    )
 
 
 def _rows_column(rows: Rows, count: int) -> pa.StructArray:
