@@ -32,7 +32,7 @@ demo: $(VENV)/.demo
 	$(BIN)/backstory demo --replace
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 soak: $(VENV)/.dev
 	BACKSTORY_CRASH_ROUNDS=200 BACKSTORY_CHAOS_ROUNDS=500 BACKSTORY_POWER_ROUNDS=200 BACKSTORY_JOB_ROWS=5000000 $(BIN)/python -m pytest tests/crash
