@@ -55,7 +55,7 @@ def _are_equal_at_once(left: Frame, right: Frame) -> bool:
         return False
     if kind == "pandas":
         # Among objects pandas takes 1 and True for the same.
-        return len(left) <= _FEW_ROWS and not (left.dtypes == object).any() and bool(left.equals(right))
+        return len(left) <= _FEW_ROWS and "object" not in map(str, left.dtypes) and bool(left.equals(right))
     is_plain = kind == "numpy" and left.dtype == right.dtype and left.dtype.kind in "biuf"
     return is_plain and np.array_equal(left, right, equal_nan=True)
 
