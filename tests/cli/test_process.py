@@ -44,6 +44,29 @@ def test_help_is_quick():
     assert statistics.median(seconds() for _ in range(5)) < HELP_SECONDS_MAX
 
 
+def test_commands_that_start_without_pandas_need_none(made, copy, tmp_path):
+    """Where pandas does not exist they answer as they do elsewhere."""
+    archive = ["-a", str(copy)]
+    commands = [
+        ["init", str(tmp_path / "new"), "--origin", "example.org/new"],
+        *([name, *archive] for name in ("info", "models", "log", "verify", "seal", "merge", "reindex")),
+        ["why", made.first, *archive],
+        ["impact", "flights", "--key", "0", *archive],
+        ["reconcile", "--count", "1", *archive],
+        ["receipt", made.first, "-o", str(tmp_path / "receipt"), *archive],
+    ]
+    program = (
+        "import sys; from backstory.columns.own_process import hide_pandas; hide_pandas();"
+        "from backstory.cli.main import run;"
+        f"print([run(given) for given in {commands!r}], file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60, env=environment()
+    )
+    expected = [run(given) if given[0] not in {"init", "receipt"} else 0 for given in commands]
+    assert done.stderr.splitlines()[-1] == str(expected)
+
+
 def test_exit_code_reaches_the_shell(made):
     """The process ends with the code, and what went wrong is on stderr."""
     done = start("why", "00", "-a", str(made.path))
