@@ -225,7 +225,8 @@ def _page(parts: list[tuple[str, list[Row]]]) -> str:
         "# Speed",
         "",
         "Written by `python -m benchmarks --write docs/performance.md`; `make bench` prints the same table.",
-        "Read ratios rather than absolute figures: floors are what the same machine needs for the bare work.",
+        "Read ratios rather than absolute figures: floors are what the same machine needs for the bare work. It is a",
+        "virtual one, which from hour to hour is up to a half slower; a target in figures is met or missed with it.",
         "",
         _machine(),
     ]
