@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any, ParamSpec, TypeVar
-from uuid import UUID
 
 import pyarrow as pa
 
@@ -36,7 +35,7 @@ from backstory.models.code_version import code_version
 from backstory.models.environment import environment
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject
-from backstory.records.schema import Schema, split_name
+from backstory.records.schema import Schema, dataset_columns
 from backstory.storage.fork import renew_in_child
 
 P = ParamSpec("P")
@@ -70,22 +69,21 @@ class Calls:
                 self._store.restore(self._sources, name.removeprefix(ROW_PREFIX))
         return self._sources
 
-    def record_outcomes(self, names: list[str], schemas: list[Schema], values: pa.Array) -> list[str]:
+    def record_outcomes(self, predictions: list[tuple[bytes, Schema]], values: pa.Array) -> list[str]:
         """Record outcomes, those of predictions about people apart.
 
         Args:
-            names: Whole ids of the predictions.
-            schemas: Their schemas.
+            predictions: Their ids, 16 bytes each, and their schemas.
             values: One value for each.
 
         Returns:
             Ids of the outcomes' records; empty texts where they were refused.
         """
-        ids = [""] * len(names)
+        ids = [""] * len(predictions)
         for sealed in (False, True):
-            rows = [row for row, schema in enumerate(schemas) if bool(schema.groups) == sealed]
+            rows = [row for row, (_, schema) in enumerate(predictions) if bool(schema.groups) == sealed]
             if rows:
-                of = [UUID(names[row]).bytes for row in rows]
+                of = [predictions[row][0] for row in rows]
                 recorded = self._recorder.record(
                     outcome_batch(self._ledger.blobs, of, values.take(pa.array(rows)), sealed=sealed)
                 )
@@ -216,9 +214,7 @@ class Calls:
         training = version.document.get("training")
         if not isinstance(training, dict) or (own and present.issuperset(own)):
             return own or None
-        columns = self._ledger.document(canonical.text_of(training, "schema")).get("columns")
-        names = [str(c["name"]) for c in columns if isinstance(c, dict)] if isinstance(columns, list) else []
-        return list(dict.fromkeys(split_name(name)[0] for name in names))
+        return dataset_columns(self._ledger.document(canonical.text_of(training, "schema")))
 
     def _rows(self, rows: RowRefs | None) -> Rows:
         """Persist what row references point to and return them as they go onto the records."""

@@ -437,11 +437,12 @@ class Archive(Questions):
         self._calls.require_writable()
         if isinstance(prediction, str | UUID):
             found = self._found(prediction)
-            return self._calls.record_outcomes([found.id], [found.schema], outcome_values([value]))[0]
+            only = found.table["id"][0].as_py(), found.schema
+            return self._calls.record_outcomes([only], outcome_values([value]))[0]
         names, values = [str(one) for one in prediction], list(value)
         if len(names) != len(values):
             raise InputError(f"outcome: expected one value for each of {len(names)} predictions, got {len(values)}")
-        return self._calls.record_outcomes(names, self._found_all(names), outcome_values(values)) if names else []
+        return self._calls.record_outcomes(self._found_all(names), outcome_values(values)) if names else []
 
     def flush(self) -> None:
         """Return when everything recorded here so far is sealed: in the log under a signed checkpoint.

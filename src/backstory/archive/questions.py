@@ -14,7 +14,7 @@ from backstory.debug.replay import Replay, replay_prediction
 from backstory.errors import QueryError, VerificationError
 from backstory.governance.access import PurposeGate
 from backstory.ledger.ledger import Ledger
-from backstory.ledger.read import Found, find_record, find_schemas
+from backstory.ledger.read import Found, find_record, find_records
 from backstory.ledger.receipt import ReceiptFile, make_receipt
 from backstory.lineage import registry
 from backstory.lineage.impact import Impact, find_impact
@@ -236,9 +236,9 @@ class Questions:
         self._recorder.write()
         return find_record(self._ledger, str(prediction), PREDICTION)
 
-    def _found_all(self, predictions: Sequence[str | UUID]) -> list[Schema]:
+    def _found_all(self, predictions: Sequence[str]) -> list[tuple[bytes, Schema]]:
         self._recorder.write()
-        return find_schemas(self._ledger, [str(prediction) for prediction in predictions], PREDICTION)
+        return find_records(self._ledger, predictions, PREDICTION)
 
     def _stored_model(self, named: JsonObject) -> object:
         """Load a model a context names from its artifact, never from the session."""

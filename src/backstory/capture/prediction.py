@@ -151,7 +151,7 @@ class Capture:
         self._seal = seal
         self._lock = threading.Lock()
         renew_in_child(self, "_lock", threading.Lock)
-        self._contexts: dict[bytes, str] = {}
+        self._contexts: set[str] = set()
         self.types = RecordedTypes()
 
     def predict(self, call: Call, run: Callable[[Any], Any]) -> Predictions:
@@ -273,14 +273,13 @@ class Capture:
         if call.options:
             document["options"] = describe_options(call.options)
         data = canonical.encode(document)
-        key = hashlib.sha256(data).digest()  # of documents that may be long
+        digest = hashlib.sha256(data).hexdigest()
         with self._lock:
-            digest = self._contexts.get(key)
-            if digest is None:
+            if digest not in self._contexts:
                 if len(self._contexts) >= _CONTEXTS_MAX:
                     self._contexts.clear()
-                digest = self._contexts[key] = self._blobs.put(data)
-            return digest
+                self._contexts.add(self._blobs.put(data))
+        return digest
 
     def typed(self, call: Call, columns: dict[str, pa.Array], exact: Collection[str] = ()) -> pa.Table:
         """Cast every column of a call to its recorded type; see `RecordedTypes.cast`.

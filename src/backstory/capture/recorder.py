@@ -316,7 +316,7 @@ class Recorder:
         elif self.policy.on_full == "refuse":
             raise BusyError("recording: expected room in the buffer; records come faster than they are written")
         else:
-            while stream.pending_size >= self.policy.buffer_size and stream.failure is None and not stream.is_retired:
+            while stream.pending_size >= self._buffer_size and stream.failure is None and not stream.is_retired:
                 self._require_thread()
                 self._ring()
                 time.sleep(_ROOM_SECONDS)
@@ -332,6 +332,10 @@ class Recorder:
                 self._refused[schema.digest] = schema, before + rows
             else:
                 stream.refuse(rows)
+        self._tell_refused(rows, error)
+
+    def _tell_refused(self, rows: int, error: Exception) -> None:
+        """Raise, or let predictions go out without a record; the thread gets the count into the log."""
         self._ring()
         if self.policy.on_failure == "closed":
             raise error
@@ -347,10 +351,7 @@ class Recorder:
                 next(reversed(self._streams.values())).refuse(rows)
             else:
                 self._unplaced += rows
-        self._ring()
-        if self.policy.on_failure == "closed":
-            raise error
-        _log.error("recording: %d predictions go out without a record: %s", rows, error)
+        self._tell_refused(rows, error)
 
     def sync(self) -> None:
         """Make every record durable before returning.

@@ -101,9 +101,7 @@ def records_now(ledger: Ledger, kind: str) -> tuple[list[tuple[int, Manifest]], 
     waiting = list(spool_tables(ledger, kind))
     ledger.catch_up()
     sealed = list(manifests(ledger, kind))
-    ends: dict[str, int] = {}
-    for _, manifest in sealed:
-        ends[manifest.stream] = max(manifest.end_seq, ends.get(manifest.stream, 0))
+    ends = _ends(sealed)
     left = []
     for schema, table in waiting:
         end = ends.get(table["stream"][0].as_py().hex(), 0) if table.num_rows else 0
@@ -122,9 +120,7 @@ def segment_files(ledger: Ledger, sealed: list[tuple[int, Manifest]]) -> dict[st
         StorageError: One of them cannot be read.
         VerificationError: The bytes of one were changed.
     """
-    ends: dict[str, int] = {}
-    for _, manifest in sealed:
-        ends[manifest.stream] = max(manifest.end_seq, ends.get(manifest.stream, 0))
+    ends = _ends(sealed)
     files: dict[str, dict[FileRef, None]] = {}
     for _, manifest in sealed:
         merge = ledger.merge_of(manifest)
@@ -134,6 +130,14 @@ def segment_files(ledger: Ledger, sealed: list[tuple[int, Manifest]]) -> dict[st
         files.setdefault(manifest.schema, {})[file] = None
     folder = ledger.layout.segments
     return {schema: [ledger.checked_path(folder, file) for file in of_schema] for schema, of_schema in files.items()}
+
+
+def _ends(sealed: list[tuple[int, Manifest]]) -> dict[str, int]:
+    """Return, by stream, the sequence number after its last sealed record."""
+    ends: dict[str, int] = {}
+    for _, manifest in sealed:
+        ends[manifest.stream] = max(manifest.end_seq, ends.get(manifest.stream, 0))
+    return ends
 
 
 def find_record(ledger: Ledger, prefix: str, kind: str) -> Found:
@@ -217,8 +221,8 @@ def _matches(ids: pa.ChunkedArray, first: bytes, last: bytes) -> list[tuple[int,
     return [(row, id_text(ids[row].as_py())) for row in rows if ids[row].as_py() <= last]
 
 
-def find_schemas(ledger: Ledger, names: Sequence[str], kind: str) -> list[Schema]:
-    """Return the schemas of many records, by their whole ids.
+def find_records(ledger: Ledger, names: Sequence[str], kind: str) -> list[tuple[bytes, Schema]]:
+    """Return the ids of many records as bytes, and their schemas, by their whole ids.
 
     Args:
         ledger: The archive.
@@ -250,7 +254,7 @@ def find_schemas(ledger: Ledger, names: Sequence[str], kind: str) -> list[Schema
     missing = [name for name, key in zip(names, keys, strict=True) if key not in found]
     if missing:
         raise NotFoundError(f"{kind}: none with {len(missing)} of {len(names)} ids, such as {missing[0]!r}")
-    return [found[key] for key in keys]
+    return [(key, found[key]) for key in keys]
 
 
 def _whole_id(name: str) -> bytes:

@@ -30,7 +30,7 @@ from backstory.lineage.resolve import BROKEN
 from backstory.lineage.source import Origin, Snapshot, Sources
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject, JsonValue
-from backstory.records.schema import dataset_schema, split_name
+from backstory.records.schema import dataset_columns, dataset_schema
 from backstory.storage.fork import renew_in_child
 from backstory.storage.segment import SUBTREES_KEY, ParquetReader, segment_metadata, write_parquet
 
@@ -118,20 +118,10 @@ class LineageStore:
             key=tuple(str(key) for key in keys) if isinstance(keys, list) else (),
             subject=subject if isinstance(subject, str) else None,
             origin=origin if isinstance(origin, str) else None,
-            columns=self._columns(document),
+            columns=frozenset(dataset_columns(self._ledger.document(canonical.text_of(document, "schema")))),
             load=lambda: read_snapshot(self._ledger, dataset),
             sample=lambda rows, columns: kept().select(columns).take(rows),
         )
-
-    def _columns(self, document: JsonObject) -> frozenset[str]:
-        """Return the names of a dataset's columns."""
-        columns = self._ledger.document(canonical.text_of(document, "schema")).get("columns")
-        names = (
-            [canonical.text_of(one, "name") for one in columns if isinstance(one, dict)]
-            if isinstance(columns, list)
-            else []
-        )
-        return frozenset(split_name(name)[0] for name in names)
 
     def _dataset(self, snapshot: Snapshot) -> str:
         known = self._datasets.get(snapshot.salt)

@@ -196,3 +196,10 @@ def _parse_column(value: JsonValue) -> Column:
 def dataset_schema(columns: list[tuple[str, JsonValue]]) -> JsonObject:
     """Return the schema document of a dataset: flattened names and logical types, in table order."""
     return {"columns": [{"name": name, "type": type_} for name, type_ in columns], "kind": "dataset", "v": 1}
+
+
+def dataset_columns(document: JsonObject) -> list[str]:
+    """Return the names of a dataset's columns, as they were given, from its schema document; of a struct its own."""
+    columns = document.get("columns")
+    names = [str(c["name"]) for c in columns if isinstance(c, dict)] if isinstance(columns, list) else []
+    return list(dict.fromkeys(split_name(name)[0] for name in names))
