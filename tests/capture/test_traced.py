@@ -13,6 +13,7 @@ import threading
 
 import pytest
 from sklearn.linear_model import LinearRegression
+from tests.support.archives import stories
 
 import backstory
 from backstory.records.limits import REQUEST_ID_MAX, STEPS_MAX, STEPS_SIZE_MAX
@@ -23,12 +24,6 @@ def archive(tmp_path):
     """A new archive."""
     with backstory.init(tmp_path / "audit", origin="example.org/traced") as archive:
         yield archive
-
-
-def stories(archive):
-    """Return the stories of all predictions, oldest first."""
-    archive.flush()
-    return [archive.why(name) for name in archive.search("true")["id"]]
 
 
 class Holder:

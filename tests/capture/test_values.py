@@ -18,7 +18,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.archives import files_of, readable_content
+from tests.support.archives import files_of, readable_content, stories
 
 import backstory
 from backstory.capture.plain import VALUES_MAX, one_value, plain_value
@@ -31,12 +31,6 @@ def archive(tmp_path):
     """A new archive."""
     with backstory.init(tmp_path / "audit", origin="example.org/values") as archive:
         yield archive
-
-
-def stories(archive):
-    """Return the stories of all predictions, oldest first."""
-    archive.flush()
-    return [archive.why(name) for name in archive.search("true")["id"]]
 
 
 class Colour(enum.Enum):

@@ -14,6 +14,7 @@ import backstory
 
 if TYPE_CHECKING:
     from backstory.archive import Archive
+    from backstory.lineage.story import Story
 
 ORIGIN = "example.org/acceptance"
 
@@ -49,6 +50,12 @@ def archive_with_predictions(path: Path) -> tuple[Archive, list[str]]:
     model = archive.register(fitted(frame), name="credit", rows=rows, target=frame["paid"], alias="production")
     ids = archive.predict(model, features, rows=rows, decision=backstory.Threshold(1)).wait("sealed").ids
     return archive, list(ids)
+
+
+def stories(archive: Archive) -> list[Story]:
+    """Return the stories of all predictions, oldest first."""
+    archive.flush()
+    return [archive.why(name) for name in archive.search("true")["id"]]
 
 
 def files_of(root: Path) -> list[Path]:

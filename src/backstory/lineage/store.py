@@ -323,10 +323,14 @@ def personal_snapshot(ledger: Ledger, dataset: str) -> pa.Table:
     name, root = f"{dataset}.shard", canonical.text_of(ledger.document(dataset), "root")
     path = ledger.vault.path(name)
 
+    table: pa.Table | None = None
+
     def root_now() -> str:
-        leaves = personal_leaves(ledger.vault.read_table(name), ledger.keys.key(name, "salt_key"))
+        nonlocal table
+        table = ledger.vault.read_table(name)
+        leaves = personal_leaves(table, ledger.keys.key(name, "salt_key"))
         return root_of_subtrees(subtree_roots(leaves)).hex()
 
     if path.is_file() and not ledger.checked.fits(path, root, root_now):
         raise VerificationError(f"lineage: rows in {name} do not lead to their version's root; they were changed")
-    return ledger.vault.read_table(name)
+    return ledger.vault.read_table(name) if table is None else table
