@@ -14,6 +14,7 @@ import pytest
 from tests.support.ledgers import OPEN, SEALED, make_batch, make_row, new_ledger
 
 from backstory.capture import recorder, stream
+from backstory.capture.policy import BUFFER_SIZE
 from backstory.capture.stream import Stream
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.seal import seal_all
@@ -91,11 +92,11 @@ def _stream(ledger: Ledger, schema: Schema, number: int) -> tuple[Stream, list[C
     info = StreamInfo(
         stream=name, schema=digest, encrypted=bool(schema.groups), opened="2026-01-01T00:00:00Z", policy={}
     )
-    written = Stream(info, ledger.spool.create(info), ledger.world)
+    written = Stream(info, ledger.spool.create(info), ledger.world, buffer_size=BUFFER_SIZE)
     batch, row = make_batch(ledger, schema, 0, 2), make_row(ledger, 0)
 
     def add_row() -> list[int]:
-        return [written.append_row(*row)]
+        return [written.append_row(list(row))]
 
     def add_batch() -> list[int]:
         _, first = written.append_table(2, lambda *place: recorder._with_envelope(batch, name, *place))

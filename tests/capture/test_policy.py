@@ -34,7 +34,7 @@ def ledger(tmp_path, disk):
 def record(ledger):
     """Return a function that gives a recorder's next row, numbered from 0."""
     target, numbers = RowTarget(OPEN), iter(range(10**6))
-    return lambda recorder: recorder.record_row(target, *make_row(ledger, next(numbers)))
+    return lambda recorder: recorder.record_row(target, make_row(ledger, next(numbers)))
 
 
 def make_recorder(ledger, **policy):
@@ -223,7 +223,7 @@ def test_a_clock_that_was_set_is_marked(ledger, jump_ns):
     for step in (0, jump_ns, 0):
         clock["now"] += 10**6 + step
         clock["monotonic"] += 10**6
-        ids.append(recorder.record_row(target, *make_row(ledger, 0)))
+        ids.append(recorder.record_row(target, make_row(ledger, 0)))
         mark = ledger.spool.last_mark(target.stream.info)
         assert (mark is None) is (len(ids) == 1)
     assert mark[0]["jump_ns"] == str(jump_ns)

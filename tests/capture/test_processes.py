@@ -28,7 +28,7 @@ ledger = Ledger(Path(sys.argv[1]), World(disk=QuickDisk()), writable=True, vkey=
 recorder, target = new_recorder(ledger, "group"), RowTarget(OPEN)
 
 def record(*numbers):
-    ids = [recorder.record_row(target, *make_row(ledger, number)) for number in numbers]
+    ids = [recorder.record_row(target, make_row(ledger, number)) for number in numbers]
     os.write(1, "".join(f"{each:x} {number}\\n" for each, number in zip(ids, numbers)).encode())
 
 """

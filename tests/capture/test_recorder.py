@@ -164,7 +164,7 @@ def test_rows_and_batches_of_threads_are_dense(ledger):
     def record(mine):
         for n in range(50):
             if n % 5:
-                mine.append(recorder.record_row(target, *row[:4], list(row[4])))
+                mine.append(recorder.record_row(target, list(row)))
             else:
                 mine.extend(int(each.replace("-", ""), 16) for each in recorder.record(batch).ids)
 
@@ -192,7 +192,7 @@ def test_ids_of_rows_rise_whatever_the_clock_does(ledger):
     recorder = new_recorder(ledger)
     target, batch, ids = RowTarget(OPEN), make_batch(ledger, OPEN, 0, 2), []
     for number in range(30):
-        ids.append(recorder.record_row(target, *make_row(ledger, number)))
+        ids.append(recorder.record_row(target, make_row(ledger, number)))
         ids += [int(each.replace("-", ""), 16) for each in recorder.record(batch).ids]
     assert ids == sorted(set(ids))
     recorder.close()
@@ -205,7 +205,7 @@ def test_sync_means_on_disk_when_it_returns(ledger):
     target = RowTarget(OPEN)
     other = Spool(ledger.layout.spool, ledger.keys, Disk())
     for number in range(3):
-        recorder.record_row(target, *make_row(ledger, number))
+        recorder.record_row(target, make_row(ledger, number))
         (info,) = other.streams()
         assert sum(frame.count for frame in other.frames(info, 0)) == number + 1
         assert recorder.status().durable == number + 1
@@ -218,11 +218,11 @@ def test_threads_share_their_fsyncs(tmp_path):
     ledger = new_ledger(tmp_path / "archive", disk=disk)
     recorder = new_recorder(ledger, "sync")
     target = RowTarget(OPEN)
-    recorder.record_row(target, *make_row(ledger, 0))
+    recorder.record_row(target, make_row(ledger, 0))
     before = disk.syncs
     disk.writes_go_on.clear()
     rows = [make_row(ledger, number) for number in range(1, 9)]
-    threads = [threading.Thread(target=recorder.record_row, args=(target, *row)) for row in rows]
+    threads = [threading.Thread(target=recorder.record_row, args=(target, row)) for row in rows]
     held = target.stream.io
     with held:
         for thread in threads:
@@ -284,9 +284,9 @@ def test_a_thread_the_system_does_not_give_is_asked_for_again(ledger, monkeypatc
 
     monkeypatch.setattr(threading.Thread, "start", fail)
     target = RowTarget(OPEN)
-    assert recorder.record_row(target, *make_row(ledger, 0)) is None
+    assert recorder.record_row(target, make_row(ledger, 0)) is None
     monkeypatch.setattr(threading.Thread, "start", start)
-    assert all(recorder.record_row(target, *make_row(ledger, number)) for number in range(1, 20))
+    assert all(recorder.record_row(target, make_row(ledger, number)) for number in range(1, 20))
     recorder.close()
     status = recorder.status()
     assert (status.recorded, status.durable, status.refused) == (19, 19, 1)
@@ -315,14 +315,14 @@ def test_a_row_does_not_wait_for_a_batch(tmp_path):
     ledger = new_ledger(tmp_path / "archive", disk=disk)
     recorder = new_recorder(ledger, "group")
     target = RowTarget(OPEN)
-    recorder.record_row(target, *make_row(ledger, 0))
+    recorder.record_row(target, make_row(ledger, 0))
     recorder.sync()
     disk.writes_go_on.clear()
     batch = threading.Thread(target=recorder.record, args=[make_batch(ledger, OPEN, 1, 5)])
     batch.start()
     while not target.stream.io.locked():
         threading.Event().wait(0.001)
-    row = threading.Thread(target=recorder.record_row, args=[target, *make_row(ledger, 6)])
+    row = threading.Thread(target=recorder.record_row, args=[target, make_row(ledger, 6)])
     row.start()
     row.join(30)
     assert not row.is_alive()

@@ -224,6 +224,24 @@ def test_a_large_first_text_spoils_no_rows(ledger):
     assert values_of(site.sealed(ids)[1])[0] == {"x": "b"}
 
 
+def test_a_row_too_large_for_the_spool_goes_the_slow_way(ledger):
+    """Many texts, none of which goes to a blob, are recorded as a batch of one; rows before and after are rows."""
+    site = Site(ledger)
+    given = [({f"x{n}": "é" * size for n in range(9)}, 1.0) for size in (1, 30_000, 2)]
+    ids = [site.single.record(*one) for one in given]
+    assert site.kinds() == {ROWS, BATCH}
+    assert [values_of(found) for found in site.sealed(ids)] == given
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), ValueError, 3])
+def test_the_error_is_the_name_of_a_class(ledger, error):
+    """Anything else is refused before anything is written."""
+    site = Site(ledger)
+    with pytest.raises(InputError, match="name of the error's class"):
+        site.single.record({"x": 1.0}, error=error)
+    assert site.recorder.status().recorded == 0
+
+
 def test_contexts_that_are_remembered_have_a_greatest_number(ledger, monkeypatch):
     """A process that meets ever new contexts forgets old ones, and stores them again under the same digest."""
     monkeypatch.setattr(prediction, "_CONTEXTS_MAX", 2)

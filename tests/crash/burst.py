@@ -11,7 +11,7 @@ import sys
 import threading
 from pathlib import Path
 
-from tests.support.ledgers import OPEN
+from tests.support.ledgers import OPEN, row
 
 from backstory.capture.ids import Ids
 from backstory.capture.policy import Policy
@@ -86,7 +86,7 @@ def burst(recorder: Recorder, target: RowTarget, context: bytes, kept: list[str]
     """Record as fast as one thread can."""
     for number in range(RECORDS):
         try:
-            first = recorder.record_row(target, "ok", None, context, None, [number, 0.5, "name", float(number)])
+            first = recorder.record_row(target, row(context, [number, 0.5, "name", float(number)]))
         except BusyError:
             refused.append(number)
         else:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from tests.support.ledgers import BEGAN_NS, OPEN, SEALED, make_batch, new_ledger, reopen, world
+from tests.support.ledgers import BEGAN_NS, OPEN, SEALED, make_batch, new_ledger, reopen, row, world
 from tests.support.power import PowerDisk
 
 from backstory.capture.ids import Ids
@@ -97,7 +97,7 @@ class Run:
         values = [number, number / 2, f"name {number}", float(number)]
         values += [True, f"person {number}"] if name == "sealed" else []
         context = bytes.fromhex(self.ledger.put_document({"model": {"name": name}, "v": 1}))
-        first = self.recorder.record_row(target, "ok", None, context, None, values)
+        first = self.recorder.record_row(target, row(context, values))
         self.ids.setdefault(target.stream.info.stream, []).extend(Ids(first, 1))
 
     def cut(self, root: Path) -> None:

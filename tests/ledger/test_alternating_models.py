@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from tests.support.ledgers import OPEN, make_batch, new_ledger, new_recorder
+from tests.support.ledgers import OPEN, make_batch, new_ledger, new_recorder, row
 
 from backstory.capture.recorder import RowTarget
 from backstory.ledger.seal import seal_all
@@ -47,7 +47,7 @@ def test_single_records_of_alternating_models_fill_one_segment_a_schema(ledger, 
     for round_ in range(ROUNDS):
         for number, target in enumerate(targets):
             values = [0.5] * (number + 2)
-            recorder.record_row(target, "ok", None, contexts[round_ % MODELS_A_SCHEMA], None, values)
+            recorder.record_row(target, row(contexts[round_ % MODELS_A_SCHEMA], values))
         if round_ % 10 == 0:
             recorder.sync()  # frames of every stream lie between each other in time
     recorder.close()

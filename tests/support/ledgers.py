@@ -4,6 +4,7 @@ world          a clock that counts and randomness from a seed
 OPEN, SEALED   a schema without sealed groups and one with three
 make_batch     records whose values follow from their number
 make_row       one such record alone
+row            any record alone
 new_ledger     a new archive, open for writing
 lose           a recorder's end, as the death of its process would be
 """
@@ -75,10 +76,15 @@ def make_batch(ledger: Ledger, schema: Schema, first: int, rows: int, model: str
     return Batch(schema=schema, context=context, status="ok", error=None, request_id=None, body=body)
 
 
-def make_row(ledger: Ledger, number: int) -> tuple[str, None, bytes, None, list[object]]:
+def make_row(ledger: Ledger, number: int) -> list[object]:
     """Return a record of `OPEN` as `Recorder.record_row` takes it, with the values it has in a batch."""
     context = ledger.put_document({"model": {"name": "delay"}, "v": 1})
-    return "ok", None, bytes.fromhex(context), None, [number, number / 2, f"name {number}", float(number)]
+    return row(bytes.fromhex(context), [number, number / 2, f"name {number}", float(number)])
+
+
+def row(context: bytes, values: list[object]) -> list[object]:
+    """Return a prediction that succeeded as `Recorder.record_row` takes it."""
+    return [b"", 0, "ok", None, context, None, *values]
 
 
 def new_ledger(root: Path, *, seed: int = 1, disk: Disk | None = None) -> Ledger:

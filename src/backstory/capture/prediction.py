@@ -32,6 +32,7 @@ from backstory.frames.table import hold, to_arrow
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject
 from backstory.records.envelope import ENVELOPE, FAILED, OK, prediction_schema
+from backstory.records.limits import PAYLOAD_SIZE_MAX
 from backstory.records.schema import Schema, escape_name, split_name
 from backstory.storage.blobs import BlobStore
 from backstory.storage.fork import renew_in_child
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Level = Literal["durable", "sealed"]
-PAYLOAD_SIZE_MAX = 1 << 16
-"""A single text or bytes value longer than this goes to a blob; the record has its digest."""
 _SCHEMAS_MAX = 1_024
 """Schemas a process remembers."""
 _CONTEXTS_MAX = 65_536

@@ -162,7 +162,6 @@ class Recorder:
             job: Name, run and part of the job whose records these are, which are sealed all or not at all.
         """
         self.policy = policy or Policy()
-        self._buffer_size = self.policy.buffer_size
         self._acknowledges = self.policy.durability == "sync"
         self._spool = spool
         self._blobs = blobs
@@ -216,24 +215,13 @@ class Recorder:
         self._acknowledge(stream)
         return Recorded(stream=stream.info.stream, first_seq=place[0], ids=Ids(place[1], rows))
 
-    def record_row(
-        self,
-        target: RowTarget,
-        status: str,
-        error_class: str | None,
-        context: bytes,
-        request_id: str | None,
-        values: list[object],
-    ) -> int | None:
+    def record_row(self, target: RowTarget, row: list[object]) -> int | None:
         """Append one record whose values are plain; return its id as `record` does.
 
         Args:
             target: Where it goes.
-            status: `ok` or `error`.
-            error_class: Class name of the exception, None when ok.
-            context: Digest of its context.
-            request_id: The caller's id of the request.
-            values: The values of the schema's columns after the envelope.
+            row: Its values as they are encoded: id and time, which are put in; status, class name of the error, digest
+                of the context, request id; then those of the schema's columns after the envelope.
 
         Raises:
             StorageError: As `record`.
@@ -242,25 +230,37 @@ class Recorder:
         """
         if self._deferred:
             self._end_deferred()
-        try:
-            while True:
-                stream = target.stream
-                if stream is None or stream.is_retired:
-                    stream = target.stream = self._stream(target.schema)
-                if stream.pending_size >= self._buffer_size or stream.failure is not None:
-                    self._make_room(stream)
-                    continue
-                number = stream.append_row(status, error_class, context, request_id, values)
-                if number is not None:
-                    break
-        except (StorageError, BusyError, ConflictError) as error:
-            self._refuse(target.schema, 1, error)
-            return None
+        stream = target.stream
+        number = None if stream is None else stream.append_row(row)
+        if stream is None or number is None:
+            try:
+                stream, number = self._append_when_possible(target, row)
+            except (StorageError, BusyError, ConflictError) as error:
+                self._refuse(target.schema, 1, error)
+                return None
         if self._acknowledges:
             self._acknowledge(stream)
         elif not self._is_rung:
             self._ring()
         return number
+
+    def _append_when_possible(self, target: RowTarget, row: list[object]) -> tuple[Stream, int]:
+        """Append a row to a stream that takes it, as soon as the policy allows; return the stream and the row's id.
+
+        Raises:
+            StorageError: None can be opened or written.
+            BusyError: The policy refuses rows that come too fast.
+            ConflictError: The recorder is closed.
+        """
+        while True:
+            stream = target.stream
+            if stream is None or stream.is_retired:
+                stream = target.stream = self._stream(target.schema)
+            if stream.is_full or stream.failure is not None:
+                self._make_room(stream)
+            number = stream.append_row(row)
+            if number is not None:
+                return stream, number
 
     def _acknowledge(self, stream: Stream) -> None:
         """See to it that what a stream was given becomes durable as the policy says.
@@ -316,7 +316,7 @@ class Recorder:
         elif self.policy.on_full == "refuse":
             raise BusyError("recording: expected room in the buffer; records come faster than they are written")
         else:
-            while stream.pending_size >= self._buffer_size and stream.failure is None and not stream.is_retired:
+            while stream.is_full and stream.failure is None and not stream.is_retired:
                 self._require_thread()
                 self._ring()
                 time.sleep(_ROOM_SECONDS)
@@ -477,7 +477,7 @@ class Recorder:
         writer = self._spool.create(info)
         _, refused = self._refused.pop(schema.digest, (schema, 0))
         refused, self._unplaced = refused + self._unplaced, 0
-        return Stream(info, writer, self._world, refused=refused)
+        return Stream(info, writer, self._world, buffer_size=self.policy.buffer_size, refused=refused)
 
     def _retire(self, digest: str) -> None:
         """Close the stream of a schema; its records wait in the spool for the sealer.

@@ -16,7 +16,7 @@ import pyarrow as pa
 from narwhals.stable.v2 import dependencies
 
 from backstory.capture.plain import array_of_one, distinct_names, one_value, plain_value
-from backstory.capture.prediction import PAYLOAD_SIZE_MAX, Begun, Call, Capture
+from backstory.capture.prediction import Begun, Call, Capture
 from backstory.capture.recorded_types import is_within
 from backstory.capture.recorder import Recorder, RowTarget
 from backstory.capture.request_id import checked_request_id
@@ -27,12 +27,13 @@ from backstory.records.canonical import JsonObject, JsonValue
 from backstory.records.envelope import ENVELOPE, FAILED, OK
 from backstory.records.limits import REQUEST_ID_MAX
 
-_Key: TypeAlias = tuple[tuple[str, ...], tuple[type, ...], object, type, type, type]
-"""What tells shapes apart: names and types of values, the output's names or the error, types of ids and steps."""
+_Key: TypeAlias = tuple[tuple[str, ...], tuple[type, ...], tuple[str, ...] | None, type, type]
+"""What tells shapes apart: names of features, types of a row's values, names of outputs, types of subject and steps."""
+_ENVELOPE_SIZE = 6
+"""Values of a row before the features: id, time, status, error, context, request id."""
 _PLAIN = frozenset({bool, int, float, str, bytes, type(None)})
-_SIZED = frozenset({str, bytes})
 _TEXTS = frozenset({str, type(None)})
-_INT64_MIN, _INT64_END = -(1 << 63), 1 << 63
+_INT64_MAX = (1 << 63) - 1
 _FLOAT64_WHOLE = 1 << 53
 """Whole numbers up to this are what float64 holds."""
 _NUMPY_KINDS = "biufSU"
@@ -67,14 +68,13 @@ class _Kind:
         fitted = list(zip(held, self.types, strict=False))  # columns of steps and subject follow
         if not all(is_within(_LOGICAL[one], column) for one, column in fitted):
             return None
-        whole = {at: column for at, (one, column) in enumerate(fitted) if one is int}
+        whole = {at: column for at, (one, column) in enumerate(fitted, _ENVELOPE_SIZE) if one is int}
         return _Shape(
             self.target,
             self.context,
             whole=tuple(at for at, column in whole.items() if column == "int64"),
             floats=tuple(at for at, column in whole.items() if column != "int64"),
-            items=tuple(at for at, type_ in enumerate(types) if type_ not in _PLAIN),
-            texts=tuple(at for at, one in enumerate(held) if one in _SIZED),
+            items=tuple(at for at, type_ in enumerate(types, _ENVELOPE_SIZE) if type_ not in _PLAIN),
         )
 
 
@@ -85,10 +85,9 @@ class _Shape:
     Attributes:
         target: Where their records go.
         context: Digest of their context.
-        whole: Positions of whole numbers, which may be too large for a row.
+        whole: Positions, in a row, of whole numbers, which may be too large for one.
         floats: Positions of whole numbers that are recorded as float64, as others under their names are.
         items: Positions of NumPy scalars, which are recorded as what they hold.
-        texts: Positions of texts and bytes, which may be too large for a row.
     """
 
     target: RowTarget
@@ -96,7 +95,6 @@ class _Shape:
     whole: tuple[int, ...]
     floats: tuple[int, ...]
     items: tuple[int, ...]
-    texts: tuple[int, ...]
 
 
 class SingleCapture:
@@ -146,26 +144,26 @@ class SingleCapture:
         if type(request_id) is str and len(request_id) > REQUEST_ID_MAX:
             checked_request_id(request_id)
         try:
-            values = list(features.values())
+            row = [b"", 0, OK, error, b"", request_id, *features.values()]
         except (AttributeError, TypeError):
             return self.record(_by_name(features), output, error, request_id, subject, steps)
+        outputs = None
         if error is not None:
-            form: object = error
+            row[2] = FAILED
         elif type(output) is dict:
-            form = (tuple(output), len(values))
-            values.extend(output.values())
+            outputs = tuple(output)
+            row.extend(output.values())
         else:
-            form = None
-            values.append(output)
-        key: _Key = (tuple(features), tuple(map(type, values)), form, type(request_id), type(subject), type(steps))
+            row.append(output)
+        key: _Key = (tuple(features), tuple(map(type, row)), outputs, type(subject), type(steps))
         last_key, shape = self._last
         if key != last_key:  # comparing is cheaper than hashing
             try:
                 shape = self._shapes[key]
             except KeyError:
-                if not _TEXTS.issuperset(key[3:5]):
-                    ids = text_of_id(request_id, "request id"), text_of_id(subject, "subject")
-                    return self.record(features, output, error, *ids, steps)
+                if not _TEXTS.issuperset((type(error), type(request_id), type(subject))):
+                    about = text_of_id(request_id, "request id"), text_of_id(subject, "subject")
+                    return self.record(features, output, _error_class(error), *about, steps)
                 try:
                     shape = self._learn(key, is_failed=error is not None)
                 except StorageError as problem:
@@ -175,37 +173,35 @@ class SingleCapture:
                 self._last = key, shape
         if shape is None:
             return self._record_slowly(features, output, error, request_id, subject, steps)
-        for at in shape.texts:
-            if len(values[at]) > PAYLOAD_SIZE_MAX:
-                return self._record_slowly(features, output, error, request_id, subject, steps)
         for at in shape.items:
-            values[at] = values[at].item()
+            row[at] = row[at].item()
         for at in shape.whole:
-            if not _INT64_MIN <= values[at] < _INT64_END:
+            if row[at] > _INT64_MAX:  # what is too small, or far too large, no row takes
                 return self._record_slowly(features, output, error, request_id, subject, steps)
         for at in shape.floats:
-            if not -_FLOAT64_WHOLE <= values[at] <= _FLOAT64_WHOLE:
+            if not -_FLOAT64_WHOLE <= row[at] <= _FLOAT64_WHOLE:
                 return self._record_slowly(features, output, error, request_id, subject, steps)
-            values[at] = float(values[at])
+            row[at] = float(row[at])
+        row[4] = shape.context
         if steps is not None:
-            values.append(steps)
+            row.append(steps)
         if subject is not None:
-            values.append(subject)
-        status = OK if error is None else FAILED
+            row.append(subject)
         try:
-            return self._recorder.record_row(shape.target, status, error, shape.context, request_id, values)
-        except UnicodeEncodeError:  # half a surrogate pair
+            return self._recorder.record_row(shape.target, row)
+        except (UnicodeEncodeError, OverflowError):  # half a surrogate pair, or a value that is too large
             return self._record_slowly(features, output, error, request_id, subject, steps)
 
     def _learn(self, key: _Key, *, is_failed: bool) -> _Shape | None:
         """Work out how calls of a new shape are recorded; None for one whose calls are recorded one by one."""
-        names, types, form, _, subject, steps = key
-        returned = form[0] if isinstance(form, tuple) else ("",)
+        names, row_types, outputs, subject, steps = key
+        types = row_types[_ENVELOPE_SIZE:]
+        returned = ("",) if outputs is None else outputs
         held = [one for one in map(_held_type, types) if one is not None]
         shape = None
         if names and returned and len(held) == len(types) and {str}.issuperset(map(type, (*names, *returned))):
             # Of a single output the context has the type.
-            several = form if isinstance(form, tuple) else types[len(names) :]
+            several = types[len(names) :] if outputs is None else outputs
             alike = (names, several, is_failed, subject, steps)
             shapes = (kind.shape(types, held) for kind in self._kinds.get(alike, ()))
             shape = next((one for one in shapes if one is not None), None)
@@ -222,10 +218,11 @@ class SingleCapture:
 
     def _new_kind(self, key: _Key, *, is_failed: bool) -> _Kind:
         """Work out schema and context from an example of empty values: one that was given may be too large."""
-        names, types, form, _, subject, steps = key
+        names, row_types, outputs, subject, steps = key
+        types = row_types[_ENVELOPE_SIZE:]
         features = {name: type_() for name, type_ in zip(names, types, strict=False)}
         output: Any = [type_() for type_ in types[len(names) :]]
-        output = dict(zip(form[0], output, strict=True)) if isinstance(form, tuple) else (output or [None])[0]
+        output = (output or [None])[0] if outputs is None else dict(zip(outputs, output, strict=True))
         begun, result, said = self._begin(features, output, "" if is_failed else None, None, subject(), steps())
         _, schema, context = self._capture.shape(begun, result=result, form=said)
         types_ = tuple(column.type for column in schema.columns[len(ENVELOPE) :])
@@ -287,6 +284,17 @@ def _by_name(features: object) -> dict[str, Any]:
     if not dependencies.is_pandas_series(features):
         raise InputError(f"recording: expected features by name, got {type(features).__name__}")
     return dict(features.items())
+
+
+def _error_class(name: object) -> str | None:
+    """Return the name of an exception's class as plain text.
+
+    Raises:
+        InputError: It is no text.
+    """
+    if name is not None and not isinstance(name, str):
+        raise InputError(f"recording: expected the name of the error's class, got {type(name).__name__}")
+    return None if name is None else str.__str__(name)
 
 
 def output_value(output: Any) -> pa.Array:  # noqa: ANN401

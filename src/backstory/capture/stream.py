@@ -19,6 +19,7 @@ from backstory.capture.ids import IdSource
 from backstory.errors import StorageError
 from backstory.records.canonical import JsonObject
 from backstory.records.identity import ID_SIZE, time_text
+from backstory.records.limits import PAYLOAD_SIZE_MAX
 from backstory.storage.clock import clock_state
 from backstory.storage.spool import StreamInfo
 from backstory.storage.spool_frames import END, HEARTBEAT
@@ -48,8 +49,10 @@ class Stream:
         is_retired: Whether it takes no more records.
     """
 
-    def __init__(self, info: StreamInfo, writer: SpoolWriter, world: World, *, refused: int = 0) -> None:
-        """Record into a writer."""
+    def __init__(
+        self, info: StreamInfo, writer: SpoolWriter, world: World, *, buffer_size: int, refused: int = 0
+    ) -> None:
+        """Record into a writer; `buffer_size` bytes of rows may wait."""
         self.info = info
         self.lock = threading.Lock()
         self.io = threading.Lock()
@@ -58,6 +61,7 @@ class Stream:
         self.pending_size = 0
         self.failure: StorageError | None = None
         self.is_retired = False
+        self._buffer_size = buffer_size
         self._writer = writer
         self._world = world
         self._now_ns = world.now_ns
@@ -74,22 +78,35 @@ class Stream:
             self._settle()
             return self._writer.next_seq + len(self._waiting[0])
 
-    def append_row(
-        self, status: str, error: str | None, context: bytes, request_id: str | None, values: list[object]
-    ) -> int | None:
-        """Add one record to those that wait to be written; return its id, or None if the stream is retired.
+    @property
+    def is_full(self) -> bool:
+        """Whether as many rows wait as may."""
+        return self.pending_size >= self._buffer_size
+
+    def append_row(self, row: list[object]) -> int | None:
+        """Add one record to those that wait to be written.
+
+        Args:
+            row: Its values; those of id and time are put in.
+
+        Returns:
+            Its id; None if the stream takes no rows now: it is retired, full, or could not be written.
 
         Raises:
             TypeError: A value is none that MessagePack has.
+            OverflowError: A whole number, or the row, is too large.
         """
         with self.lock:
-            if self.is_retired:
+            if self.is_retired or self.pending_size >= self._buffer_size or self.failure is not None:
                 return None
-            now_ns = self._now_ns()
+            row[1] = now_ns = self._now_ns()
             number = self._ids.next(now_ns)
-            row = _encode([number.to_bytes(ID_SIZE, "big"), now_ns, status, error, context, request_id, *values])
-            self._waiting[0].append(row)
-            self.pending_size += len(row)
+            row[0] = number.to_bytes(ID_SIZE, "big")
+            data = _encode(row)
+            if len(data) > PAYLOAD_SIZE_MAX:  # a value of it may be one that goes to a blob
+                raise OverflowError(f"recording: expected a row of at most {PAYLOAD_SIZE_MAX} bytes, got {len(data)}")
+            self._waiting[0].append(data)
+            self.pending_size += len(data)
             return number
 
     def append_table(self, rows: int, build: Callable[[int, int, int], pa.Table]) -> tuple[int, int] | None:

@@ -81,14 +81,15 @@ def id_text_of(number: int) -> str:
     >>> id_text_of(1)
     '00000000-0000-0000-0000-000000000001'
     """
-    return f"{_id_head(number >> _LAST_BITS)}-{number & _LAST:012x}"
+    head: str = _id_head(number >> _LAST_BITS)
+    return head + (number & _LAST).to_bytes(_LAST_BITS // 8, "big").hex()
 
 
 @lru_cache(256)
 def _id_head(number: int) -> str:
-    """Return all but the last group of an id's text, which ids made one after the other have in common."""
+    """Return an id's text up to the last group, which ids made one after the other have in common."""
     digits = f"{number:020x}"
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:]}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:]}-"
 
 
 def time_text(time_ns: int) -> str:

@@ -20,6 +20,9 @@ JOB_TEXT_MAX = 256
 REQUEST_ID_MAX = 256
 """Characters of a request's id, which a client may choose."""
 
+PAYLOAD_SIZE_MAX = 1 << 16
+"""A text of more characters, or a bytes value of more bytes, goes to a blob; the record has its digest."""
+
 STEPS_MAX = 1_000
 """Steps of one prediction that are kept."""
 
