@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 from decimal import Decimal
 
@@ -196,3 +197,14 @@ def test_long_tables_cross_block_borders() -> None:
     assert len(rows) == 20_000
     for i in (0, 8_191, 8_192, 16_383, 16_384, 19_999):
         assert rows[i] == encode_row([("i", "int64", i), ("t", "string", texts[i])])
+
+
+@pytest.mark.parametrize("sizes", list(itertools.product(["even", "uneven", "null"], repeat=3)))
+def test_contents_of_one_size_are_as_all_others(sizes: tuple[str, ...]) -> None:
+    """Texts that are equally long in all rows encode as they do alone, whatever stands before and behind them."""
+    texts = {"even": ["aa", "bb", "cc"], "uneven": ["", "b", "ccc"], "null": ["aa", None, "cc"]}
+    columns = {f"t{at}": texts[size] for at, size in enumerate(sizes)}
+    rows = rows_of(pa.table({**columns, "list": [["x"], [], ["y", "zz"]]}))
+    for at, row in enumerate(rows):
+        cells = [(name, "string", column[at]) for name, column in columns.items()]
+        assert row == encode_row([*cells, ("list", {"list": "string"}, [["x"], [], ["y", "zz"]][at])])

@@ -190,9 +190,11 @@ def _leaves(
     if not pa.types.is_struct(values.type):
         yield name, values, null_struct
         return
-    marks = np.full(len(values), -1, dtype=np.int64) if null_struct is None else null_struct
-    null = pc.is_null(values).to_numpy(zero_copy_only=False)
-    marks = np.where((marks < 0) & null, depth, marks)
+    marks = null_struct
+    if values.null_count:
+        outer = np.full(len(values), -1, dtype=np.int64) if null_struct is None else null_struct
+        null = pc.is_null(values).to_numpy(zero_copy_only=False)
+        marks = np.where((outer < 0) & null, depth, outer)
     for field in values.type:
         part = pc.struct_field(values, [field.name])  # a bare name that begins with a dot would be taken for a path
         yield from _leaves(f"{name}.{escape_name(field.name)}", part, marks, depth + 1)

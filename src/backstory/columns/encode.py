@@ -9,10 +9,10 @@ Bytes: docs/format.md section 2.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -35,8 +35,9 @@ class RowBlock:
     """The encodings of a run of rows.
 
     Attributes:
-        fixed: Prefix, header and cells of each row.
-        tails: Contents of each row; None where no row has any.
+        fixed: Prefix, header and cells of each row, and contents that are of one size in all rows, up to the first that
+            is not.
+        tails: The other contents of each row; None where no row has any.
 
     Shape:
         fixed   uint8, (rows, width)
@@ -62,13 +63,13 @@ class RowBlock:
     def rows(self) -> Iterator[bytes]:
         """Iterate over the encoded rows, each with the prefix it was encoded with."""
         data, offsets = self.joined()
-        return (bytes(data[start:end]) for start, end in pairwise(offsets))
+        return (bytes(data[start:end]) for start, end in itertools.pairwise(offsets))
 
     def hashes(self) -> bytes:
         """Return the SHA-256 of each row with its prefix, 32 bytes a row, concatenated."""
         sha256 = hashlib.sha256
         data, offsets = self.joined()
-        return b"".join([sha256(data[start:end]).digest() for start, end in pairwise(offsets)])
+        return b"".join([sha256(data[start:end]).digest() for start, end in itertools.pairwise(offsets)])
 
 
 def iter_blocks(table: pa.Table, prefix: bytes = b"") -> Iterator[RowBlock]:
@@ -103,50 +104,77 @@ def encode_columns(columns: Sequence[FlatColumn], prefix: bytes | np.ndarray = b
     ordered = sorted(columns, key=lambda column: column.name.encode())
     rows = len(ordered[0].values)
     head = np.frombuffer(prefix, np.uint8) if isinstance(prefix, bytes) else prefix
-    cells, tails = _encode_cells(ordered, rows, head.shape[-1] + len(scalar.MAGIC))
+    encoded = [_encode_column(column) for column in ordered]
+    tails = [one.content for one in encoded if one.content is not None]
+    even = list(itertools.takewhile(lambda tail: isinstance(tail, np.ndarray), tails))
+    start = head.shape[-1] + len(scalar.MAGIC)
+    cells = _cells(encoded, rows, start, sum(tail.shape[1] for tail in even))
     cells[:, : head.shape[-1]] = head
-    cells[:, head.shape[-1] : head.shape[-1] + len(scalar.MAGIC)] = np.frombuffer(scalar.MAGIC, np.uint8)
-    return RowBlock(cells, tails)
+    cells[:, head.shape[-1] : start] = np.frombuffer(scalar.MAGIC, np.uint8)
+    at = start + _COUNT_SIZE + scalar.CELL_SIZE * len(encoded)
+    for tail in even:
+        cells[:, at : at + tail.shape[1]] = tail
+        at += tail.shape[1]
+    return RowBlock(cells, _join(tails[len(even) :]))
 
 
-def _encode_cells(
-    columns: Sequence[FlatColumn], rows: int, start: int
-) -> tuple[np.ndarray, pa.LargeBinaryArray | None]:
-    """Write count and cells from byte `start` of each row on; return the buffer and the joined tails."""
-    width = start + _COUNT_SIZE + scalar.CELL_SIZE * len(columns)
+@dataclass(frozen=True, slots=True)
+class _Encoded:
+    """One column's part of rows.
+
+    Attributes:
+        tags: Tags of the cells, one for all or one a row.
+        payload: Payloads of the cells, one for all or one a row.
+        content: What it puts into the tail, uint8 (rows, size) where that is of one size; None for nothing.
+    """
+
+    tags: np.ndarray | int
+    payload: np.ndarray | int
+    content: np.ndarray | pa.LargeBinaryArray | None = None
+
+
+def _cells(columns: Sequence[_Encoded], rows: int, start: int, extra: int = 0) -> np.ndarray:
+    """Return rows with count and cells from byte `start` on, and room for `extra` bytes behind."""
     offsets = [start + _COUNT_SIZE + scalar.CELL_SIZE * i for i in range(len(columns))]
     layout = np.dtype(
         {
             "names": ["count", *(f"{part}{i}" for i in range(len(columns)) for part in "tp")],
             "formats": ["<u4", *(["u1", "<u8"] * len(columns))],
             "offsets": [start, *(at + shift for at in offsets for shift in (0, 1))],
-            "itemsize": width,
+            "itemsize": start + _COUNT_SIZE + scalar.CELL_SIZE * len(columns) + extra,
         }
     )
-    cells = np.zeros(rows, layout)
-    cells["count"] = len(columns)
-    tails = []
+    row = np.zeros((), layout)
+    row["count"] = len(columns)
     for index, column in enumerate(columns):
-        tags, payload, tail = _encode_column(column)
-        cells[f"t{index}"] = tags
-        cells[f"p{index}"] = payload
-        if tail is not None:
-            tails.append(tail)
-    return cells.view(np.uint8).reshape(rows, width), _join(tails)
+        for name, values in ((f"t{index}", column.tags), (f"p{index}", column.payload)):
+            if isinstance(values, int):
+                row[name] = values
+    common = np.frombuffer(row.tobytes(), np.uint8)
+    data = np.empty((rows, len(common)), np.uint8)
+    data[:] = common
+    cells = data.view(layout)[:, 0]
+    for index, column in enumerate(columns):
+        for name, values in ((f"t{index}", column.tags), (f"p{index}", column.payload)):
+            if not isinstance(values, int):
+                cells[name] = values
+    return data
 
 
-def _encode_column(column: FlatColumn) -> tuple[np.ndarray | int, np.ndarray, pa.LargeBinaryArray | None]:
-    """Return tags, payloads and contents of one column."""
+def _encode_column(column: FlatColumn) -> _Encoded:
+    """Return one column's part of each row."""
     values, tag = column.values, scalar.tag_of(column.type)
-    tail = _contents(column, tag)
+    if values.null_count == len(values) and column.null_struct is None:
+        return _Encoded(scalar.NULL, 0)
+    content = _contents(column, tag)
     try:
-        payload = _lengths(tail) if tail is not None else _payload(values, tag)
+        payload = _payload(values, tag) if content is None else _lengths(content)
     except pa.ArrowInvalid:  # it quotes the value
         raise ColumnError(
             f"row encoding: a value does not fit int64 nanoseconds or whole days (column {column.name!r})"
         ) from None
     if not values.null_count and column.null_struct is None:
-        return tag, payload, tail
+        return _Encoded(tag, payload, content)
     valid = values.is_valid().to_numpy(zero_copy_only=False)
     tags = np.where(valid, tag, scalar.NULL).astype(np.uint8)
     payload = np.where(valid, payload, np.uint64(0))
@@ -154,7 +182,7 @@ def _encode_column(column: FlatColumn) -> tuple[np.ndarray | int, np.ndarray, pa
         inside = column.null_struct >= 0
         tags[inside] = scalar.NULL_STRUCT_TAG
         payload[inside] = column.null_struct[inside].astype(np.uint64)
-    return tags, payload, tail
+    return _Encoded(tags, payload, content)
 
 
 def _payload(values: pa.Array, tag: int) -> np.ndarray:
@@ -197,21 +225,36 @@ def _numpy(values: pa.Array) -> np.ndarray:
     return np.ascontiguousarray(values.to_numpy(zero_copy_only=False))
 
 
-def _contents(column: FlatColumn, tag: int) -> pa.LargeBinaryArray | None:
-    """Return what the column's cells put into the tail, None for types that put nothing."""
+def _contents(column: FlatColumn, tag: int) -> np.ndarray | pa.LargeBinaryArray | None:
+    """Return what the column's cells put into the tail, as `_Encoded` has it."""
     values, type_ = column.values, column.values.type
     if tag in {scalar.STRING, scalar.BYTES}:
-        if type_ in {pa.string_view(), pa.binary_view()}:
-            values = values.cast(pa.large_string() if tag == scalar.STRING else pa.large_binary())
-        return (
-            values.cast(pa.binary()).cast(pa.large_binary()) if tag == scalar.BYTES else values.cast(pa.large_binary())
-        )
+        return _text_contents(values)
     if tag == scalar.DECIMAL:
         return pa.array([_decimal_text(v, type_.scale) for v in values.to_pylist()], pa.large_binary())
     if tag in {scalar.LIST, scalar.STRUCT}:
         nested = _list_contents(column) if tag == scalar.LIST else _struct_contents(column)
         return pc.if_else(values.is_valid(), nested, pa.scalar(None, pa.large_binary()))
     return None
+
+
+def _text_contents(values: pa.Array) -> np.ndarray | pa.LargeBinaryArray:
+    """Return the bytes of texts and bytes; a matrix if they are of one size and none is null."""
+    rows, type_ = len(values), values.type
+    if pa.types.is_fixed_size_binary(type_):
+        if values.null_count:
+            return values.cast(pa.binary()).cast(pa.large_binary())
+        content = np.frombuffer(values.buffers()[1], np.uint8)
+        begin = values.offset * type_.byte_width
+        return content[begin : begin + rows * type_.byte_width].reshape(rows, type_.byte_width)
+    contents = values.cast(pa.large_binary())
+    if contents.null_count or not rows:
+        return contents
+    offsets, content = _binary_parts(contents)
+    size = int(offsets[1] - offsets[0])
+    if int(offsets[-1] - offsets[0]) != size * rows or (np.diff(offsets) != size).any():
+        return contents
+    return content[offsets[0] : offsets[-1]].reshape(rows, size)
 
 
 def _decimal_text(value: Decimal | None, scale: int) -> bytes | None:
@@ -231,8 +274,9 @@ def _list_contents(column: FlatColumn) -> pa.LargeBinaryArray:
     ends = np.concatenate((np.zeros(1, np.int64), np.cumsum(counts)))
     item_type = column.type["list"] if isinstance(column.type, dict) else None
     items = FlatColumn(name=column.name, type=item_type, values=decoded(values.flatten()))
-    cells, tails = _encode_cells([items], len(items.values), 0)
-    item_cells = np.ascontiguousarray(cells[:, _COUNT_SIZE:])
+    encoded = _encode_column(items)
+    tails = None if encoded.content is None else _join([encoded.content])
+    item_cells = np.ascontiguousarray(_cells([encoded], len(items.values), 0)[:, _COUNT_SIZE:])
     parts = [
         _binary(np.arange(len(counts) + 1) * _COUNT_SIZE, counts.astype("<u4")),
         _binary(ends * scalar.CELL_SIZE, item_cells),
@@ -249,23 +293,31 @@ def _struct_contents(column: FlatColumn) -> pa.LargeBinaryArray:
         FlatColumn(name=name, type=type_, values=decoded(pc.struct_field(column.values, [name])))
         for name, type_ in scalar.struct_fields(column.type)
     ]
-    rows = len(column.values)
-    cells, tails = _encode_cells(columns, rows, 0)
-    heads = _binary(np.arange(rows + 1) * cells.shape[1], cells)
-    return heads if tails is None else _join([heads, tails])
+    encoded = [_encode_column(part) for part in columns]
+    tails = [one.content for one in encoded if one.content is not None]
+    return _join([_cells(encoded, len(column.values), 0), *tails])
 
 
-def _join(parts: Sequence[pa.LargeBinaryArray]) -> pa.LargeBinaryArray | None:
+def _join(parts: Sequence[np.ndarray | pa.LargeBinaryArray]) -> pa.LargeBinaryArray | None:
     """Concatenate contents row by row; a null is nothing."""
-    if not parts:
+    joined: list[pa.LargeBinaryArray] = []
+    for is_even, run in itertools.groupby(parts, lambda part: isinstance(part, np.ndarray)):
+        if is_even:
+            matrix = np.hstack(list(run))
+            joined.append(_binary(np.arange(len(matrix) + 1) * matrix.shape[1], matrix))
+        else:
+            joined.extend(run)
+    if not joined:
         return None
-    if len(parts) == 1:
-        return parts[0].fill_null(b"") if parts[0].null_count else parts[0]
-    return pc.binary_join_element_wise(*parts, _EMPTY, null_handling="replace", null_replacement=b"")
+    if len(joined) == 1:
+        return joined[0].fill_null(b"") if joined[0].null_count else joined[0]
+    return pc.binary_join_element_wise(*joined, _EMPTY, null_handling="replace", null_replacement=b"")
 
 
-def _lengths(tail: pa.LargeBinaryArray) -> np.ndarray:
-    return _numpy(pc.binary_length(tail)).astype(np.uint64)
+def _lengths(content: np.ndarray | pa.LargeBinaryArray) -> np.ndarray | int:
+    if isinstance(content, np.ndarray):
+        return int(content.shape[1])
+    return _numpy(pc.binary_length(content)).astype(np.uint64)
 
 
 def _binary(offsets: np.ndarray, data: np.ndarray) -> pa.LargeBinaryArray:

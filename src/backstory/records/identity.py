@@ -10,7 +10,7 @@ from backstory.errors import FormatError
 
 ID_SIZE = 16
 _LAST_BITS = 48
-_LAST = 2**_LAST_BITS - 1
+_LAST: int = 2**_LAST_BITS - 1
 """The last group of an id's text."""
 _LOW_BITS = 2**62 - 1
 _TIME_MS_MAX = 2**48 - 1
@@ -81,8 +81,7 @@ def id_text_of(number: int) -> str:
     >>> id_text_of(1)
     '00000000-0000-0000-0000-000000000001'
     """
-    head: str = _id_head(number >> _LAST_BITS)
-    return head + (number & _LAST).to_bytes(_LAST_BITS // 8, "big").hex()
+    return _id_head(number >> _LAST_BITS) + (number & _LAST).to_bytes(_LAST_BITS // 8, "big").hex()
 
 
 @lru_cache(256)

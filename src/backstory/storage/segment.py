@@ -5,16 +5,18 @@ from __future__ import annotations
 import base64
 import copy
 import io
+import itertools
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from backstory.columns.arrow_type import unchunked
 from backstory.errors import FormatError, StorageError
 from backstory.records import canonical
 from backstory.records.limits import ROW_GROUP_ROWS, SUBTREE_ROWS
@@ -27,6 +29,9 @@ _HASH_SIZE = 32
 _COMPRESSION_LEVEL = 3
 _COUNTERS = frozenset({"seq", "batch_row", "index"})
 """Columns that count up: their differences take no room, a dictionary of them takes all."""
+_REPEATS_MIN = 8
+"""Values that stand less often than this on average, zstd alone makes smaller than a dictionary does, in half the time:
+measured on 8,192 random numbers and texts of 10 to 8,192 different values."""
 
 
 def write_parquet(
@@ -40,7 +45,7 @@ def write_parquet(
         metadata: Gives the file's key-value metadata; called after the rows were written.
     """
     plain = table.replace_schema_metadata(None)
-    with _parquet_writer(target, plain.schema) as writer:
+    with _parquet_writer(target, plain.slice(0, ROW_GROUP_ROWS)) as writer:
         writer.write_table(plain, row_group_size=ROW_GROUP_ROWS)
         writer.add_key_value_metadata(metadata())
 
@@ -54,34 +59,43 @@ def write_groups(groups: Iterable[pa.Table], schema: pa.Schema, target: Path, me
         target: A path.
         metadata: The file's key-value metadata.
     """
-    plain = schema.remove_metadata()
-    with _parquet_writer(target, plain) as writer:
-        for table in groups:
+    rest = iter(groups)
+    first = next(rest, schema.empty_table()).replace_schema_metadata(None)
+    with _parquet_writer(target, first) as writer:
+        for table in itertools.chain([first] if first.num_rows else [], rest):
             writer.write_table(table.replace_schema_metadata(None), row_group_size=ROW_GROUP_ROWS)
         writer.add_key_value_metadata(metadata)
 
 
-def _parquet_writer(target: Path | io.BytesIO, schema: pa.Schema) -> pq.ParquetWriter:
-    leaves = [path for field in schema for path in _leaf_paths(field.name, field.type)]
+def _parquet_writer(target: Path | io.BytesIO, sample: pa.Table) -> pq.ParquetWriter:
+    leaves = [leaf for name in sample.column_names for leaf in _leaves(name, unchunked(sample[name]))]
     return pq.ParquetWriter(
         target,
-        schema,
+        sample.schema,
         compression="zstd",
         compression_level=_COMPRESSION_LEVEL,
-        use_dictionary=[path for path in leaves if path not in _COUNTERS],
-        column_encoding={path: "DELTA_BINARY_PACKED" for path in leaves if path in _COUNTERS},
+        use_dictionary=[path for path, values in leaves if path not in _COUNTERS and _repeats(values)],
+        column_encoding={path: "DELTA_BINARY_PACKED" for path, _ in leaves if path in _COUNTERS},
     )
 
 
-def _leaf_paths(name: str, type_: pa.DataType) -> Iterator[str]:
-    """Yield the Parquet paths of a column's leaves."""
-    if pa.types.is_struct(type_):
-        for field in type_:
-            yield from _leaf_paths(f"{name}.{field.name}", field.type)
-    elif pa.types.is_list(type_) or pa.types.is_large_list(type_):
-        yield from _leaf_paths(f"{name}.list.element", type_.value_type)
+def _leaves(path: str, values: pa.Array) -> Iterator[tuple[str, pa.Array]]:
+    """Yield the leaves of a column with their Parquet paths."""
+    if pa.types.is_struct(values.type):
+        for field, part in zip(values.type, values.flatten(), strict=True):
+            yield from _leaves(f"{path}.{field.name}", part)
+    elif pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
+        yield from _leaves(f"{path}.list.element", values.flatten())
     else:
-        yield name
+        yield path, values
+
+
+def _repeats(values: pa.Array) -> bool:
+    """Say whether a dictionary of a column's values is worth its room and the time to look each up."""
+    try:
+        return int(pc.count_distinct(values, mode="all").as_py()) * _REPEATS_MIN <= len(values)
+    except pa.ArrowNotImplementedError:
+        return True
 
 
 def parquet_bytes(table: pa.Table) -> bytes:
@@ -218,7 +232,7 @@ class ParquetReader:
         """Return a reader of each manifest's rows, by its first row; they share the file and what is kept of it."""
         parts, group, subtree, roots = {}, 0, 0, self.subtrees()
         counts = self.counts()
-        for first_row, count in zip(accumulate(counts, initial=0), counts, strict=False):
+        for first_row, count in zip(itertools.accumulate(counts, initial=0), counts, strict=False):
             part = copy.copy(self)
             part._groups = self._groups[group : group + group_count_of(count)]  # noqa: SLF001  of the same class
             end = subtree + subtree_count_of(count)
