@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import cProfile
+import pstats
+from decimal import Decimal
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from tests.support.archives import ORIGIN
 
+import backstory
 from backstory.archive import Archive
 from backstory.errors import NotFoundError, QueryError
 from backstory.lineage.store import source_versions
@@ -191,3 +198,132 @@ def test_a_version_is_named_by_text(archive: Archive, ids):
     """The beginning of its digest, not a number."""
     with pytest.raises(QueryError, match="digest"):
         archive.impact("t", rows=[0], version=3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("rows", [[-1], [5], [2**70], [0, -(2**70)]])
+def test_a_position_is_of_a_row(archive: Archive, ids, rows):
+    """None counts from the end, and none is too large to be told so."""
+    with pytest.raises(NotFoundError, match="no row"):
+        archive.impact("t", rows=rows)
+
+
+@pytest.mark.parametrize("where", ["true) UNION ALL SELECT 5000 WHERE (true", "true) UNION ALL SELECT -3 WHERE (true"])
+def test_a_predicate_is_one_expression(archive: Archive, ids, where):
+    """What ends the query early, and would name rows of its own, is refused."""
+    with pytest.raises(QueryError, match="one expression"):
+        archive.impact("t", where=where)
+
+
+def test_columns_that_differ_in_case_are_not_mistaken(archive: Archive):
+    """SQL takes `A` and `a` for one column, and a column `_ROW_` for the number of a row: refused, not answered."""
+    table = _table().assign(A=_table()["a"].to_numpy()[::-1], _ROW_=[9, 8, 7, 6, 5])
+    ids = _predict(archive, archive.source(table, "t"))
+    for where in ("a > 3", '"A" > 3', "_row_ < 2"):
+        with pytest.raises(QueryError, match="differ in case"):
+            archive.impact("t", where=where)
+    assert _reached(archive, rows=[1]) == [ids[1]]
+
+
+# --- several versions and columns -------------------------------------------------------------------------------------
+
+
+def _versions(archive: Archive) -> list[str]:
+    """Predict from a version with a key and a column x, one without a key, and one without x; return all ids."""
+    tables = [
+        _table().assign(k=range(5), x=range(5)),
+        _table().assign(k=range(10, 15), x=9),
+        _table().assign(k=range(5)),
+    ]
+    keys = ["k", None, "k"]
+    return [_predict(archive, archive.source(table, "t", key=key)) for table, key in zip(tables, keys, strict=True)]
+
+
+def test_a_version_without_the_column_is_left_out_and_named(archive: Archive):
+    """The others are asked; the answer says in which versions the rows could not be looked for, and why."""
+    old, bare, new = _versions(archive)
+    assert sorted(_reached(archive, keys=[3])) == sorted([old[3], new[3]])
+    assert sorted(_reached(archive, where="x = 9")) == sorted(bare)
+    answer = archive.impact("t", where="x = 9")
+    ((digest, why),) = answer.left_out.items()
+    assert '"x"' in why
+    assert f"PARTIAL: rows of version {digest[:12]}" in str(answer)
+    assert answer.to_dict()["left_out"] == {digest: why}
+    with pytest.raises(NotFoundError, match=f"not looked at: 1 version of it, such as {digest[:12]}"):
+        archive.impact("t", where="x = 100")
+
+
+def test_an_erased_version_is_left_out_and_named(tmp_path: Path):
+    """Rows about people that are gone do not keep an answer from what there still is."""
+    with backstory.init(tmp_path / "audit", origin=ORIGIN) as archive:
+        for factor in (1, 2):
+            gone = set((tmp_path / "audit" / "vault").glob(f"{64 * '?'}.shard"))
+            ids = _predict(archive, archive.source(_table(factor).assign(who="a"), "t", subject="who"))
+    for shard in gone:
+        shard.unlink()
+    with backstory.open(tmp_path / "audit", actor="auditor", purpose="test") as archive:
+        answer = archive.impact("t", where="a = 8")
+        assert (answer.predictions["id"].to_pylist(), len(answer.left_out)) == ([ids[4]], 1)
+        assert "erased" in str(answer)
+        with pytest.raises(QueryError):
+            archive.impact("t", where="nope = 1")
+
+
+def test_a_column_no_version_has_is_refused(archive: Archive):
+    """Then there is no answer to give."""
+    _versions(archive)
+    with pytest.raises(QueryError, match="nope"):
+        archive.impact("t", where="nope = 1")
+    with pytest.raises(QueryError, match="expected a value for each of k"):
+        archive.impact("t", keys=[(1, 2)])
+
+
+def test_keys_of_several_columns_agree_in_all_of_them(archive: Archive):
+    """A value of one key beside a value of another is no key; zero is zero whatever its sign."""
+    table = _table().assign(g=["u", "u", "v", "v", "w"], h=[0.0, 1.0, 0.0, 1.0, 2.0])
+    ids = _predict(archive, archive.source(table, "t", key=["g", "h"]))
+    assert _reached(archive, keys=[("u", 1), ("v", -0.0)]) == [ids[1], ids[2]]
+    with pytest.raises(NotFoundError, match=r"2 of 4 keys \(counted from 0: 1, 3\)"):
+        archive.impact("t", keys=[("u", 1), ("w", 1), ("v", 0), (None, 2)])
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pd.Categorical(list("edcba")),
+        pa.array(list("edcba"), pa.string_view()),
+        [b"e", b"d", b"c", b"b", b"a"],
+        pd.date_range("2026-01-01", periods=5, tz="Europe/Berlin"),
+        pd.array([5, 4, 3, 2, 1], "Int64"),
+        np.array([5, 4, 3, 2, 1], np.float32),
+        [True, False, None, None, None],
+        [Decimal(f"{n}.10") for n in range(5)],
+    ],
+    ids=["category", "view", "bytes", "time", "Int64", "float32", "bool", "decimal"],
+)
+def test_keys_are_of_any_type(archive: Archive, values):
+    """What can be a key can be asked for."""
+    table = pa.table({"a": np.arange(5.0), "k": pa.array(values, from_pandas=True)}).slice(0, 2)
+    ids = _predict_table(archive, archive.source(table, "t", key="k"))
+    assert _reached(archive, keys=[table["k"][1].as_py()]) == [ids[1]]
+
+
+def _predict_table(archive: Archive, table: pa.Table) -> list[str]:
+    version = archive.register(lambda features: np.ones(len(features)), name="ones")
+    features, rows = archive.split(table, ["a"])
+    return list(archive.predict(version, features, rows=rows, method="__call__").ids)
+
+
+@pytest.mark.parametrize("question", [{"where": "a = 0"}, {"keys": 0.0}])
+def test_the_log_is_not_asked_again_for_every_version(archive: Archive, question):
+    """An answer over many versions of a source reads its entries no more often than one over few."""
+
+    def asked_with(versions: range) -> int:
+        for number in versions:
+            _predict(archive, archive.source(_table(1 + number), "t", key="a"))
+        archive.flush()
+        profile = cProfile.Profile()
+        profile.runcall(archive.impact, "t", **question)
+        stats = pstats.Stats(profile).stats  # type: ignore[attr-defined]
+        return sum(stat[0] for (_, _, name), stat in stats.items() if name == "find_entries")
+
+    assert asked_with(range(2)) == asked_with(range(2, 6))

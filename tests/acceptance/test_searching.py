@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +11,7 @@ import pytest
 
 from backstory.archive import Archive
 from backstory.errors import QueryError, StorageError, VerificationError
+from backstory.lineage.refs import LineageWarning
 from backstory.lineage.search import search_predictions
 
 
@@ -70,6 +73,10 @@ def test_a_cast_beside_a_subquery_names_the_way_out(mixed: Archive):
         "()",
         "error('x')",
         "1, 2",
+        "true); select 1 where (true",
+        "true) union all select 1 where (true",
+        "select true",
+        "true then 1 when true",
     ],
 )
 def test_a_wrong_predicate_is_a_query_error(mixed: Archive, predicate):
@@ -154,7 +161,8 @@ def test_what_is_sealed_and_asked_for_is_counted(archive: Archive, flushed: bool
     if flushed:
         archive.flush()
     for predicate in ("output > 1.5", "feature.x > 1.5", '"feature.x" > 1.5'):
-        found = archive.search(predicate)
+        with pytest.warns(LineageWarning, match="search: 3 predictions not compared"):
+            found = archive.search(predicate)
         assert (len(found), found.attrs["not_compared"]) == (2, 3)
     found = archive.search("model = 'same'")
     assert (len(found), found.attrs["not_compared"]) == (6, 0)
@@ -168,3 +176,90 @@ def test_nan_is_the_greatest_number(archive: Archive):
     archive.predict(version, pd.DataFrame({"x": [float("nan"), 1.0, 61.0]}), method="__call__")
     assert len(archive.search("output > 60")) == 2
     assert archive.search("output > 60 and not isnan(output)")["output"].tolist() == [61.0]
+
+
+@pytest.mark.parametrize("limit", [1.5, -1, "2"])
+def test_a_limit_is_a_number_of_rows(mixed: Archive, limit):
+    """Anything else is a mistake in the question."""
+    with pytest.raises(QueryError, match="limit"):
+        mixed.search("true", limit=limit)
+
+
+@pytest.mark.parametrize(
+    ("predicate", "values"),
+    [
+        ("time > ?", [pd.Timestamp("2020-01-01", tz="UTC")]),
+        ("time > ?", [datetime(2020, 1, 1, tzinfo=UTC)]),
+        ("time > ?", ["2020-01-01T00:00:00Z"]),
+        ("time > '2020-01-01' and time > TIMESTAMPTZ '2020-01-01'", []),
+        ("time > now() - interval 1 hour and year(time) > 2020", []),
+        ("feature.at > ? and feature.at > '2020-01-01'", [datetime(2020, 1, 1, tzinfo=UTC)]),
+    ],
+)
+def test_moments_are_compared(archive: Archive, predicate, values):
+    """Values, literals and `now()` are compared with times, which answers have as exactly as they were recorded."""
+    at = pd.Timestamp("2026-01-01T00:00:00.000000123", tz="UTC")
+    version = archive.register(lambda frame: frame["x"].to_numpy(), name="same")
+    archive.predict(version, pd.DataFrame({"x": [1.0], "at": [at]}), method="__call__")
+    found = archive.search(predicate, values)
+    assert found["feature.at"].tolist() == [at]
+    assert found["time"].dt.nanosecond.notna().all()
+    assert str(found["time"].dtype) == "datetime64[ns, UTC]"
+
+
+@pytest.fixture
+def once_a_text(archive: Archive) -> Archive:
+    """Three calls with numbers, and three that failed as they were made with texts."""
+
+    @archive.traced
+    def half(amount: float) -> float:
+        return amount / 2
+
+    for amount in (1.0, 9500.0, 12000.0, "abc", "12000", "7"):
+        with contextlib.suppress(TypeError):
+            half(amount)  # type: ignore[arg-type]
+    return archive
+
+
+@pytest.mark.parametrize("value", [9000, "9000", "9e3"])
+def test_one_text_does_not_make_numbers_texts(once_a_text: Archive, value):
+    """A number is compared with numbers, however it is written, and the answer holds the numbers as such."""
+    found = once_a_text.search("feature.amount > ?", [value])
+    assert found["feature.amount"].tolist() == [9500.0, 12000.0]
+
+
+def test_columns_are_of_the_rows_that_are_shown(once_a_text: Archive):
+    """Texts behind the limit, or in rows the predicate does not hold for, make no column text."""
+    assert once_a_text.search("status = 'ok'")["feature.amount"].tolist() == [1.0, 9500.0, 12000.0]
+    assert once_a_text.search("true", limit=2)["feature.amount"].tolist() == [1.0, 9500.0]
+    assert once_a_text.search("feature.amount = ?", ["abc"])["feature.amount"].tolist() == ["abc"]
+
+
+def test_a_text_is_no_number(archive: Archive):
+    """A text for a column of numbers is a mistake, where some calls had text it is not; 0.5 is less than 1."""
+    version = archive.register(lambda frame: frame["n"].to_numpy(), name="same")
+    archive.predict(version, pd.DataFrame({"n": [0, 1, 2]}), method="__call__")
+    with pytest.raises(QueryError, match=r"value 1 is no number, and feature\.n holds numbers") as caught:
+        archive.search("feature.n > ? and model = ?", ["Ada", "same"])
+    assert "Ada" not in str(caught.value)
+    assert archive.search("feature.n > ? and model = ?", ["0.5", "same"])["feature.n"].tolist() == [1, 2]
+    assert archive.search("feature.n between ? and ?", ["0.5", "1.4"])["feature.n"].tolist() == [1]
+
+
+def test_names_that_differ_in_case_only_are_not_mixed_up(archive: Archive):
+    """SQL takes them for one, so that a predicate with such a name would be answered from the wrong column."""
+    version = archive.register(lambda frame: frame["b"].to_numpy(), name="same")
+    archive.predict(version, pd.DataFrame({"A": [1, 2], "a": [2, 1], "b": [3.0, 4.0]}), method="__call__")
+    for predicate in ("feature.a > 1", '"feature.A" > 1', "feature['a'] > 1", "columns('feature.*') > 1"):
+        with pytest.raises(QueryError, match="'A' and 'a' differ in case only"):
+            archive.search(predicate)
+    assert archive.search("feature.b > 3 and model = 'same'")["feature.A"].tolist() == [2]
+
+
+@pytest.mark.parametrize("predicate", ["output[2] > 0.5", "output.1 > 0.5"])
+def test_a_column_named_by_a_number_is_named_in_quotes(archive: Archive, predicate):
+    """Who takes it for a position is told."""
+    version = archive.register(lambda frame: frame.to_numpy(), name="same")
+    archive.predict(version, pd.DataFrame({"a": [1.0], "b": 0.0}), method="__call__")
+    with pytest.raises(QueryError, match=r'in quotes: output\."1"'):
+        archive.search(predicate)

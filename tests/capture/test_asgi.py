@@ -20,6 +20,8 @@ from backstory.capture.asgi import HEADER, RecordingMiddleware
 from backstory.capture.fastapi import prediction
 from backstory.capture.observation import Observation
 from backstory.errors import StorageError
+from backstory.ledger.read import find_record
+from backstory.ledger.sealed import open_rows
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -208,6 +210,30 @@ def test_values_about_a_person_are_sealed(archive, path):
     assert b"c-17" not in segments
 
 
+@pytest.mark.parametrize(("said", "recorded"), [(0, "0"), (None, ""), ("c-17", "c-17")])
+@pytest.mark.parametrize("way", ["middleware", "dependency"])
+def test_whom_a_request_is_about(tmp_path, way, said, recorded):
+    """Person 0 is somebody; where it is nobody, the record is sealed all the same."""
+    backstory.init(tmp_path / "audit", origin="example.org/service").close()
+    with backstory.open(tmp_path / "audit", actor="auditor", purpose="test", sealer="none") as archive:
+        if way == "middleware":
+            app = service(archive, subject=lambda _: said)
+        else:
+            app = fastapi.FastAPI()
+            given = prediction(archive, subject=lambda _: said)
+
+            @app.get("/score")
+            async def score(x: float, p: Any = given) -> None:
+                p.output(x)
+
+        ask(app, "/score?x=3")
+        archive.flush()
+        (name,) = archive.search("true")["id"]
+        found = find_record(archive._ledger, name, "prediction")
+        row = open_rows(archive._ledger, found.place.manifest, 0, found.table).to_pylist()[0]
+        assert row["subject"] == recorded
+
+
 def test_fifty_at_once_have_each_their_own(archive):
     """Fifty concurrent requests make fifty records, each with its own id, arguments and steps."""
     responses = ask(service(archive), *(f"/score/async?x={number}" for number in range(50)))
@@ -260,6 +286,24 @@ def test_an_exception_goes_on_untouched(archive):
     story = only(archive)
     assert (story.status, story.error, story.features) == ("error", "OurError", {"x": 5.0})
     assert "4711" not in str(story)
+
+
+def test_the_answer_to_an_exception_has_the_header_where_the_middleware_sees_it(archive):
+    """FastAPI makes it outside all middleware that was added, so only one around the whole application does."""
+    added = service(archive)
+    app = fastapi.FastAPI()
+
+    @app.get("/score/broken")
+    async def broken() -> None:
+        raise OUR_ERROR
+
+    around = RecordingMiddleware(app, archive, "/score/")
+    responses = ask(added, "/score/broken?x=5") + ask(around, "/score/broken")
+    assert [response.status_code for response in responses] == [500, 500]
+    assert [HEADER in response.headers for response in responses] == [False, True]
+    assert told(archive, responses[1]).error == "HTTP 500"
+    with pytest.raises(OurError):
+        ask(around, "/score/broken", raise_app_exceptions=True)
 
 
 def test_what_a_streamed_body_predicts_is_recorded_by_itself(archive):
@@ -444,6 +488,16 @@ def test_a_failing_handler_is_recorded(archive, middleware, path, error):
     ask(by_hand(archive, middleware=middleware), path)
     story = only(archive)
     assert (story.status, story.error, story.features) == ("error", error, {"x": 1.0})
+
+
+def test_a_route_outside_the_middlewares_paths_has_the_header_once_it_finished(archive):
+    """It is recorded all the same; only FastAPI's response knows no id that comes after it."""
+    app = fastapi.FastAPI()
+    app.add_middleware(RecordingMiddleware, archive=archive, paths="/elsewhere")
+    app.mount("/", by_hand(archive, middleware=False))
+    responses = ask(app, "/score?x=7", "/finish?x=7")
+    assert [HEADER in response.headers for response in responses] == [False, True]
+    assert len(found(archive)) == 2
 
 
 def test_steps_are_json(archive):

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import itertools
 import linecache
+import os
 import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
 import pytest
-from tests.support.ledgers import OPEN, SEALED, make_batch, make_row, new_ledger
+from tests.support.disks import WiredDisk
+from tests.support.ledgers import OPEN, make_batch, make_row, new_ledger
 
 from backstory.capture import recorder, stream
 from backstory.capture.policy import BUFFER_SIZE
+from backstory.capture.recorder import Batch
 from backstory.capture.stream import Stream
 from backstory.ledger.ledger import Ledger
-from backstory.ledger.seal import seal_all
-from backstory.records.schema import Schema
-from backstory.storage import disk, spool_writer
+from backstory.storage import disk as disk_module
+from backstory.storage import spool_writer
 from backstory.storage.spool import StreamInfo
-from backstory.verify.archive import verify_archive
 
-WATCHED = {module.__file__ for module in (stream, spool_writer, disk)}
+WATCHED = {module.__file__ for module in (stream, spool_writer, disk_module)}
 
 
 class Stopped(BaseException):
@@ -31,89 +31,136 @@ class Stopped(BaseException):
 
 
 class Interruption:
-    """Raises at one line of the recorder's modules, counted over all functions it runs."""
+    """Raises once, before a line of the recorder's modules that none before it stopped at in such an act."""
 
-    def __init__(self, line: int) -> None:
-        """Raise before the so-manyth line is run."""
-        self.left = line
+    def __init__(self, earlier: set[tuple[str, str, int]]) -> None:
+        """Stop at none of these lines, and add the one it stops at."""
         self.happened = False
+        self._earlier = earlier
+        self._act = ""
 
     def run(self, act: Callable[[], list[int]]) -> list[int]:
         """Return what a function returns; nothing where it is interrupted."""
         if self.happened:
             return act()
+        self._act = act.__name__
         sys.settrace(self._trace)
         try:
             return act()
         except Stopped:
-            self.happened = True
             return []
         finally:
             sys.settrace(None)
 
     def _trace(self, frame: FrameType, event: str, _argument: object) -> Any:
-        if frame.f_code.co_filename not in WATCHED:
+        file, line = frame.f_code.co_filename, frame.f_lineno
+        if file not in WATCHED:
             return None
+        place = self._act, file, line
         # A signal is handled between calls, never between the end of a `with` and the release of its lock.
-        if event == "line" and not linecache.getline(frame.f_code.co_filename, frame.f_lineno).lstrip().startswith(
-            "with"
-        ):
-            self.left -= 1
-            if self.left < 0:
-                raise Stopped
+        is_with = linecache.getline(file, line).lstrip().startswith("with")
+        if event == "line" and place not in self._earlier and not is_with:
+            self._earlier.add(place)
+            self.happened = True
+            raise Stopped
         return self._trace
 
 
-@pytest.mark.parametrize("schema", [OPEN, SEALED], ids=["open", "sealed"])
-def test_an_interrupted_call_is_recorded_once_or_not_at_all(tmp_path: Path, schema: Schema):
-    """Whichever line of adding rows, writing batches and syncing is interrupted, all records are there, once."""
-    ledger = new_ledger(tmp_path / "archive")
-    total = 0
-    for line in itertools.count(0, 9):  # every line takes nine times as long, and found no more
-        interruption = Interruption(line)
-        written, acts = _stream(ledger, schema, line)
-        acknowledged = [number for act in acts for number in interruption.run(act)]
+class Sealer:
+    """Takes what a stream has, in order, as a sealer does while the stream is written."""
+
+    def __init__(self, ledger: Ledger, info: StreamInfo) -> None:
+        """Take from the stream's beginning."""
+        self.ids: list[int] = []
+        self._spool = ledger.spool
+        self._info = info
+
+    def take(self) -> None:
+        """Take the ids of the records that were not taken yet; their numbers are dense, or reading refuses."""
+        for frame in self._spool.frames(self._info, len(self.ids)):
+            ids = self._spool.table(self._info, OPEN, frame)["id"].to_pylist()
+            assert frame.first_seq <= len(self.ids)
+            self.ids += [int.from_bytes(one, "big") for one in ids[len(self.ids) - frame.first_seq :]]
+
+    def remove(self) -> None:
+        """Remove from the spool what was taken."""
+        self._spool.truncate(self._info, len(self.ids))
+
+
+def test_an_interrupted_call_is_recorded_once_or_not_at_all(tmp_path, monkeypatch):
+    """Whichever line of adding, writing, syncing and rotating is interrupted, all records are there, once."""
+    monkeypatch.setattr(spool_writer, "ROTATE_SIZE", 1)
+    monkeypatch.setattr(spool_writer, "INLINE_SIZE_MAX", 1)  # rows go into the frames file, batches into their own
+    monkeypatch.setattr(os, "fdatasync", os.fstat)  # takes no time, and fails on a closed file all the same
+    disk = WiredDisk()
+    ledger = new_ledger(tmp_path / "archive", disk=disk)
+    batch, row = make_batch(ledger, OPEN, 0, 2), make_row(ledger, 0)
+    earlier: set[tuple[str, str, int]] = set()
+    for number in itertools.count():
+        written = _stream(ledger, number)
+        sealer, interruption, acknowledged = Sealer(ledger, written.info), Interruption(earlier), []
+        strangers = []
+        for act in _acts(written, disk, batch, row):
+            was_interrupted = interruption.happened
+            acknowledged += interruption.run(act)
+            if interruption.happened and not was_interrupted:
+                sealer.take()
+                sealer.remove()
+                strangers.append((tmp_path / "stranger").open("wb"))
         written.retire()
-        stored = list(_stored(ledger, written.info, schema))
-        assert stored == sorted(set(stored))
-        assert set(acknowledged) <= set(stored)
-        assert len(stored) - len(acknowledged) in {0, 1, 2}
-        total += len(stored)
-        if not interruption.happened:
+        sealer.take()
+        assert sealer.ids == sorted(set(sealer.ids))
+        assert set(acknowledged) <= set(sealer.ids)
+        assert len(sealer.ids) - len(acknowledged) in {0, 1, 2}
+        if not strangers:
             break
-    assert line > 100
-    assert seal_all(ledger) == total
-    assert not verify_archive(ledger.layout.root, workers=1).failed
+        strangers.pop().close()
+        assert (tmp_path / "stranger").stat().st_size == 0
+    assert number > 100
 
 
-def _stream(ledger: Ledger, schema: Schema, number: int) -> tuple[Stream, list[Callable[[], list[int]]]]:
-    """Return a stream and what is done to it; each function returns the ids it was given."""
-    name, digest = f"{number:032x}", ledger.blobs.put(schema.encoded)
-    info = StreamInfo(
-        stream=name, schema=digest, encrypted=bool(schema.groups), opened="2026-01-01T00:00:00Z", policy={}
-    )
-    written = Stream(info, ledger.spool.create(info), ledger.world, buffer_size=BUFFER_SIZE)
-    batch, row = make_batch(ledger, schema, 0, 2), make_row(ledger, 0)
+def test_a_stream_whose_retirement_is_interrupted_goes_on(tmp_path, monkeypatch):
+    """It keeps what it holds, takes records as before, and can be retired again."""
+
+    def stop(_descriptor: int) -> None:
+        raise Stopped
+
+    ledger = new_ledger(tmp_path / "archive", disk=WiredDisk())
+    written, row = _stream(ledger, 0), make_row(ledger, 0)
+    ids = [written.append_row(list(row))]
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fdatasync", stop)
+        with pytest.raises(Stopped):
+            written.retire()
+    ids.append(written.append_row(list(row)))
+    written.retire()
+    sealer = Sealer(ledger, written.info)
+    sealer.take()
+    assert sealer.ids == ids
+
+
+def _stream(ledger: Ledger, number: int) -> Stream:
+    name, opened = f"{number:032x}", "2026-01-01T00:00:00Z"
+    info = StreamInfo(stream=name, schema=OPEN.digest, encrypted=False, opened=opened, policy={})
+    return Stream(info, ledger.spool.create(info), ledger.world, buffer_size=BUFFER_SIZE)
+
+
+def _acts(written: Stream, disk: WiredDisk, batch: Batch, row: list[object]) -> list[Callable[[], list[int]]]:
+    """Return what is done to a stream; each function returns the ids it was given."""
 
     def add_row() -> list[int]:
         return [written.append_row(list(row))]
 
     def add_batch() -> list[int]:
-        _, first = written.append_table(2, lambda *place: recorder._with_envelope(batch, name, *place))
+        _, first = written.append_table(2, lambda *place: recorder._with_envelope(batch, written.info.stream, *place))
         return [first, first + 1]
 
     def sync() -> list[int]:
         written.sync()
         return []
 
-    rows = [add_row] if schema is OPEN else []
-    return written, [*rows, *rows, add_batch, *rows, sync, add_batch, *rows, sync]
+    def sync_elsewhere() -> list[int]:
+        disk.failing_syncs = 1
+        return sync()
 
-
-def _stored(ledger: Ledger, info: StreamInfo, schema: Schema) -> Iterator[int]:
-    """Yield the ids of a stream's records, in order; its sequence numbers are dense, or reading refuses."""
-    at = 0
-    for frame in ledger.spool.frames(info, 0):
-        assert frame.first_seq == at
-        at += frame.count
-        yield from (int.from_bytes(one, "big") for one in ledger.spool.table(info, schema, frame)["id"].to_pylist())
+    return [add_batch, add_row, sync, add_row, add_batch, sync_elsewhere, add_batch, add_row, sync]

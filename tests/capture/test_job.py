@@ -156,7 +156,7 @@ def test_a_part_has_a_name(archive, part):
         archive.job("nightly", run="1").done(part)
 
 
-@pytest.mark.parametrize("given", [{"name": ""}, {"run": 7}, {"expect": -1}])
+@pytest.mark.parametrize("given", [{"name": ""}, {"run": 7}, {"expect": -1}, {"expect": "5"}])
 def test_a_job_is_named_and_expects_a_number(archive, given):
     """What cannot name a job or a run, or be a number of records, is refused."""
     with pytest.raises(InputError, match="job"):
@@ -308,7 +308,7 @@ class UnflushedDisk(WiredDisk):
 
     def write_with(self, path, fill, *, mode=0o644, replace=True):
         """Write, or fail."""
-        if self.failing_syncs and path.name == "frames-1":
+        if self.failing_syncs and path.name.startswith("frames-") and path.name != "frames-0":
             raise StorageError("writing: Input/output error", errno=5)
         super().write_with(path, fill, mode=mode, replace=replace)
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import threading
+from queue import SimpleQueue
 
 import pyarrow as pa
 import pytest
 from tests.support.disks import WiredDisk
 from tests.support.ledgers import OPEN, SEALED, make_batch, make_row, new_ledger, new_recorder
 
+import backstory
 from backstory.capture import recorder as recorder_module
+from backstory.capture.enclosing import Enclosing
 from backstory.capture.policy import Policy
 from backstory.capture.recorder import Batch, Recorder, RowTarget
 from backstory.errors import ConflictError, StorageError
@@ -259,6 +263,25 @@ def test_a_stream_too_many_that_cannot_be_closed_loses_nothing(tmp_path, monkeyp
     assert seal_all(ledger) == status.recorded
 
 
+def test_a_stream_whose_end_could_not_be_said_is_written_no_more(tmp_path):
+    """Whoever waited to make it durable has nothing to do: it was given up, and may be sealed and removed."""
+    disk = WiredDisk()
+    ledger = new_ledger(tmp_path / "archive", disk=disk)
+    recorder = new_recorder(ledger, "sync")
+    recorder.record(make_batch(ledger, OPEN, 0, 2))
+    stream = recorder._streams[OPEN.digest]
+    disk.failing_syncs, disk.is_fixed = 10**6, True
+    with pytest.raises(StorageError):
+        stream.retire()
+    disk.failing_syncs, disk.is_fixed = 0, False
+    assert stream.is_retired
+    assert seal_all(ledger) == 2
+    stream.sync()
+    stream.sync(stream.next_seq)
+    assert list(ledger.layout.spool.iterdir()) == []
+    recorder.abandon()
+
+
 def _schema_of(number):
     features = [("feature.x", "float64"), (f"feature.y{number}", "int64")]
     return prediction_schema(
@@ -294,19 +317,82 @@ def test_a_thread_the_system_does_not_give_is_asked_for_again(ledger, monkeypatc
 
 def test_the_thread_survives_whoever_seals(ledger):
     """An error of what is called after a sync is in the status, and what is recorded still becomes durable."""
-    failed, calls = threading.Event(), itertools.count()
+    said: SimpleQueue[str | None] = SimpleQueue()
 
-    def fail():
-        if next(calls) < 2:
-            raise ValueError
-        failed.set()
+    def fail_once():
+        said.put(recorder.status().failure)
+        if said.qsize() == 1:
+            raise ValueError("no seal")
 
-    recorder = Recorder(ledger.spool, ledger.blobs, ledger.world, on_sync=fail)
+    recorder = Recorder(ledger.spool, ledger.blobs, ledger.world, on_sync=fail_once)
     recorder.record(make_batch(ledger, OPEN, 0, 1))
-    assert failed.wait(30)
-    assert recorder.status().failure is None
+    while said.qsize() < 2:  # the thread tries again by itself
+        threading.Event().wait(0.01)
+    recorder.record(make_batch(ledger, OPEN, 1, 1))
+    while said.qsize() < 3:
+        threading.Event().wait(0.01)
+    assert [said.get() for _ in range(3)] == [None, "no seal", None]
     recorder.close()
-    assert recorder.status().durable == 1
+    assert recorder.status().durable == 2
+
+
+def test_an_interrupted_ring_is_no_silence(ledger):
+    """A signal handler may raise where the thread is woken: the next record wakes it, and both become durable."""
+
+    class Bell(SimpleQueue):
+        def put(self, item):
+            if not interrupted:
+                interrupted.append(item)
+                raise KeyboardInterrupt
+            super().put(item)
+
+    interrupted: list[None] = []
+    recorder, target = new_recorder(ledger, "group"), RowTarget(OPEN)
+    recorder._bell = Bell()
+    with pytest.raises(KeyboardInterrupt):
+        recorder.record_row(target, make_row(ledger, 0))
+    recorder.record_row(target, make_row(ledger, 1))
+    for _ in range(3_000):
+        if recorder.status().durable == 2:
+            break
+        threading.Event().wait(0.01)
+    assert recorder.status().durable == 2
+    recorder.close()
+
+
+def test_an_interruption_loses_nothing_that_was_given_up(ledger):
+    """A signal handler raises while it is recorded: whoever comes next records that one and the others."""
+    recorder, ended, stops = new_recorder(ledger), [], [KeyboardInterrupt]
+
+    def end(number):
+        if number == 1 and stops:
+            raise stops.pop()
+        ended.append(number)
+
+    for number in range(4):
+        recorder.defer(functools.partial(end, number))
+    with pytest.raises(KeyboardInterrupt):
+        recorder.sync()
+    recorder.sync()
+    assert ended == [0, 1, 2, 3]
+    recorder.close()
+
+
+def test_what_was_given_up_is_recorded_by_a_recorder_that_closes(ledger):
+    """Also where its thread is in the middle of that."""
+    recorder, begun = new_recorder(ledger, "group"), threading.Event()
+
+    def end():
+        begun.set()
+        while not recorder._closing:
+            threading.Event().wait(0.001)
+        recorder.record(make_batch(ledger, SEALED, 1, 1))
+
+    recorder.record(make_batch(ledger, OPEN, 0, 1))
+    recorder.defer(end)
+    assert begun.wait(30)
+    recorder.close()
+    assert (recorder.status().durable, recorder.status().refused) == (2, 0)
 
 
 def test_a_row_does_not_wait_for_a_batch(tmp_path):
@@ -343,6 +429,10 @@ def test_a_closed_recorder_is_a_failure_like_others(ledger, on_failure):
             recorder.record(make_batch(ledger, OPEN, 0, 1))
     assert on_failure == "closed" or recorder.record(make_batch(ledger, OPEN, 0, 1)) is None
     assert recorder.status().refused == (on_failure == "open")
+    recorder.close()  # as every recorder is when the process ends
+    seal_all(ledger)
+    closed = list(ledger.find_entries("stream.closed"))
+    assert [int(entry["mark"]["refused"]) for entry in closed] == [1] * (on_failure == "open")
 
 
 def test_streams_that_left_the_spool_are_forgotten(ledger, monkeypatch):
@@ -358,13 +448,65 @@ def test_streams_that_left_the_spool_are_forgotten(ledger, monkeypatch):
     recorder.close()
 
 
-def test_locks_held_for_long_are_new_in_a_child():
+def locks_of(path):
+    """Return where the locks are that may be held for long, of an archive that was used."""
+    archive = backstory.init(path, origin="example.org/locks")
+    archive.traced(lambda x: x)(1.0)
+    calls, ledger = archive._calls, archive._ledger
+    return [
+        (archive, "_lock"),
+        (archive._recorder, "_lock"),
+        (calls, "_lock"),
+        (calls._capture, "_lock"),
+        (calls._capture.types, "_lock"),
+        (calls._store, "_lock"),
+        (ledger.catalog, "_lock"),
+        (ledger.hasher, "_lock"),
+        (Enclosing, "_lock"),
+    ]
+
+
+def held_in_a_thread(locks):
+    """Take locks in a thread; return what lets it go on, and the thread."""
+    are_held, go_on = threading.Event(), threading.Event()
+
+    def hold():
+        for owner, name in locks:
+            getattr(owner, name).acquire()
+        are_held.set()
+        go_on.wait(30)
+        for owner, name in locks:
+            getattr(owner, name).release()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert are_held.wait(30)
+    return go_on, thread
+
+
+def take_in_child(locks):
+    """Return how many of them a forked child cannot take."""
+    child = os.fork()
+    if child == 0:
+        os._exit(sum(not getattr(owner, name).acquire(timeout=5) for owner, name in locks))
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def test_locks_held_for_long_are_new_in_a_child(tmp_path):
     """A child forked while a thread held a lock that is kept during writes can take it."""
+    locks = locks_of(tmp_path / "archive")
+    go_on, thread = held_in_a_thread(locks)
+    assert take_in_child(locks) == 0
+    go_on.set()
+    thread.join()
+    locks[0][0].close()
+
+
+def test_every_lock_of_an_object_is_new_in_a_child():
+    """One does not take the place of another."""
     owner = threading.Event()
-    owner.guard = threading.Lock()
-    renew_in_child(owner, "guard", threading.Lock)
-    with owner.guard:
-        child = os.fork()
-        if child == 0:
-            os._exit(0 if owner.guard.acquire(timeout=5) else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    for name in ("guard", "other"):
+        setattr(owner, name, threading.Lock())
+        renew_in_child(owner, name, threading.Lock)
+    with owner.guard, owner.other:
+        assert take_in_child([(owner, "guard"), (owner, "other")]) == 0

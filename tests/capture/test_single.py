@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import uuid
 
 import numpy as np
@@ -16,7 +17,7 @@ from backstory.capture import prediction
 from backstory.capture.prediction import Call, Capture
 from backstory.capture.single import SingleCapture
 from backstory.columns.tree import leaf_hashes
-from backstory.errors import InputError
+from backstory.errors import ColumnError, InputError
 from backstory.ledger.read import find_record
 from backstory.ledger.seal import seal_all
 from backstory.ledger.sealed import open_rows
@@ -260,6 +261,34 @@ def test_a_series_has_names(ledger):
     row = pd.DataFrame({"x": [1.5], "y": [2.5]}).iloc[0]
     (found,) = site.sealed([site.single.record(row, 0.5)])
     assert values_of(found)[0] == {"x": 1.5, "y": 2.5}
+
+
+def test_a_name_twice_in_a_series_is_refused(ledger):
+    """One of its values would be lost."""
+    site = Site(ledger)
+    with pytest.raises(ColumnError, match="once"):
+        site.single.record(pd.Series([1.0, 2.0], index=["a", "a"]), 0.5)
+    assert site.recorder.status().recorded == 0
+
+
+@pytest.mark.parametrize("output", [{"anna@example.org": 0.7}, {"c 17": 1, "score": 2}, {1: 0.5}], ids=repr)
+def test_names_of_an_output_about_a_person_are_values(ledger, output):
+    """Where they are no identifiers, as names of columns stand in clear; one about nobody has them as columns."""
+    site = Site(ledger)
+    ids = [site.single.record({"x": 1.0}, output, subject=subject) for subject in ("anna", "anna", None)]
+    *sealed, clear = site.sealed(ids)
+    text = json.dumps({str(name): value for name, value in output.items()})
+    assert [open_row(ledger, found)["output"] for found in sealed] == [text] * 2
+    assert [column.name for column in sealed[0].schema.columns if column.name.startswith("output")] == ["output"]
+    assert isinstance(values_of(clear)[1], dict)
+
+
+def test_ordinary_outputs_about_a_person_are_rows(ledger):
+    """Identifiers are the program's own names: a column each, on the fast way."""
+    site = Site(ledger)
+    ids = [site.single.record({"x": 1.0}, {"score": 0.7, "label": "good"}, subject="anna") for _ in range(2)]
+    assert site.kinds() == {ROWS}
+    assert [open_row(ledger, found)["output"] for found in site.sealed(ids)] == [{"score": 0.7, "label": "good"}] * 2
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import decimal
 import enum
 import threading
@@ -16,12 +17,14 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+import scipy.sparse
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.archives import files_of, readable_content, stories
 
 import backstory
-from backstory.capture.plain import VALUES_MAX, one_value, plain_value
+from backstory.capture.plain import VALUES_MAX, json_text, one_value, plain_value
+from backstory.records.limits import COLUMN_COUNT_MAX
 
 ID = uuid.UUID(int=7)
 
@@ -65,6 +68,29 @@ class Broken:
         raise RuntimeError
 
 
+class Zone(dt.tzinfo):
+    """A time zone that does not know."""
+
+    def utcoffset(self, _when):
+        """Raise."""
+        raise RuntimeError
+
+
+class Lazy:
+    """A frame that is not computed yet, behind a proxy that is not bound."""
+
+    shape = (float("nan"), 2)
+
+    @property
+    def __class__(self):
+        """Raise."""
+        raise RuntimeError
+
+
+HUGE = 10**5_000
+NO_TIME = dt.datetime(2020, 1, 1, tzinfo=Zone())
+
+
 def cyclic() -> list[Any]:
     """Return a list that holds itself."""
     items: list[Any] = [1]
@@ -96,6 +122,7 @@ HELD = {
     "mock": (MagicMock(), "<unittest.mock.MagicMock>"),
     "broken": (Broken(), f"<{__name__}.Broken>"),
     "matrix without rows": (np.zeros((0, 3)), "<numpy.ndarray of shape (0, 3)>"),
+    "proxy": (Lazy(), f"<{__name__}.Lazy>"),
 }
 
 
@@ -123,6 +150,15 @@ ANYTHING = st.recursive(
     lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.integers(), inner) | st.tuples(inner, inner),
     max_leaves=10,
 )
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(HUGE, '"<builtins.int>"'), (NO_TIME, '"<datetime.datetime>"')], ids=["number", "time"]
+)
+def test_a_value_that_has_no_text_becomes_the_name_of_its_type(value, text):
+    """Alone it does; what is beside it stays."""
+    assert json_text([1, {"a": value}]) == f'[1, {{"a": {text}}}]'
+    assert one_value(value).to_pylist() == [text]
 
 
 @given(ANYTHING)
@@ -170,6 +206,11 @@ ODD = {
     "name of half a pair": {"\ud800": 1},
     "empty name": {"": 1},
     "decimal": decimal.Decimal("1e400"),
+    "number without text": HUGE,
+    "list with a number without text": [1, HUGE],
+    "time without text": NO_TIME,
+    "proxy": Lazy(),
+    "many names": dict.fromkeys(map(str, range(COLUMN_COUNT_MAX + 1)), 1.0),
 }
 
 
@@ -181,6 +222,63 @@ def test_no_argument_and_no_output_fails_a_traced_call(archive, what):
     (story,) = stories(archive)
     assert story.status == "ok"
     assert story.features
+
+
+class Pair:
+    """Two of something, which cannot be asked for."""
+
+    def __len__(self) -> int:
+        """Return 2."""
+        return 2
+
+
+OF_TWO_ROWS = {
+    **ODD,
+    "array without ranks": np.array(5.0),
+    "objects": [object(), object()],
+    "empty dicts": [{}, {}],
+    "dicts": [{"a": 1}, {"b": object()}],
+    "frame without columns": pd.DataFrame(index=[0, 1]),
+    "sparse": scipy.sparse.csr_matrix(np.eye(2)),
+    "three ranks": np.zeros((2, 3, 4)),
+    "complex": np.array([1j, 2j]),
+    "pair": Pair(),
+    "early times": [dt.datetime(1, 1, 1, tzinfo=dt.UTC)] * 2,
+    "wide matrix": np.zeros((2, COLUMN_COUNT_MAX + 1)),
+}
+
+
+@pytest.mark.parametrize("what", OF_TWO_ROWS)
+def test_no_output_of_a_call_of_a_table_fails_it(archive, what):
+    """Its value comes back, and each row has a record."""
+    value = OF_TWO_ROWS[what]
+    assert archive.traced(lambda table: (table, value)[1])(pd.DataFrame({"x": [1.0, 2.0]})) is value
+    assert [story.status for story in stories(archive)] == ["ok", "ok"]
+
+
+def test_a_table_that_cannot_be_recorded_as_one_fails_no_call(archive):
+    """It is one value, as other arguments are."""
+    assert archive.traced(len)(np.zeros((1, COLUMN_COUNT_MAX + 1))) == 1
+    assert stories(archive)[0].output == 1
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_no_value_takes_the_place_of_an_exception(archive, what):
+    """A function given it, and a prediction with such a step, fail as they do unrecorded."""
+
+    def fail(value):
+        raise KeyError(what)
+
+    def fail_inside():
+        with archive.prediction() as p:
+            p.step("odd", ODD[what])
+            fail(ODD[what])
+
+    with pytest.raises(KeyError):
+        archive.traced(fail)(ODD[what])
+    with pytest.raises(KeyError):
+        fail_inside()
+    assert [story.error for story in stories(archive)] == ["KeyError", "KeyError"]
 
 
 def test_names_inside_a_value_are_sealed_with_it(archive):

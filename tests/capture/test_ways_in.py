@@ -17,10 +17,13 @@ import traceback
 import httpx
 import numpy as np
 import pytest
+from sklearn.base import BaseEstimator
 from sklearn.linear_model import LinearRegression
 from tests.support.archives import readable_content
 
 import backstory
+from backstory.capture.enclosing import Enclosing
+from backstory.capture.recorder import Recorder
 
 WORKERS = 3
 
@@ -97,6 +100,88 @@ def test_pre_forked_workers_record_each_call_once(tmp_path):
         outputs = found(archive).output.tolist()
         assert sorted(outputs) == sorted(expected)
         assert not archive.verify().failed
+
+
+def in_child(act):
+    """Run a function in a forked child, which has ten seconds."""
+    child = os.fork()
+    if child == 0:
+        signal.alarm(10)
+        with contextlib.suppress(BaseException):
+            act()
+            os._exit(0)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def predict_inside(archive, way, act):
+    """Do something inside a prediction of 1.0."""
+    if way == "traced":
+        archive.traced(lambda x: act() or x)(1.0)
+    else:
+        with archive.prediction() as p:
+            act()
+            p.features({"x": 1.0})
+            p.output(1.0)
+
+
+@pytest.mark.parametrize("way", ["traced", "prediction"])
+def test_what_a_child_forked_inside_a_prediction_predicts_is_recorded(archive, way):
+    """By itself: the child has a copy of the prediction around it, which nobody finishes."""
+    score = archive.traced(lambda x: x)
+    model = archive.register(lambda rows: rows[:, 0], name="same")
+
+    def predict():
+        score(2.0)
+        model(np.array([[3.0]]))
+        with archive.prediction() as p:
+            score(4.0)
+            p.output(5.0)
+        archive._recorder.close()
+
+    predict_inside(archive, way, lambda: in_child(predict))
+    assert sorted(found(archive).output) == [1.0, 2.0, 3.0, 5.0]
+
+
+def test_a_child_waits_for_no_step_of_its_parent(archive):
+    """A thread that was adding one when the child was forked is not there to end it."""
+    score, is_held, go_on = archive.traced(lambda x: x), threading.Event(), threading.Event()
+
+    def hold():
+        with Enclosing._lock:
+            is_held.set()
+            go_on.wait(10)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    is_held.wait(10)
+    in_child(lambda: score(score(2.0)))
+    go_on.set()
+    thread.join()
+
+
+def test_a_value_that_is_slow_to_read_keeps_no_other_step_waiting(archive):
+    """Its code runs before the step is added."""
+    score, is_read, go_on = archive.traced(lambda x: x), threading.Event(), threading.Event()
+
+    class Slow:
+        def tolist(self):
+            is_read.set()
+            return [1.0 if go_on.wait(10) else 0.0]
+
+        def __len__(self):
+            return 1
+
+    with archive.prediction() as p:
+        p.output(3.0)
+        slow = archive.traced(lambda x: (x, Slow())[1])
+        thread = threading.Thread(target=contextvars.copy_context().run, args=(slow, 1.0))
+        thread.start()
+        is_read.wait(10)
+        score(2.0)
+        go_on.set()
+        thread.join()
+    assert values_of_steps(only(archive)) == [2.0, [1.0]]
 
 
 _SERVICE = """
@@ -383,6 +468,62 @@ def test_a_generator_may_go_on_in_another_context(archive):
     assert only(archive).output == 2.0
 
 
+def stubborn():
+    """Give one value more where it should end, and then end."""
+    try:
+        yield 1
+    except GeneratorExit:
+        yield "caught"
+
+
+def obedient():
+    """End where it is told to, with a value."""
+    with contextlib.suppress(GeneratorExit):
+        yield 1
+    return "end"
+
+
+def drive(function, *acts):
+    """Return what each step of a generator gives, or what it raises."""
+    values, given = function(), []
+    for act in (next, *acts):
+        try:
+            given.append(act(values))
+        except (GeneratorExit, RuntimeError, StopIteration) as error:
+            given.append((type(error), str(error)))
+    return given
+
+
+@pytest.mark.parametrize("function", [stubborn, obedient], ids=lambda function: function.__name__)
+@pytest.mark.parametrize(
+    "acts",
+    [[lambda values: values.throw(GeneratorExit), next, next], [lambda values: values.close(), next]],
+    ids=["throw", "close"],
+)
+def test_a_generator_is_told_to_end_as_without_the_decorator(archive, function, acts):
+    """It may go on, end with a value, or refuse: its caller sees the same, and there is one record."""
+    assert drive(archive.traced(function), *acts) == drive(function, *acts)
+    only(archive)
+
+
+def test_an_async_generator_is_told_to_end_as_without_the_decorator(archive):
+    """It may go on where GeneratorExit is thrown into it."""
+
+    async def stream():
+        try:
+            yield "thrown"
+        except GeneratorExit:
+            yield " and caught"
+
+    async def drive_later(function) -> list[object]:
+        values = function()
+        given = [await anext(values), await values.athrow(GeneratorExit)]
+        return [*given, [value async for value in values]]
+
+    assert asyncio.run(drive_later(archive.traced(stream))) == asyncio.run(drive_later(stream))
+    assert only(archive).output == {"count": 2, "values": "thrown and caught"}
+
+
 # --- methods ----------------------------------------------------------------------------------------------------------
 
 
@@ -422,6 +563,49 @@ def test_methods_of_every_kind_are_recorded(archive):
     assert [(s.method.rpartition(".")[2], s.features) for s in stories] == [
         (name, {"x": float(at)}) for at, name in enumerate(names)
     ]
+
+
+class Particular(BaseEstimator):
+    """A model whose methods take more than features."""
+
+    def predict(self, rows, factor, /):
+        """Multiply."""
+        return rows[:, 0] * factor
+
+    def predict_all(self, rows, *factors):
+        """Multiply by all."""
+        return rows[:, 0] * np.prod(factors)
+
+    def predict_any(self, rows, factor=1.0, **others):
+        """Multiply, also by what has another name."""
+        return rows[:, 0] * factor * others.get("more", 1.0)
+
+
+CALLS = {
+    "by position only": ("predict", (2.0,), {}, {"factor": {"float": "2.0"}}),
+    "any number": ("predict_all", (2.0, 3.0), {}, {"factors": {"type": "tuple"}}),
+    "by position": ("predict_any", (2.0,), {}, {"factor": {"float": "2.0"}}),
+    "by name": (
+        "predict_any",
+        (),
+        {"factor": 2.0, "more": 3.0},
+        {"factor": {"float": "2.0"}, "more": {"float": "3.0"}},
+    ),
+}
+
+
+@pytest.mark.parametrize("what", CALLS)
+def test_a_method_is_given_what_its_caller_gives(archive, what):
+    """By position what comes by position; the record has the names of the parameters."""
+    name, args, kwargs, options = CALLS[what]
+    rows = np.array([[1.5]])
+    version = archive.register(Particular(), name="particular", trusted=f"{__name__}.Particular")
+    expected = getattr(Particular(), name)(rows, *args, **kwargs)
+    assert getattr(version, name)(rows, *args, **kwargs).tolist() == expected.tolist()
+    story = only(archive)
+    assert story.context["options"] == options
+    again = archive.replay(story.id)
+    assert again.verdict == ("exact" if what != "any number" else "not-replayable"), again.reason
 
 
 # --- exceptions -------------------------------------------------------------------------------------------------------
@@ -520,6 +704,41 @@ def test_a_cancelled_task_is_recorded(archive, way):
     asyncio.run(main())
     story = only(archive)
     assert (story.error, story.features) == ("CancelledError", {"x": 1.0})
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_no_error_of_the_recorder_takes_the_place_of_an_exception(archive, way, caplog, monkeypatch):
+    """Whatever it is; the log says it by its class, as its words may hold values."""
+    archive.register(broken, name="broken")
+
+    def fail(*_):
+        raise ZeroDivisionError("a value")
+
+    monkeypatch.setattr(Recorder, "record", fail)
+    monkeypatch.setattr(Recorder, "record_row", fail)
+    with pytest.raises(OurError):
+        WAYS[way](archive)
+    assert "a failed prediction is not recorded: ZeroDivisionError" in caplog.text
+
+
+GIVEN_WRONGLY = {"too few": ((), {}), "too many": ((1.0, 2.0), {}), "another name": ((1.0,), {"y": 2.0})}
+
+
+@pytest.mark.parametrize("wrongly", GIVEN_WRONGLY)
+@pytest.mark.parametrize("subject", [None, "x"])
+def test_wrong_arguments_are_the_error_of_the_function(archive, wrongly, subject):
+    """The caller reads its words, and the call is recorded as failed."""
+
+    def score(x: float) -> float:
+        return x
+
+    args, kwargs = GIVEN_WRONGLY[wrongly]
+    with pytest.raises(TypeError) as native:
+        score(*args, **kwargs)
+    with pytest.raises(TypeError) as recorded:
+        archive.traced(score, subject=subject)(*args, **kwargs)
+    assert str(recorded.value) == str(native.value)
+    assert only(archive).error == "TypeError"
 
 
 # --- nesting ----------------------------------------------------------------------------------------------------------

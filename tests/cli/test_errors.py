@@ -137,6 +137,20 @@ def test_an_archive_without_its_lock_store_is_verified(copy, ask):
     assert ask("info", archive=copy).code == UNVERIFIED
 
 
+def test_an_emptied_lock_store_is_named(copy, ask):
+    """The message says what it is, and what to do."""
+    (copy / "lock.sqlite").write_bytes(b"")
+    answer = ask("search", "true", archive=copy)
+    assert answer.code == UNVERIFIED
+    assert "it was emptied or replaced (lock.sqlite); restore it from a copy" in answer.err
+
+
+def test_a_command_that_is_nearly_one_is_named(capsys):
+    """A typing mistake is answered with the command that was meant."""
+    assert run(["whyy"]) == INPUT
+    assert "did you mean 'why'?" in capsys.readouterr().err
+
+
 def test_control_characters_do_not_reach_the_terminal(ask):
     """What somebody else wrote cannot move the cursor."""
     assert "\x1b" not in ask("impact", "\x1b[2J", "--row", "1").err

@@ -6,8 +6,10 @@ import re
 
 import pytest
 
+import backstory
 from backstory.cli.exit_codes import CONFLICT, FAILED, INPUT, NOT_FOUND, OK, PARTIAL, UNVERIFIED
 from backstory.cli.search import value_text as output_text
+from backstory.errors import FormatError, StorageError
 from backstory.tlog.note import Ed25519Signer
 
 AS_ANALYST = ("--actor", "ana", "--purpose", "case 77")
@@ -108,6 +110,17 @@ def test_impact_chooses_rows(ask, choice, code):
     assert ("reached 4 predictions, 1 model" in answer.out) == (code == PARTIAL)
 
 
+def test_impact_shows_how_a_key_of_several_columns_is_given(ask):
+    """One value for a key of two columns is answered with the form on a command line."""
+    assert """on a command line: --key '["JFK", 5]'""" in ask("impact", "weather", "--key", "EWR").err
+
+
+def test_a_group_is_no_source(ask):
+    """Who asks for rows of a group is told what it is."""
+    answer = ask("impact", "route", "--row", "0")
+    assert (answer.code, "'route' is a group" in answer.err) == (NOT_FOUND, True)
+
+
 def test_impact_opens_sealed_segments(ask, copy):
     """With actor and purpose nothing is left out."""
     answer = ask("impact", "loans", "--row", "0", "--json", *AS_ANALYST, archive=copy)
@@ -147,7 +160,8 @@ def test_search_says_what_is_sealed(ask):
     """Sealed values are named as such, and who asks for them is told that they were not compared."""
     found = ask("search", "model = 'loan'").out
     assert (found.count("  sealed"), "null" in found) == (2, False)
-    assert "2 predictions not compared" in ask("search", "output > 0").out
+    answer = ask("search", "output > 0")
+    assert (answer.code, "2 predictions not compared" in answer.out) == (PARTIAL, True)
     assert ask("search", "output > 0", "--json").json()["not_compared"] == 2
 
 
@@ -236,6 +250,25 @@ def test_verify_fails_on_a_changed_segment(ask, copy):
     assert segment.name in answer.out
 
 
+@pytest.mark.parametrize("damage", [b"\xff" * 400, None])
+def test_a_damaged_segment_is_told_alike(made, ask, copy, damage):
+    """Whatever is asked, changed bytes fail and a missing file cannot be read, and the message says what to do."""
+    for path in (copy / "segments").iterdir():
+        data = path.read_bytes()
+        path.unlink()
+        if damage:
+            path.write_bytes(data[:4] + damage + data[4 + len(damage) :])
+    for question in (
+        ("why", made.first),
+        ("replay", made.first),
+        ("search", "true"),
+        ("impact", "weather", "--row", "4"),
+    ):
+        answer = ask(*question, archive=copy)
+        assert (answer.code, answer.out) == (FAILED if damage else UNVERIFIED, "")
+        assert "run `backstory verify`" in answer.err
+
+
 def test_verify_reports_a_log_too_damaged_to_open(ask, copy):
     """Even an archive that cannot be opened gets a report."""
     (checkpoint,) = (copy / "log").glob("*/checkpoint")
@@ -263,6 +296,7 @@ def test_malformed_pinned_key_is_a_mistake_not_an_alarm(made, ask):
     """A key that was cut short is wrong input; nothing is said of tampering."""
     for words in (("verify",), ("why", made.first)):
         assert ask(*words, "--vkey", made.vkey[:-9]).code == INPUT
+        assert "if this names a file, give what is in it" in ask(*words, "--vkey", "key.txt").err
 
 
 def test_receipt_is_checked_without_the_archive(made, ask, tmp_path):
@@ -275,6 +309,32 @@ def test_receipt_is_checked_without_the_archive(made, ask, tmp_path):
     other = b"B" if path.read_bytes()[-9:-8] == b"A" else b"A"
     path.write_bytes(path.read_bytes()[:-9] + other + path.read_bytes()[-8:])  # within the signature
     assert ask("verify-receipt", path, "--vkey", made.vkey).code == FAILED
+
+
+def test_a_malformed_receipt_fails(made, ask, tmp_path):
+    """What begins as a receipt and is malformed was changed; what does not begin so is no receipt."""
+    path = tmp_path / "one.tlog-proof"
+    ask("receipt", made.first, "-o", path)
+    data = path.read_bytes()
+    for at, code in ((0, UNVERIFIED), (data.index(b"\n") + 1, FAILED), (data.index(b"index"), FAILED), (-1, FAILED)):
+        flipped = bytearray(data)
+        flipped[at] ^= 1
+        path.write_bytes(flipped)
+        assert ask("verify-receipt", path, "--vkey", made.vkey).code == code
+    path.write_bytes(data[:-20])
+    assert ask("verify-receipt", path, "--vkey", made.vkey).code == FAILED
+
+
+def test_a_receipt_may_be_given_as_its_text(made, ask, tmp_path):
+    """Python takes path, bytes or text; text that is no receipt is not repeated as if it were the name of a file."""
+    path = tmp_path / "one.tlog-proof"
+    ask("receipt", made.first, "-o", path)
+    for receipt in (path, str(path), path.read_bytes(), path.read_text()):
+        assert backstory.verify_receipt(receipt, vkey=made.vkey).id == made.first
+    for text in ("Ada\n" * 2, "Ada" * 200):
+        with pytest.raises((FormatError, StorageError)) as caught:
+            backstory.verify_receipt(text, vkey=made.vkey)
+        assert "Ada" not in str(caught.value)
 
 
 def test_receipt_overwrites_nothing(made, ask, tmp_path):

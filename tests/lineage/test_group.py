@@ -169,6 +169,8 @@ def test_all_rows_may_take_no_part():
     ("by", "aggs", "error"),
     [
         ("nope", {"m": ("v", "mean")}, ColumnError),
+        ([1], {"m": ("v", "mean")}, ColumnError),
+        (1, {"m": ("v", "mean")}, ColumnError),
         ("k", {"m": ("nope", "mean")}, ColumnError),
         ("k", {"m": ("_row_left", "max")}, ColumnError),
         ("_row_left", {"m": ("v", "max")}, ColumnError),

@@ -11,6 +11,7 @@ from sklearn.model_selection import KFold, train_test_split
 from sklearn.preprocessing import StandardScaler
 
 from backstory.errors import AlignmentError
+from backstory.lineage.refs import LineageWarning
 from backstory.lineage.source import Sources
 from backstory.lineage.split import split
 
@@ -181,12 +182,13 @@ def test_what_cannot_be_compared_is_refused():
 @pytest.mark.parametrize("value", [1, "x", np.nan])
 @pytest.mark.parametrize("container", [pd.DataFrame, pl.DataFrame, pa.table])
 def test_a_column_of_one_value_shows_no_order(container, value):
-    """Where it is all that features share with the split, they are refused; not where there is nothing else in them."""
+    """Where it is all that features share with the split, their order is the caller's word, which is up to the data."""
     sources = Sources()
     table = container({"c": [value] * 4, "v": [1, 2, 3, 4]})
     _, rows = split(sources, sources.fix(table, "left", salt=3)[0])
-    with pytest.raises(AlignmentError, match="nothing shows"):
-        rows.check(container({"c": [value] * 4, "new": [9, 8, 7, 6]}))
-    rows.check(container({"c": [value] * 4}))
-    rows[:1].check(container({"c": [value], "new": [9]}))
-    rows.check(container({"c": [value] * 4, "v": [1, 2, 3, 4], "new": [9, 8, 7, 6]}))
+    with pytest.warns(LineageWarning, match="nothing shows") as caught:
+        checked = rows.check(container({"c": [value] * 4, "new": [9, 8, 7, 6]}))
+    assert (checked.grades, caught[0].filename) == ({"left": "declared"}, __file__)
+    assert rows.check(container({"c": [value] * 4})) is rows
+    assert rows[:1].check(container({"c": [value], "new": [9]})).grades == {"left": "exact"}
+    assert rows.check(container({"c": [value] * 4, "v": [1, 2, 3, 4], "new": [9, 8, 7, 6]})) is rows

@@ -73,10 +73,19 @@ def test_a_key_may_not_be_missing():
 
 
 @pytest.mark.parametrize(
-    "argument", [{"key": "nope"}, {"key": ["a", "nope"]}, {"subject": "nope"}, {"key": ["a", "a"]}]
+    "argument",
+    [
+        {"key": "nope"},
+        {"key": ["a", "nope"]},
+        {"subject": "nope"},
+        {"key": ["a", "a"]},
+        {"key": 5},
+        {"key": [5]},
+        {"subject": 5},
+    ],
 )
 def test_named_columns_must_be_there(argument):
-    """A key or subject that is no column, or is named twice, is refused."""
+    """A key or subject that is no column, is no text, or is named twice, is refused."""
     with pytest.raises(ColumnError):
         Sources().fix(FRAMES["pandas"](), "loans", salt=7, **argument)
 

@@ -212,7 +212,7 @@ def test_features_are_the_callers_choice():
     sources = Sources()
     ids = pandas_ids(sources)
     assert list(split(sources, ids, ["v", "k"])[0].columns) == ["v", "k"]
-    for wrong in (["nope"], ["v", "v"], ["v", "_row_left"]):
+    for wrong in (["nope"], ["v", "v"], ["v", "_row_left"], [1]):
         with pytest.raises(ColumnError):
             split(sources, ids, wrong)
 

@@ -485,3 +485,153 @@ def test_what_the_frames_of_a_batch_file_name_is_kept_where_it_is(wired, disk, t
     writer.abandon()
     (frame,) = wired.frames(info, 0)
     assert (frame.kind, wired.table(info, OPEN, frame)["seq"].to_pylist()) == (FILE, [0, 1])
+
+
+# --- files that cannot be used any more, files that were left -------------------------------------------------------
+
+
+def test_a_file_that_is_of_no_more_use_gives_way_to_another(spool, tmp_path):
+    """Where nothing can be appended or taken back, as after a stranger closed it, records are kept for a new file."""
+    writer = spool.create(PLAIN)
+    writer.append_table(records(0, 2), 0)
+    writer.sync()
+    os.close(writer._file._descriptor)
+    writer._file._descriptor = os.open(frames_file(tmp_path), os.O_RDONLY)
+    for first in (2, 4):
+        writer.append_table(records(first, 2), first)
+    assert not frames_file(tmp_path, 1).exists()
+    writer.sync()
+    writer.append_table(records(6, 2), 6)
+    writer.sync()
+    writer.abandon()
+    assert read(spool, PLAIN) == list(range(8))
+    assert not frames_file(tmp_path, 2).exists()
+
+
+@pytest.mark.parametrize("append", [1, 2, 3])
+def test_a_torn_frame_that_stays_in_the_file_hides_nothing(spool, monkeypatch, append):
+    """Where a short write can neither be completed nor taken back, what follows goes to a new file."""
+    real, calls = os.write, itertools.count(1)
+
+    def write(descriptor, data):
+        number = next(calls)
+        if number == append:
+            return real(descriptor, data[: len(data) // 2])
+        if number == append + 1:
+            raise OSError(5, "Input/output error")
+        return real(descriptor, data)
+
+    def no_truncating(_descriptor, _size):
+        raise OSError(5, "Input/output error")
+
+    writer = spool.create(PLAIN)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", write)
+        patched.setattr(os, "ftruncate", no_truncating)
+        for first in range(4):  # one append each, and one that says what is durable
+            writer.append_table(records(first, 1), first)
+            writer.sync()
+    writer.abandon()
+    assert read(spool, PLAIN) == [0, 1, 2, 3]
+    assert spool.torn_size(PLAIN) == 0
+
+
+def test_a_stream_that_was_given_up_is_written_no_more(spool, tmp_path):
+    """Without its lock a writer makes no file and appends to none: another may have sealed the stream."""
+    writer = spool.create(PLAIN)
+    writer.append_table(records(0, 2), 0)
+    writer.abandon()
+    files = {path: path.read_bytes() for path in (tmp_path / "spool" / STREAM).iterdir()}
+    for act in (
+        lambda: writer.append_table(records(2, 2), 2),
+        lambda: writer.append_rows(rows_of(2, 1), 2),
+        writer.sync,
+    ):
+        with pytest.raises(StorageError, match="given up"):
+            act()
+    assert {path: path.read_bytes() for path in (tmp_path / "spool" / STREAM).iterdir()} == files
+
+
+class UnflushedDisk(WiredDisk):
+    """A disk on which names cannot be made durable now and then.
+
+    Attributes:
+        unflushed: The next flush of this directory fails.
+        keeps: Nothing is removed there.
+        on_failure: Called where a flush fails, before whoever asked for it hears of it.
+    """
+
+    def __init__(self):
+        """Make a disk on which all is well."""
+        super().__init__()
+        self.unflushed = None
+        self.keeps = False
+        self.on_failure = lambda: None
+
+    def sync_directory(self, path):
+        """Flush, or fail once."""
+        if path == self.unflushed:
+            self.unflushed = None
+            self.on_failure()
+            raise OSError(5, "Input/output error")
+
+    def remove(self, path):
+        """Remove, or not."""
+        if self.keeps:
+            raise StorageError("removing: Input/output error", errno=5)
+        super().remove(path)
+
+
+@pytest.mark.parametrize("keeps", [False, True], ids=["removed", "left"])
+@pytest.mark.parametrize("info", [PLAIN, SECRET])
+def test_what_could_not_be_made_durable_is_not_taken_for_what_was(tmp_path, monkeypatch, info, keeps):
+    """A file that was left where its name was not durable never hides the one in the other directory."""
+    disk = UnflushedDisk()
+    spool = Spool(tmp_path / "spool", KeyStore(tmp_path / "keys", disk), disk)
+    info, folder = dataclasses.replace(info, spill=str(tmp_path / "elsewhere")), tmp_path / "spool" / STREAM
+    writer = spool.create(info)
+    disk.keeps = keeps
+    writer.append_table(records(0, 1), 0)
+    writer.sync()
+    disk.failing_syncs, disk.unflushed = 1, folder
+    for first in (1, 2):  # the first sync goes on in another file, and the second in that
+        writer.append_table(records(first, 1), first)
+        writer.sync()
+    monkeypatch.setattr(spool_writer_module, "INLINE_SIZE_MAX", 1)
+    disk.unflushed = folder
+    writer.append_table(records(3, 2), 3)
+    writer.sync()
+    writer.abandon()
+    assert read(spool, info) == [0, 1, 2, 3, 4]
+    names = sorted(path.name for path in tmp_path.rglob("*") if path.suffix == ".arrow" or "frames-" in path.name)
+    assert names.count("3.arrow") == 1 + keeps
+    assert len({name for name in names if "frames-" in name}) == len(names) - names.count("3.arrow")
+    disk.keeps = False
+    spool.truncate(info, 5)
+    assert list((tmp_path / "spool").iterdir()) == list((tmp_path / "elsewhere").iterdir()) == []
+
+
+@pytest.mark.parametrize("failure", ["directory", "descriptor"])
+def test_a_rotation_that_fails_late_loses_nothing_to_a_sealer(tmp_path, monkeypatch, failure):
+    """Who seals takes the newest file for the writer's and removes the others, so the writer uses none of those."""
+    disk = UnflushedDisk()
+    spool = Spool(tmp_path / "spool", KeyStore(tmp_path / "keys", disk), disk)
+    writer = spool.create(PLAIN)
+    writer.append_table(records(0, 2), 0)
+    monkeypatch.setattr(spool_writer_module, "ROTATE_SIZE", 1)
+
+    def fail(_path):
+        spool.truncate(PLAIN, 2)
+        raise StorageError("opening: Too many open files", errno=24)
+
+    with monkeypatch.context() as patched:
+        if failure == "directory":
+            disk.unflushed, disk.on_failure = tmp_path / "spool" / STREAM, lambda: spool.truncate(PLAIN, 2)
+        else:
+            patched.setattr(disk, "append_to", fail)
+        writer.sync()
+    assert not frames_file(tmp_path).exists()
+    writer.append_table(records(2, 2), 2)
+    writer.sync()
+    writer.abandon()
+    assert read(spool, PLAIN, 2) == [2, 3]

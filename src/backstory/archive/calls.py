@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, ParamSpec, TypeVar
 
@@ -12,15 +12,15 @@ import pyarrow as pa
 
 from backstory.capture.decision import Threshold
 from backstory.capture.ids import Ids
-from backstory.capture.model_version import ModelVersion
+from backstory.capture.model_version import ModelVersion, names_of
 from backstory.capture.observation import Observation
 from backstory.capture.outcome import outcome_batch
 from backstory.capture.prediction import Call, Capture, Predictions, Rows
-from backstory.capture.recorder import Recorder, RecorderStatus
-from backstory.capture.request_id import checked_request_id
+from backstory.capture.recorder import Batch, Recorder, RecorderStatus
+from backstory.capture.request_id import request_ids
 from backstory.capture.single import SingleCapture
 from backstory.capture.steps import Sampling
-from backstory.capture.subject import Id
+from backstory.capture.subject import Id, refuse_column_name
 from backstory.capture.traced import traced
 from backstory.errors import ForbiddenError, InputError, ModelError, StorageError, TokenError
 from backstory.frames.table import column_names, frame_of_records, kind_of, row_count
@@ -78,17 +78,33 @@ class Calls:
 
         Returns:
             Ids of the outcomes' records; empty texts where they were refused.
+
+        Raises:
+            StorageError: They could not be recorded; `details["ids"]` is there if some of them were.
         """
         ids = [""] * len(predictions)
-        for sealed in (False, True):
-            rows = [row for row, (_, schema) in enumerate(predictions) if bool(schema.groups) == sealed]
-            if rows:
-                of = [predictions[row][0] for row in rows]
-                recorded = self._recorder.record(
-                    outcome_batch(self._ledger.blobs, of, values.take(pa.array(rows)), sealed=sealed)
-                )
-                for row, identity in zip(rows, recorded.ids if recorded else [], strict=False):
-                    ids[row] = identity
+        halves: list[tuple[list[int], Batch]] = []
+        try:
+            for sealed in (False, True):
+                rows = [row for row, (_, schema) in enumerate(predictions) if bool(schema.groups) == sealed]
+                if rows:
+                    of = [predictions[row][0] for row in rows]
+                    batch = outcome_batch(self._ledger.blobs, of, values.take(pa.array(rows)), sealed=sealed)
+                    halves.append((rows, batch))
+            for _, batch in halves:  # what can fail for one kind of record fails before the other is recorded
+                self._recorder.open_stream(batch.schema)
+        except StorageError as error:
+            self._recorder.refuse_early(len(predictions), error)
+            return ids
+        for rows, batch in halves:
+            try:
+                recorded = self._recorder.record(batch)
+            except StorageError as error:
+                if any(ids):
+                    error.details["ids"] = ids
+                raise
+            for row, identity in zip(rows, recorded.ids if recorded else [], strict=False):
+                ids[row] = identity
         return ids
 
     def add_counts(self, status: RecorderStatus) -> None:
@@ -112,12 +128,16 @@ class Calls:
         rows: RowRefs | None,
         method: str,
         subject: Any,  # noqa: ANN401  one id or one a row
-        request_id: Id | None,
+        request_id: Any,  # noqa: ANN401  one id or one a row
         decision: Threshold | None,
+        rest: Sequence[Any] = (),
         options: Mapping[str, Any] | None = None,
         recorder: Recorder | None = None,
     ) -> Predictions:
-        """Run a model and record it; see `Archive.predict` and, for the recorder, `Call`."""
+        """Run a model and record it; see `Archive.predict`, for the recorder `Call`.
+
+        `rest` are options the method is given by position, which the record names as its parameters are named.
+        """
         self.require_writable()
         estimator = version.estimator
         function = estimator if method == "__call__" else getattr(estimator, method, None)
@@ -125,10 +145,19 @@ class Calls:
             hint = '; it is called itself with method="__call__"' if callable(estimator) else ""
             name = type(estimator).__name__
             raise ModelError(f"predict: model {version.name} has no method {method!r} ({name}){hint}")
+        if decision is not None and not isinstance(decision, Threshold):
+            raise InputError(
+                f"predict: expected a rule such as Threshold(0.2) as decision, got {type(decision).__name__}"
+            )
+        given = features
         features, rows = self._input(version, features, rows)
-        run = functools.partial(function, **options) if options else function
+        if isinstance(subject, str):
+            refuse_column_name(subject, _column_names(given, rows))
+        named = request_ids(request_id, row_count(features))
+        by_name = options or {}
+        run = (lambda first: function(first, *rest, **by_name)) if rest or by_name else function
         try:
-            references, environment_digest = self._rows(rows), self._environment
+            references = self._rows(rows)
         except StorageError as error:
             (recorder or self._recorder).refuse_early(row_count(features), error)
             return Predictions(run(features), Ids(0, 0), self._capture.wait)
@@ -139,14 +168,36 @@ class Calls:
             output_names=output_names(estimator, method),
             rows=references,
             subject=subject,
-            request_id=checked_request_id(request_id),
+            request_id=named,
             decision=decision,
             code=self._code,
-            environment=environment_digest,
-            options=options or {},
+            environment=lambda: self._environment,
+            options={**names_of(function, rest), **by_name},
             recorder=recorder,
         )
         return self._capture.predict(call, run)
+
+    def call_method(
+        self,
+        model: ModelVersion,
+        method: str,
+        features: Any,  # noqa: ANN401
+        rest: tuple[Any, ...],
+        options: dict[str, Any],
+    ) -> Any:  # noqa: ANN401
+        """Return what a method of a model returns, and record it; see `ModelVersion`."""
+        made = self.predict(
+            model,
+            features,
+            rows=None,
+            method=method,
+            subject=None,
+            request_id=None,
+            decision=None,
+            rest=rest,
+            options=options,
+        )
+        return made.output
 
     def trace(self, function: Callable[P, T], model: ModelVersion | None, subject: str | None) -> Callable[P, T]:
         """Return a function that records its calls; see `Archive.traced`."""
@@ -179,7 +230,7 @@ class Calls:
             method=method,
             features=None,
             code={**self._code, **code},
-            environment=self._environment,
+            environment=lambda: self._environment,
             by_hand=by_hand,
         )
 
@@ -200,9 +251,7 @@ class Calls:
             raise TokenError(f"predict: expected features without id columns beside rows, got {carried[0]!r}")
         if carried:
             return split(self.known(features), features, self._feature_names(version, set(column_names(features))))
-        if rows is not None:
-            rows.check(features)
-        return features, rows
+        return features, rows if rows is None else rows.check(features)
 
     def _feature_names(self, version: ModelVersion, present: set[str]) -> list[str] | None:
         """Return the columns of a token frame that are the model's features; None if nothing says which.
@@ -236,3 +285,10 @@ class Calls:
     def _environment(self) -> str:
         """Digest of the environment, found out once."""
         return self._ledger.put_document(environment())
+
+
+def _column_names(frame: Any, rows: RowRefs | None) -> set[str]:  # noqa: ANN401
+    """Return the names of the columns of features and of the sources they come from."""
+    names = set() if kind_of(frame) == "numpy" else set(column_names(frame))
+    sources = [] if rows is None else [origin for origin in rows.origins.values() if isinstance(origin, tuple)]
+    return names.union(*(part.columns for parts in sources for part in parts))

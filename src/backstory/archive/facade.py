@@ -19,7 +19,7 @@ from backstory.capture.decision import Threshold
 from backstory.capture.metrics import Metrics
 from backstory.capture.model_version import ModelVersion
 from backstory.capture.observation import Observation
-from backstory.capture.outcome import outcome_values
+from backstory.capture.outcome import one_outcome_each, outcome_values
 from backstory.capture.policy import Policy
 from backstory.capture.prediction import Capture, Predictions
 from backstory.capture.steps import Keep, Sampling
@@ -72,6 +72,8 @@ class Archive(Questions):
             raise InputError(f"opening archive: expected mode 'r' or 'rw', got {mode!r}")
         if purpose is not None and mode == "r":
             raise ForbiddenError("opening archive: reading sealed values is recorded, so a purpose needs mode 'rw'")
+        if actor is not None and mode == "r":
+            raise ForbiddenError("opening archive: an actor is who writes or opens sealed values, and needs mode 'rw'")
         if purpose is not None and actor is None:
             raise InputError("opening archive: expected an actor with the purpose: the log says who read sealed values")
         sealer = "none" if world else sealer  # a process beside this one would have another world
@@ -193,7 +195,7 @@ class Archive(Questions):
     def split(
         self,
         frame: FrameT,
-        features: Sequence[str] | None = None,
+        features: str | Sequence[str] | None = None,
         *,
         on_broken: Literal["refuse", "grade"] = "refuse",
     ) -> tuple[FrameT, RowRefs]:
@@ -201,14 +203,15 @@ class Archive(Questions):
 
         Args:
             frame: A frame with id columns.
-            features: Columns for the model, in order; all but the id columns without it.
+            features: Column or columns for the model, in order; all but the id columns without it.
             on_broken: `refuse` raises for tokens that do not check; `grade` records those rows as broken and warns.
 
         Raises:
             TokenError: No id column, tokens that do not check, or tokens of another archive.
             ColumnError: A feature is missing or an id column.
         """
-        return split_frame(self._calls.known(frame), frame, features, on_broken=on_broken)
+        columns = [features] if isinstance(features, str) else features
+        return split_frame(self._calls.known(frame), frame, columns, on_broken=on_broken)
 
     # --- models -------------------------------------------------------------------------------------------------------
 
@@ -220,7 +223,7 @@ class Archive(Questions):
         rows: Any = None,  # noqa: ANN401  RowRefs or a frame with ids
         target: Any = None,  # noqa: ANN401  any column
         metrics: Mapping[str, float] | None = None,
-        trusted: Sequence[str] = (),
+        trusted: str | Sequence[str] = (),
         alias: str | None = None,
     ) -> ModelVersion:
         """Register a model version; registering the same thing twice gives the same version.
@@ -232,11 +235,11 @@ class Archive(Questions):
             rows: The training rows in order, from `split`, or the token frame itself.
             target: The training target.
             metrics: Figures to keep with the version.
-            trusted: Names of own types in a scikit-learn pipeline that may be loaded again.
+            trusted: Name or names of own types in a scikit-learn pipeline that may be loaded again.
             alias: Alias to point at the version; a name as a model's.
 
         Raises:
-            ModelError: The model cannot be captured.
+            ModelError: The model cannot be captured, or is a class.
             AlignmentError: Rows and target differ in length.
             InputError: The name cannot be used.
         """
@@ -246,7 +249,7 @@ class Archive(Questions):
         with self._lock:
             version = registry.register_model(
                 self._ledger, self._store, model, name=name, rows=rows, target=target, metrics=metrics or {},
-                trusted=tuple(trusted),
+                trusted=(trusted,) if isinstance(trusted, str) else tuple(trusted),
             )  # fmt: skip
             if alias is not None:
                 registry.set_alias(self._ledger, version, alias)
@@ -283,7 +286,7 @@ class Archive(Questions):
         rows: RowRefs | None = None,
         method: str = "predict",
         subject: Any = None,  # noqa: ANN401  one id or one a row
-        request_id: Id | None = None,
+        request_id: Any = None,  # noqa: ANN401  one id or one a row
         decision: Threshold | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> Predictions:
@@ -294,17 +297,23 @@ class Archive(Questions):
             features: A token frame, a frame, an array, a list of dicts, or one dict.
             rows: Row references of the features, from `split`; not needed for a token frame.
             method: Method of the model to call.
-            subject: The person the predictions are about, or one a row. They are then sealed.
-            request_id: The caller's id of the request.
-            decision: Rule that turns the output into a decision, such as `Threshold(0.2)`.
+            subject: The person the predictions are about, or one a row: `frame["customer"]`, not the column's name.
+                They are then sealed.
+            request_id: The caller's id of the request, of at most 256 characters, or one a row. One id of a call of
+                many rows stands on each of them.
+            decision: Rule that turns the output into a decision, such as `Threshold(0.2)`, which looks at the last
+                column of the output where it names none.
             options: What the method is given besides the features, such as `{"num_iteration": 1}`. Numbers and texts
-                stand in clear in the context, of anything else the type.
+                stand in clear in the context, of anything else the type; so of texts of a call about people, and of an
+                option that had 8 other values before.
 
         Returns:
             The model's output unchanged, the ids, and `wait()`.
 
         Raises:
-            AlignmentError: Features and rows are not of the same rows in the same order.
+            AlignmentError: Features and rows are not of the same rows in the same order; subjects or request ids are
+                more or fewer than rows.
+            InputError: A subject or request id is none, or a subject is the name of a column.
             TokenError: Tokens of the frame do not check.
             ModelError: The model has no such method, or its output has no encoding.
             InputMutatedError: The model changed its input; the predictions are recorded.
@@ -360,7 +369,7 @@ class Archive(Questions):
 
         Each is a record of its own, or a step of the prediction around it; see `prediction` for threads. Names of
         arguments, of the items of a dict that is the only one, and of those of a dict that is returned stand in clear;
-        names further inside do not.
+        names further inside do not, and with a subject no returned dict that has a name which is no identifier.
 
         Args:
             function: The function, when used without arguments: `@archive.traced`.
@@ -432,16 +441,18 @@ class Archive(Questions):
         Raises:
             NotFoundError: There is no such prediction; nothing is recorded.
             ColumnError: A value is a dict, or the values are of several types.
-            InputError: There are more values than ids, or fewer.
+            InputError: For a list of ids no list, array or column of values, or one of another length.
+            StorageError: Nothing was recorded; or, where `details["ids"]` is there, only the outcomes with an id in it.
         """
         self._calls.require_writable()
         if isinstance(prediction, str | UUID):
             found = self._found(prediction)
             only = found.table["id"][0].as_py(), found.schema
             return self._calls.record_outcomes([only], outcome_values([value]))[0]
-        names, values = [str(one) for one in prediction], list(value)
-        if len(names) != len(values):
-            raise InputError(f"outcome: expected one value for each of {len(names)} predictions, got {len(values)}")
+        if isinstance(prediction, bytes) or not isinstance(prediction, Iterable):
+            raise InputError(f"outcome: expected an id as text, or a list of ids, got {type(prediction).__name__}")
+        names = [str(one) for one in prediction]
+        values = one_outcome_each(value, len(names))
         return self._calls.record_outcomes(self._found_all(names), outcome_values(values)) if names else []
 
     def flush(self) -> None:
@@ -452,20 +463,21 @@ class Archive(Questions):
         """
         self._sealing.flush()
 
-    def spool(self, path: str | Path, models: Sequence[ModelVersion | str] = ()) -> None:
+    def spool(self, path: str | Path, models: ModelVersion | str | Sequence[ModelVersion | str] = ()) -> None:
         """Make a spool for workers that hold no key of the archive, or let one that is there name these models.
 
         Workers record with `backstory.recorder(path, model=…)`; `backstory seal --spool` or `collect` seals.
 
         Args:
             path: Its directory.
-            models: The versions workers may name; each by the very text given here, or as `name:version`.
+            models: The version or versions workers may name; each by the very text given here, or as `name:version`.
 
         Raises:
             NotFoundError: There is no such model.
             StorageError: The directory cannot be written.
         """
         self._calls.require_writable()
+        models = [models] if isinstance(models, ModelVersion | str) else models
         versions = {spec: self.model(spec) for spec in models if isinstance(spec, str)}
         versions |= {f"{model.name}:{model.version}": model for model in models if not isinstance(model, str)}
         write_worker_spool(
@@ -518,14 +530,15 @@ class Archive(Questions):
         """Seal what was recorded here and give up the streams; what cannot be sealed now, the next opener seals.
 
         Closing an archive that is closed does nothing.
+
+        Raises:
+            StorageError: Something could not be written, and is still held; calling again tries again.
         """
         if self._is_closed:
             return
+        self._sealing.close()  # where it fails the ledger stays open: the next call needs it
+        self._ledger.close()
         self._is_closed = True
-        try:
-            self._sealing.close()
-        finally:
-            self._ledger.close()
 
     def __enter__(self) -> Self:
         """Return the archive."""
@@ -551,9 +564,7 @@ class Archive(Questions):
             digest=version.digest,
             document=self._ledger.document(version.digest),
             load=load,
-            record=lambda model, method, features, options: (
-                self.predict(model, features, method=method, options=options).output
-            ),
+            record=self._calls.call_method,
         )
 
     def _version_of(self, model: ModelVersion | str) -> ModelVersion:

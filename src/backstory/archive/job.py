@@ -75,9 +75,7 @@ class Job:
         self._policy = replace(policy, on_failure="closed")  # a part without its records is not done
         self.name = _text(name, "name")
         self.run = _text(run, "run")
-        if expect is not None and expect < 0:
-            raise InputError(f"job: expected a number of records that is not negative, got {expect}")
-        self.expect = expect
+        self.expect = None if expect is None else _count(expect)
 
     def predict(
         self,
@@ -200,6 +198,20 @@ class Job:
         position = self._ledger.catalog.segments_with_seq(part.stream, 0, 1)[0]
         first_id = parse_manifest(self._ledger.log.entry(position)).first_id
         return Ids(int(first_id, 16), part.records)
+
+
+def _count(value: int) -> int:
+    """Return a number of records, after checking that it is one.
+
+    Raises:
+        InputError: It is no whole number, or negative.
+    """
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise InputError(f"job: expected a whole number of records, got {type(value).__name__}")
+    count = operator.index(value)
+    if count < 0:
+        raise InputError(f"job: expected a number of records that is not negative, got {count}")
+    return count
 
 
 def _text(value: str, what: str) -> str:

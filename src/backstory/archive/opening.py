@@ -55,7 +55,8 @@ def open_archive(
     Args:
         path: The archive's directory.
         mode: `rw`, or `r` to ask questions only.
-        actor: Who is asking or writing; the log holds a commitment to it, not the name.
+        actor: Who writes, or asks for sealed values; the log holds a commitment to it, not the name. Alone it opens no
+            sealed values.
         purpose: Why sealed values are read; needed, with `actor`, to read any.
         vkey: The public key pinned when the archive was created; None trusts the archive's own.
         durability: `group`: a record is on disk at most 50 ms after it was made. `sync`: before the prediction returns.
@@ -72,7 +73,7 @@ def open_archive(
     Raises:
         NotFoundError: There is no archive.
         UnsupportedVersionError: It has a newer format.
-        ForbiddenError: A purpose was given and the archive cannot record what is read for it.
+        ForbiddenError: An actor or a purpose was given with `r`, where nothing can be recorded of them.
         InputError: A purpose was given without an actor.
         VerificationError: Its key is not the pinned one, or its log is damaged.
         StorageError: Its files cannot be read or, for `rw`, written.

@@ -19,6 +19,7 @@ from backstory.ledger.receipt import ReceiptFile, make_receipt
 from backstory.lineage import registry
 from backstory.lineage.impact import Impact, find_impact
 from backstory.lineage.reconcile import Reconciliation, reconcile_predictions
+from backstory.lineage.refs import warn_of_lineage
 from backstory.lineage.rows import select_rows
 from backstory.lineage.search import search_predictions
 from backstory.lineage.story import Story
@@ -83,17 +84,18 @@ class Questions:
 
         Returns:
             An impact: `predictions` as an Arrow table with a row for each way a prediction was reached, the `models`
-            trained on some of the rows, `features`, `counts` of all three, and what stayed `sealed`.
+            trained on some of the rows, `features`, `counts` of all three, what stayed `sealed`, and by digest the
+            versions `left_out`, which lack a column or were erased.
 
         Raises:
             NotFoundError: There is no such source or version, no row fits, or a position or key is of no row.
             QueryError: Not exactly one of rows, keys and where; a malformed predicate; positions of several versions.
         """
-        masks = select_rows(
+        chosen = select_rows(
             self._ledger, self._tracer, self._gate, source, rows=rows, keys=keys, where=where, version=version
         )
         self._recorder.write()
-        return find_impact(self._ledger, self._tracer, self._gate, source, masks)
+        return find_impact(self._ledger, self._tracer, self._gate, source, chosen)
 
     def replay(self, prediction: str) -> Replay:
         """Run the recorded features through the recorded model again and compare with the recorded output.
@@ -124,8 +126,9 @@ class Questions:
             limit: How many rows at most.
 
         Returns:
-            A pandas frame; a pyarrow table where pandas is not installed. The frame's `attrs["not_compared"]` says how
-            many predictions the predicate asks for values of that are sealed.
+            A pandas frame; a pyarrow table where pandas is not installed. If the predicate asks for values that are
+            sealed in some predictions, a `LineageWarning` says how many were not compared, and so does the frame's
+            `attrs["not_compared"]`.
 
         Raises:
             QueryError: The predicate is malformed.
@@ -134,6 +137,8 @@ class Questions:
             raise QueryError(f"search: expected a list with a value for each ?, got {type(values).__name__}")
         self._recorder.write()
         hits = search_predictions(self._ledger, predicate, values, limit)
+        if hits.not_compared:
+            warn_of_lineage(f"search: {hits.left_out}")
         if not importlib.util.find_spec("pandas"):
             return hits.table()
         frame = hits.table().to_pandas()
@@ -145,7 +150,7 @@ class Questions:
         *,
         check: bool = True,
         workers: int | None = None,
-        spools: Sequence[str | Path] = (),
+        spools: str | Path | Sequence[str | Path] = (),
         progress: Progress | None = None,
     ) -> VerificationReport:
         """Check the whole archive from its bytes, over all cores.
@@ -153,7 +158,7 @@ class Questions:
         Args:
             check: Raise if anything does not verify; False returns the report instead.
             workers: Processes that hash; None for one a core.
-            spools: Spools of workers; a stream that is in none and did not end is unknown from there on.
+            spools: Spool or spools of workers; a stream that is in none and did not end is unknown from there on.
             progress: Is told what is being checked, how much is done, and how much there is.
 
         Returns:
@@ -164,7 +169,7 @@ class Questions:
             VerificationError: Something does not verify; `.findings` names every place.
         """
         options = {} if progress is None else {"progress": progress}
-        roots = [Path(root) for root in spools]
+        roots = [Path(root) for root in ([spools] if isinstance(spools, str | Path) else spools)]
         report = verify_archive(self._ledger.layout.root, vkey=self._vkey, workers=workers, spools=roots, **options)
         damaged = self._ledger.catalog_damage()
         if damaged is not None:
@@ -187,7 +192,8 @@ class Questions:
 
         Args:
             count: How many predictions were counted outside; a call with a frame of n rows makes n.
-            requests: The ids of the requests that were counted outside, instead; the same id again counts once.
+            requests: The ids of the requests that were counted outside, instead; the same id again counts once, as does
+                that of a call of many rows that was not given one a row.
             model: Only predictions of this model: all versions of a name, or one as `model` takes it.
             since: Only predictions recorded at or after this moment, by the writer's clock; RFC 3339 or with a time
                 zone.

@@ -15,6 +15,7 @@ from typing import Any, Protocol, cast
 
 from backstory.capture.observation import Observation
 from backstory.capture.request_id import cut_request_id
+from backstory.capture.subject import Id
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -42,6 +43,10 @@ class RecordingMiddleware:
     (without the query) and the caller's `traceparent` are a step named `request`; the request id is the caller's
     `x-request-id`, or else the `traceparent`; of more than 256 characters only the first are kept, and `…`.
 
+    A response that is made outside the middleware has no header. So it is with the 500 that FastAPI and Starlette make
+    of an exception, around all middleware that was added to them. With the middleware around the whole application, as
+    `RecordingMiddleware(app, …)`, it has one; the prediction's error is then `HTTP 500`, not the exception's class.
+
     Request ids stand in clear, and without a subject so do paths: they should name nobody.
     """
 
@@ -52,7 +57,7 @@ class RecordingMiddleware:
         paths: str | Sequence[str] | Callable[[Scope], bool],
         *,
         model: Any = None,  # noqa: ANN401  what the archive takes as one
-        subject: Callable[[Scope], str | None] | None = None,
+        subject: Callable[[Scope], Id | None] | None = None,
         header: str = HEADER,
     ) -> None:
         """Wrap an application.
@@ -115,7 +120,7 @@ class RecordingMiddleware:
         begin = functools.partial(
             archive.prediction,
             request_id=cut_request_id(headers.get("x-request-id")) or trace,
-            subject=None if self._subject is None else self._subject(scope) or "",
+            subject=None if self._subject is None else somebody(self._subject(scope)),
             **self._options,
         )
         # The first prediction of a process finds out about code and environment, which takes a while.
@@ -129,6 +134,11 @@ class RecordingMiddleware:
             observation.fail(f"HTTP {status}")
         _fill(observation, scope, status)
         await record(observation)
+
+
+def somebody(subject: Id | None) -> Id:
+    """Return whom a request is about; an empty text for nobody, so that the record is sealed as others are."""
+    return "" if subject is None else subject
 
 
 async def record(observation: Observation) -> None:

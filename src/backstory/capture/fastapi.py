@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from backstory.capture.asgi import HEADER, Recording, record
+from backstory.capture.asgi import HEADER, Recording, record, somebody
 from backstory.capture.enclosing import enclosing
 from backstory.capture.observation import Observation
 from backstory.capture.request_id import cut_request_id
+from backstory.capture.subject import Id
 
 
 def prediction(
     archive: Recording | Callable[[], Recording],
     model: Any = None,  # noqa: ANN401  what the archive takes as one
     *,
-    subject: Callable[[Any], str | None] | None = None,
+    subject: Callable[[Any], Id | None] | None = None,
     header: str = HEADER,
 ) -> Any:  # noqa: ANN401  FastAPI types what its `Depends` returns as anything
     """Return a dependency that gives a handler its request's prediction.
@@ -25,9 +26,9 @@ def prediction(
     response is sent, or when the handler calls `p.finish()`. An exception is recorded by its class, FastAPI's
     `HTTPException` as `HTTP 422`, and goes on.
 
-    Behind `RecordingMiddleware` it gives the middleware's prediction, and the middleware sets the header. Without, the
-    header is set where the handler called `p.finish()` and returned values rather than a response of its own: FastAPI
-    makes the response before a dependency ends.
+    Behind `RecordingMiddleware` it gives the middleware's prediction, and the middleware sets the header. Without, and
+    for a route that is none of the middleware's `paths`, the header is set where the handler called `p.finish()` and
+    returned values rather than a response of its own: FastAPI makes the response before a dependency ends.
 
     Args:
         archive: What records, or a function that gives it, where it is opened after the application was made.
@@ -46,7 +47,7 @@ def prediction(
         recording = archive() if callable(archive) else archive
         observation = recording.prediction(
             request_id=cut_request_id(request.headers.get("x-request-id") or request.headers.get("traceparent")),
-            subject=None if subject is None else subject(request) or "",
+            subject=None if subject is None else somebody(subject(request)),
             **({} if model is None else {"model": model}),
         )
         observation.when_recorded = lambda name: response.headers.append(header, name)

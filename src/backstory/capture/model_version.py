@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -20,9 +20,9 @@ class ModelVersion:
 
     Calling `decision_function`, `transform`, any method whose name begins with `predict`, or the version itself records
     the predictions and returns what the model returns. What else it is given, such as `num_iteration=1`, goes to the
-    model and into the record's context: numbers and texts as they are, of anything else the type. Other methods of the
-    model are not here, as nothing would record what they predict: `version.estimator.score(X, y)`. Attributes such as
-    `classes_` are the model's own.
+    model and into the record's context, as `options` of `Archive.predict` does. Other methods of the model are not
+    here, as nothing would record what they predict: `version.estimator.score(X, y)`. Attributes such as `classes_` are
+    the model's own.
 
     Attributes:
         name: Name of the model.
@@ -39,9 +39,12 @@ class ModelVersion:
         digest: str,
         document: JsonObject,
         load: Callable[[], object],
-        record: Callable[[ModelVersion, str, Any, dict[str, Any]], Any],
+        record: Callable[[ModelVersion, str, Any, tuple[Any, ...], dict[str, Any]], Any],
     ) -> None:
-        """Made by `Archive.register` and `Archive.model`, with what records a method's call: features and options."""
+        """Made by `Archive.register` and `Archive.model`.
+
+        `record` records a method's call: the features, what else it is given by position, and what by name.
+        """
         self.name = name
         self.version = version
         self.digest = digest
@@ -89,19 +92,29 @@ class ModelVersion:
 
     def _call(self, method: str, /, *given: Any, **options: Any) -> Any:  # noqa: ANN401
         """Record a call: what the method is given first are the features, by whatever name."""
-        if len(given) == 1:
-            return self._record(self, method, given[0], options)
+        if given:
+            return self._record(self, method, given[0], given[1:], options)
         signature = inspect.signature(self.estimator if method == "__call__" else getattr(self.estimator, method))
-        bound = signature.bind(*given, **options).arguments
-        if not bound:
+        name = next((name for name in signature.parameters if name in options), None)
+        if name is None:
+            signature.bind(**options)  # where something is missing the model's own error says what
             raise InputError(f"{method}: expected features, got nothing")
-        (_, features), *others = bound.items()
-        named: dict[str, Any] = {}
-        for name, value in others:
-            is_rest = signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD
-            named |= value if is_rest else {name: value}
-        return self._record(self, method, features, named)
+        return self._record(self, method, options.pop(name), (), options)
 
     def __repr__(self) -> str:
         """Return name, version and the beginning of the digest."""
         return f"ModelVersion({self.name}:{self.version}, {self.digest[:12]})"
+
+
+def names_of(function: Callable[..., Any], rest: Sequence[Any]) -> dict[str, Any]:
+    """Return what a method is given by position after the features, by the names of its parameters.
+
+    Where these are not known, by position; what a `*args` takes under that name.
+    """
+    if not rest:
+        return {}
+    try:
+        (first, _), *others = inspect.signature(function).bind_partial(None, *rest).arguments.items()
+    except (TypeError, ValueError):
+        return {str(at): value for at, value in enumerate(rest, 1)}
+    return dict(others) or {first: tuple(rest)}

@@ -6,19 +6,18 @@ What is predicted inside becomes a step of it, not a record of its own.
 from __future__ import annotations
 
 import dataclasses
-import logging
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from backstory.capture.enclosing import Enclosing, enclosing, inside, not_over
 from backstory.capture.plain import distinct_names, plain_value
-from backstory.capture.prediction import Begun, Capture
+from backstory.capture.prediction import Begun, Capture, tell_unrecorded
 from backstory.capture.request_id import checked_request_id
 from backstory.capture.single import SingleCapture
 from backstory.capture.steps import Sampling, is_personal
 from backstory.capture.subject import Id, subject_column, text_of_id
-from backstory.errors import BackstoryError, ConflictError, InputError
+from backstory.errors import ConflictError, InputError
 from backstory.records.canonical import JsonObject
 from backstory.records.identity import id_text_of
 
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _ENOUGH = 2
-_log = logging.getLogger("backstory")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -92,7 +90,7 @@ class Observation(Enclosing):
             ConflictError: The prediction is recorded already.
         """
         self._insist_open()
-        self.steps.add("step", name, values)
+        self.steps.add("step", name, plain_value(values))
 
     def uses(self, source: str, *, key: Any = None, version: Any = None, at: Any = None) -> None:  # noqa: ANN401
         """Say that a row of some store was used: which key, of which version of it, as of when.
@@ -101,7 +99,7 @@ class Observation(Enclosing):
             ConflictError: The prediction is recorded already.
         """
         self._insist_open()
-        self.steps.add("use", source, {"at": at, "key": key, "version": version})
+        self.steps.add("use", source, plain_value({"at": at, "key": key, "version": version}))
 
     def output(self, value: Any) -> None:  # noqa: ANN401  a value, or values by name
         """Say what was predicted.
@@ -154,6 +152,11 @@ class Observation(Enclosing):
         return self._capture.policy.durability == "sync" or bool(self._inner)
 
     @property
+    def is_about_person(self) -> bool:
+        """Whether somebody said whom it is about."""
+        return self._subject is not None
+
+    @property
     def only_steps(self) -> bool:
         """Whether a call inside cannot be this prediction any more: something else is, or there are two already."""
         given = self._features is not None or self._has_output
@@ -164,8 +167,10 @@ class Observation(Enclosing):
 
         Its features and output are this prediction's own, unless they are given by hand or there is another such call.
         """
+        plain, personal = self._plain(output), is_personal(begun.call)
         with self._lock:
-            return super().take_call(begun, output, result, form) and self._hold(_Inner(begun, result, form))
+            is_taken = self._add_call(begun.call, plain, None, personal=personal)
+            return is_taken and self._hold(_Inner(begun, result, form))
 
     def take_failure(self, begun: Begun, error: str) -> bool:
         """Take in a call of one row made inside that raised; False if this prediction is over."""
@@ -211,10 +216,10 @@ class Observation(Enclosing):
             return
         try:
             self.finish()
-        except BackstoryError as problem:
-            if error is None:  # otherwise the exception that goes on is the caller's
+        except Exception as problem:
+            if error is None:
                 raise
-            _log.error("recording: a failed prediction is not recorded: %s", problem)
+            tell_unrecorded(problem)
 
     def _shown(self) -> dict[str, Any]:
         """Return it as a step of the prediction around it."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import pyarrow as pa
@@ -10,10 +12,34 @@ import pyarrow as pa
 from backstory.capture.plain import array_of_one, plain_value
 from backstory.capture.recorder import Batch
 from backstory.columns.arrow_type import arrow_type, logical_type
-from backstory.errors import ColumnError
+from backstory.errors import ColumnError, InputError
 from backstory.records import canonical
 from backstory.records.envelope import OK, outcome_schema
 from backstory.storage.blobs import BlobStore
+
+
+def one_outcome_each(values: Any, count: int) -> list[Any]:  # noqa: ANN401  anything a caller takes for a list
+    """Return the values given for a list of predictions, one for each.
+
+    Raises:
+        InputError: They are no list, array or column, or more or fewer.
+    """
+    # A frame is iterated by its columns, a set in any order.
+    is_other = isinstance(values, str | bytes | bytearray | Mapping | AbstractSet) or hasattr(values, "columns")
+    listed: list[Any] | None = None
+    if isinstance(values, pa.Array | pa.ChunkedArray):  # whose items are no values of Python
+        listed = values.to_pylist()
+    elif not is_other:
+        with contextlib.suppress(TypeError):
+            listed = list(values)
+    if listed is None:
+        raise InputError(
+            "outcome: expected a list, an array or a column of values for several predictions, "
+            f"got {type(values).__name__}"
+        )
+    if len(listed) != count:
+        raise InputError(f"outcome: expected one value for each of {count} predictions, got {len(listed)}")
+    return listed
 
 
 def outcome_values(values: Iterable[Any]) -> pa.Array:

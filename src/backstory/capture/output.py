@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from backstory.capture.plain import one_value
 from backstory.errors import ModelError, OutputLengthError
 from backstory.frames.table import to_arrow
 from backstory.records.canonical import JsonObject
@@ -15,13 +16,31 @@ from backstory.records.canonical import JsonObject
 _MATRIX = 2
 
 
-def output_column(output: Any, rows: int, names: Sequence[str] | None) -> tuple[pa.Array, JsonObject]:  # noqa: ANN401
+def may_name_columns(names: Iterable[object]) -> bool:
+    """Say whether names of values in a dict may name columns of a record about a person, which stand in clear.
+
+    Only those that a program could use as names are taken for its own; others may be data, such as an address.
+
+    >>> may_name_columns(["score", "label"]), may_name_columns(["anna@example.org"])
+    (True, False)
+    """
+    return all(isinstance(name, str) and name.isidentifier() for name in names)
+
+
+def output_column(
+    output: Any,  # noqa: ANN401
+    rows: int,
+    names: Sequence[str] | None,
+    *,
+    sealed: bool = False,
+) -> tuple[pa.Array, JsonObject]:
     """Return a model's output as one Arrow array and a description of its form.
 
     Args:
         output: Array of one or two dimensions, Series, frame, list, or (for one row) a single value or dict.
         rows: Rows the model was given.
         names: Names of the columns of a two-dimensional output, if it has so many; else they are numbered.
+        sealed: Whether it is about people: dicts whose names may be data are then values, as JSON text.
 
     Returns:
         An array of `rows` values, a struct where the model returns several values a row; and
@@ -44,6 +63,8 @@ def output_column(output: Any, rows: int, names: Sequence[str] | None) -> tuple[
     if len(output) != rows:
         msg = f"model output: expected {rows} rows as in the input, got {len(output)}"
         raise OutputLengthError(msg, expected=rows, got=len(output))
+    if sealed and _has_names_of_data(output):
+        return pa.concat_arrays([one_value(row) for row in output]), form
     array = _several(output, names, form) if _is_wide(output) else _single(output)
     return array, form
 
@@ -52,6 +73,11 @@ def _is_wide(output: Any) -> bool:  # noqa: ANN401
     if isinstance(output, list | tuple):
         return bool(len(output)) and isinstance(output[0], dict)
     return getattr(output, "ndim", 1) == _MATRIX or hasattr(output, "columns")
+
+
+def _has_names_of_data(output: Any) -> bool:  # noqa: ANN401
+    rows = output if isinstance(output, list | tuple) else ()
+    return any(isinstance(row, dict) and not may_name_columns(row) for row in rows)
 
 
 def _several(output: Any, names: Sequence[str] | None, form: JsonObject) -> pa.Array:  # noqa: ANN401

@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from backstory.columns.encode import iter_blocks
-from backstory.errors import ColumnError, InputError
+from backstory.errors import InputError
 from backstory.frames.table import kind_of, to_arrow
 
 VALUES_MAX = 1 << 20
@@ -56,14 +56,31 @@ def one_value(value: Any) -> pa.Array:  # noqa: ANN401
 def array_of_one(plain: Any) -> pa.Array:  # noqa: ANN401
     """Return what `plain_value` gave as an Arrow array of one; see `one_value`."""
     if isinstance(plain, dict):
-        return _as_json(plain)
+        return pa.array([json_text(plain)])
     try:
         array = pa.array([plain])
+        if _has_names(array.type):
+            return pa.array([json_text(plain)])
         for block in iter_blocks(pa.table({"value": array})):
             block.joined()
-    except (pa.ArrowException, ColumnError, OverflowError, TypeError, ValueError):
-        return _as_json(plain)
-    return _as_json(plain) if _has_names(array.type) else array
+    except Exception:  # noqa: BLE001  a time zone of the caller's own may raise anything
+        return pa.array([json_text(plain)])
+    return array
+
+
+def json_text(plain: Any, *, compact: bool = False) -> str:  # noqa: ANN401
+    """Return what `plain_value` gave as JSON; a value in it that has no text becomes the name of its type.
+
+    Args:
+        plain: The value.
+        compact: Whether to leave out what is only there for readers, and to sort names.
+    """
+    layout: dict[str, Any] = {"separators": (",", ":"), "sort_keys": True} if compact else {}
+    try:
+        text = json.dumps(plain, default=str, ensure_ascii=False, **layout)
+    except Exception:  # noqa: BLE001  a whole number of thousands of digits, a time zone of the caller's own
+        text = json.dumps(_writable(plain), default=str, ensure_ascii=False, **layout)
+    return plain_text(text)
 
 
 def plain_value(value: Any) -> Any:  # noqa: ANN401
@@ -128,7 +145,7 @@ class _Reader:
         if isinstance(value, enum.Enum):
             return self.read(value.value, depth + 1)
         if isinstance(value, str):
-            return plain_text(value)
+            return plain_text(str.__str__(value))
         if kind.__name__ in _MISSING:
             return None
         if isinstance(value, _PLAIN):
@@ -225,21 +242,34 @@ def _rows(frame: Any) -> list[dict[str, Any]]:  # noqa: ANN401
 
 
 def _type_name(value: Any) -> str:  # noqa: ANN401
-    if isinstance(value, type):
-        return f"<class {value.__module__}.{value.__qualname__}>"
-    name = f"{type(value).__module__}.{type(value).__qualname__}"
+    kind = type(value)  # its `__class__` may be a property, which raises
+    if issubclass(kind, type):
+        return plain_text(f"<class {value.__module__}.{value.__qualname__}>")
+    name = plain_text(f"{kind.__module__}.{kind.__qualname__}")
     try:
         shape = value.shape
+        return f"<{name} of shape {tuple(map(int, shape))}>" if isinstance(shape, tuple) else f"<{name}>"
     except Exception:  # noqa: BLE001  it has none, or does not say
         return f"<{name}>"
-    return f"<{name} of shape {tuple(map(int, shape))}>" if isinstance(shape, tuple) else f"<{name}>"
 
 
 def _name_text(name: Any) -> str:  # noqa: ANN401
     try:
-        return plain_text(str(name))
+        return plain_text(str.__str__(str(name)))
     except Exception:  # noqa: BLE001
         return _type_name(name)
+
+
+def _writable(plain: Any) -> Any:  # noqa: ANN401
+    if isinstance(plain, dict):
+        return {name: _writable(value) for name, value in plain.items()}
+    if isinstance(plain, list):
+        return list(map(_writable, plain))
+    try:
+        json.dumps(plain, default=str)
+    except Exception:  # noqa: BLE001
+        return _type_name(plain)
+    return plain
 
 
 def _has_names(type_: pa.DataType) -> bool:
@@ -247,7 +277,3 @@ def _has_names(type_: pa.DataType) -> bool:
     while pa.types.is_list(type_):
         type_ = type_.value_type
     return bool(pa.types.is_struct(type_))
-
-
-def _as_json(plain: Any) -> pa.Array:  # noqa: ANN401
-    return pa.array([json.dumps(plain, default=str, ensure_ascii=False)])

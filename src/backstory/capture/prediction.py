@@ -18,11 +18,12 @@ import pyarrow as pa
 from backstory.capture.decision import Threshold
 from backstory.capture.enclosing import Enclosing, enclosing
 from backstory.capture.ids import Ids
-from backstory.capture.options import describe_options
+from backstory.capture.options import SeenOptions
 from backstory.capture.output import output_column
 from backstory.capture.policy import Policy
 from backstory.capture.recorded_types import RecordedTypes
 from backstory.capture.recorder import Batch, Recorded, Recorder
+from backstory.capture.steps import is_personal
 from backstory.capture.subject import subject_column
 from backstory.columns.arrow_type import flat_fields
 from backstory.errors import AlignmentError, BackstoryError, InputError, InputMutatedError, ModelError, StorageError
@@ -75,10 +76,11 @@ class Call:
         output_names: Names of the columns of a two-dimensional output.
         rows: Row references.
         subject: The person each row is about: one text for all rows or one a row; None where it is about nobody.
-        request_id: The caller's id of the request.
+        request_id: The caller's id of the request; of several rows perhaps one a row.
         decision: The rule that turns outputs into decisions.
         code: The code that is running.
-        environment: Digest of the environment's description.
+        environment: Returns the digest of the environment's description; asked where records are made, as the
+            description is stored first.
         options: What the method is given besides the features.
         steps: What the prediction went through, as it is recorded; see `capture.steps`.
         by_hand: Whether features and output were said by the caller, instead of seen on their way through a model.
@@ -91,10 +93,10 @@ class Call:
     output_names: list[str] | None = None
     rows: Rows = field(default_factory=Rows)
     subject: Any = None
-    request_id: str | None = None
+    request_id: str | pa.Array | None = None
     decision: Threshold | None = None
     code: JsonObject = field(default_factory=dict)
-    environment: str | None = None
+    environment: Callable[[], str] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     steps: str | None = None
     by_hand: bool = False
@@ -152,6 +154,7 @@ class Capture:
         renew_in_child(self, "_lock", threading.Lock)
         self._contexts: set[str] = set()
         self.types = RecordedTypes()
+        self._options = SeenOptions()
 
     def predict(self, call: Call, run: Callable[[Any], Any]) -> Predictions:
         """Run a model on the call's features and record its predictions.
@@ -248,19 +251,16 @@ class Capture:
         if call.steps is not None:
             body = body.append_column("steps", pa.repeat(pa.scalar(call.steps, pa.large_string()), body.num_rows))
         order = dict.fromkeys(split_name(column.name)[0] for column in schema.columns[len(ENVELOPE) :])
-        return (
-            body.select(list(order)),
-            schema,
-            self._context(call, _shown(begun.container, by_hand=call.by_hand, personal=bool(schema.groups)), form),
-        )
+        context = self._context(call, begun.container, form, personal=bool(schema.groups))
+        return body.select(list(order)), schema, context
 
-    def _context(self, call: Call, container: JsonObject, form: JsonObject | None) -> str:
+    def _context(self, call: Call, container: dict[str, Any], form: JsonObject | None, *, personal: bool) -> str:
         """Intern what is the same for many records and return its digest."""
         document: JsonObject = {
             "code": call.code,
-            "container": container,
+            "container": _shown(container, by_hand=call.by_hand, personal=personal),
             "decision": call.decision.document() if call.decision else None,
-            "environment": call.environment,
+            "environment": None if call.environment is None else call.environment(),
             "kind": "prediction",
             "method": call.method,
             "model": call.model,
@@ -270,7 +270,7 @@ class Capture:
             "v": 1,
         }
         if call.options:
-            document["options"] = describe_options(call.options)
+            document["options"] = self._options.describe(_site_of(call), call.options, personal=personal)
         data = canonical.encode(document)
         digest = hashlib.sha256(data).hexdigest()
         with self._lock:
@@ -286,8 +286,7 @@ class Capture:
         Raises:
             ColumnError: A type has no encoding, or a value does not fit its recorded type.
         """
-        where = str(call.model and call.model.get("digest")), call.method, str(call.code.get("source"))
-        return self.types.cast(where, columns, exact)
+        return self.types.cast(_site_of(call), columns, exact)
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,15 +307,21 @@ class Begun:
     table: pa.Table
     container: dict[str, Any]
 
+    @property
+    def is_about_person(self) -> bool:
+        """Whether its record is about a person: the call is, or the prediction around it, which it may become."""
+        around = enclosing() if self.table.num_rows == 1 else None
+        return is_personal(self.call) or (around is not None and around.is_about_person)
+
     def fail(self, error: BaseException) -> None:
         """Record that the model raised; the caller raises it on, whatever becomes of the record."""
-        around = enclosing()
-        if around is not None and self.table.num_rows == 1 and around.take_failure(self, type(error).__qualname__):
-            return
         try:
+            around = enclosing()
+            if around is not None and self.table.num_rows == 1 and around.take_failure(self, type(error).__qualname__):
+                return
             self.capture.record(self._within(around), error=type(error).__qualname__)
-        except BackstoryError as problem:
-            _log.error("recording: a failed prediction is not recorded: %s", problem)
+        except Exception as problem:  # noqa: BLE001
+            tell_unrecorded(problem)
 
     def finish(self, output: Any, column: pa.Array | None = None) -> Predictions:  # noqa: ANN401
         """Record what the model returned.
@@ -361,7 +366,9 @@ class Begun:
             form: JsonObject = {"dtype": type(output).__name__, "kind": "returned"}
             exact = ("output",) if column is None else ()  # a replay compares a model's outputs with their types
             if column is None:
-                column, form = output_column(output, self.table.num_rows, call.output_names)
+                column, form = output_column(
+                    output, self.table.num_rows, call.output_names, sealed=self.is_about_person
+                )
             columns = {"output": column}
             if call.decision is not None:
                 columns["decision"] = call.decision.decide(column)
@@ -374,6 +381,17 @@ class Begun:
             refusal = ModelError(msg)
             self.fail(refusal)
             raise refusal from None
+
+
+def tell_unrecorded(problem: Exception) -> None:
+    """Say in the log that a failed prediction is not recorded; the exception that goes on is the prediction's own."""
+    shown = problem if isinstance(problem, BackstoryError) else type(problem).__qualname__  # it may quote values
+    _log.error("recording: a failed prediction is not recorded: %s", shown)
+
+
+def _site_of(call: Call) -> tuple[str, ...]:
+    """Return what calls of one method of one model, or of one function, have in common."""
+    return str(call.model and call.model.get("digest")), call.method, str(call.code.get("source"))
 
 
 @functools.lru_cache(maxsize=_SCHEMAS_MAX)

@@ -53,7 +53,7 @@ class Batch:
         context: Digest of their context, in hex.
         status: `ok` or `error`.
         error: Class name of the exception, None when ok.
-        request_id: The caller's id of the request.
+        request_id: The caller's id of the request, for all records or one for each.
         body: The columns after the envelope, in the schema's order; structs for dotted names.
     """
 
@@ -61,7 +61,7 @@ class Batch:
     context: str
     status: str
     error: str | None
-    request_id: str | None
+    request_id: str | pa.Array | None
     body: pa.Table
 
 
@@ -175,8 +175,8 @@ class Recorder:
         self._lock = threading.Lock()
         self._bell: SimpleQueue[None] = SimpleQueue()
         """Wakes the thread. Unlike an event, it can be rung where a signal handler may raise, or in a finalizer."""
-        self._is_rung = False
         self._deferred: deque[Callable[[], object]] = deque()
+        self._of_thread = threading.local()
         self._closing = False
         self._syncer: threading.Thread | None = None
         self._trouble: Exception | None = None
@@ -240,8 +240,8 @@ class Recorder:
                 return None
         if self._acknowledges:
             self._acknowledge(stream)
-        elif not self._is_rung:
-            self._ring()
+        elif self._bell.empty():
+            self._bell.put(None)
         return number
 
     def _append_when_possible(self, target: RowTarget, row: list[object]) -> tuple[Stream, int]:
@@ -279,9 +279,8 @@ class Recorder:
             self._ring()
 
     def _ring(self) -> None:
-        """Wake the thread."""
-        if not self._is_rung:
-            self._is_rung = True
+        """Wake the thread; only the bell says that it is rung, as an interruption may come between any two lines."""
+        if self._bell.empty():
             self._bell.put(None)
 
     def defer(self, end: Callable[[], object]) -> None:
@@ -294,15 +293,23 @@ class Recorder:
 
     def _end_deferred(self) -> None:
         """Record what was given up; what it cannot be recorded for is in the log, and nobody else's error."""
-        ends = []
-        while self._deferred:  # all of them first: recording one comes back here
-            with contextlib.suppress(IndexError):  # another thread took it
-                ends.append(self._deferred.popleft())
-        for end in ends:
-            try:
-                end()
-            except Exception:  # noqa: BLE001  whatever it is, whose call this is has nothing to do with it
-                _log.exception("recording: a prediction that was given up is not recorded")
+        if not self._deferred or getattr(self._of_thread, "is_ending", False):  # recording one comes back here
+            return
+        self._of_thread.is_ending = True
+        try:
+            for end in iter(self._deferred.popleft, None):  # threads that come here at once take distinct ones
+                try:
+                    end()
+                except Exception:  # noqa: BLE001  whatever it is, whose call this is has nothing to do with it
+                    _log.exception("recording: a prediction that was given up is not recorded")
+                except BaseException:  # a signal handler's: the next who comes here tries again
+                    self._deferred.appendleft(end)
+                    self._ring()
+                    raise
+        except IndexError:  # there is none left
+            return
+        finally:
+            self._of_thread.is_ending = False
 
     def _make_room(self, stream: Stream) -> None:
         """Return when the stream may take rows again, as the policy says.
@@ -340,6 +347,17 @@ class Recorder:
         if self.policy.on_failure == "closed":
             raise error
         _log.error("recording: %d predictions go out without a record: %s", rows, error)
+
+    def open_stream(self, schema: Schema) -> None:
+        """Open the stream of a kind of record before the first is appended, for several kinds of one call.
+
+        Raises:
+            StorageError: It cannot be opened, or its last write failed and fails again.
+        """
+        with contextlib.suppress(ConflictError):  # a closed recorder: the policy is asked when records come
+            stream = self._stream(schema)
+            if stream.failure is not None:
+                stream.sync()
 
     def refuse_early(self, rows: int, error: StorageError) -> None:
         """Count records that could not be kept before their kind was known; raise as for any others.
@@ -432,7 +450,7 @@ class Recorder:
 
     def _stream(self, schema: Schema) -> Stream:
         with self._lock:
-            if self._closing:
+            if self._closing and threading.current_thread() is not self._syncer:  # which `close` waits for
                 raise ConflictError("recording: the recorder is closed")
             stream = self._streams.get(schema.digest)
             if stream is not None:
@@ -513,7 +531,7 @@ class Recorder:
         self._forgotten = (0, 0)
         self._unplaced = 0
         self._lock = threading.Lock()
-        self._bell, self._is_rung = SimpleQueue(), False
+        self._bell = SimpleQueue()
         self._deferred.clear()
         self._syncer, self._trouble = None, None
 
@@ -523,7 +541,8 @@ class Recorder:
         while not self._closing:
             self._bell.get()
             pause.wait(_WRITE_INTERVAL_SECONDS)  # gather what other threads append meanwhile
-            self._is_rung = False
+            while not self._bell.empty():  # before anything is written: who rings from here on is not too late
+                self._bell.get()
             self._end_deferred()
             is_due = self._world.monotonic_ns() - synced_ns >= SYNC_INTERVAL_NS[self.policy.durability]
             synced_ns = self._world.monotonic_ns() if is_due else synced_ns
@@ -551,14 +570,16 @@ class Recorder:
 
 def _with_envelope(batch: Batch, stream: str, first_seq: int, first_id: int, now_ns: int) -> pa.Table:
     """Put the envelope columns before the body."""
-    rows = batch.body.num_rows
+    rows, request_id = batch.body.num_rows, batch.request_id
     given = {
         "id": _ids(first_id, rows),
         "time": pa.repeat(pa.scalar(now_ns, pa.timestamp("ns", "UTC")), rows),
         "status": pa.repeat(batch.status, rows),
         "error": pa.repeat(pa.scalar(batch.error, pa.string()), rows),
         "context": pa.repeat(pa.scalar(bytes.fromhex(batch.context), pa.binary(32)), rows),
-        "request_id": pa.repeat(pa.scalar(batch.request_id, pa.string()), rows),
+        "request_id": request_id.cast(pa.string())
+        if isinstance(request_id, pa.Array)
+        else pa.repeat(pa.scalar(request_id, pa.string()), rows),
     }
     batch_row, batch_rows = pa.array(np.arange(rows, dtype=np.uint32)), pa.repeat(pa.scalar(rows, pa.uint32()), rows)
     envelope = envelope_columns(stream, batch.schema.kind, first_seq, given, batch_row, batch_rows)

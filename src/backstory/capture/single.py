@@ -15,13 +15,14 @@ import numpy as np
 import pyarrow as pa
 from narwhals.stable.v2 import dependencies
 
+from backstory.capture.output import may_name_columns
 from backstory.capture.plain import array_of_one, distinct_names, one_value, plain_value
 from backstory.capture.prediction import Begun, Call, Capture
 from backstory.capture.recorded_types import is_within
 from backstory.capture.recorder import Recorder, RowTarget
 from backstory.capture.request_id import checked_request_id
 from backstory.capture.subject import text_of_id
-from backstory.errors import InputError, StorageError
+from backstory.errors import ColumnError, InputError, StorageError
 from backstory.frames.container import describe_container
 from backstory.records.canonical import JsonObject, JsonValue
 from backstory.records.envelope import ENVELOPE, FAILED, OK
@@ -199,7 +200,9 @@ class SingleCapture:
         returned = ("",) if outputs is None else outputs
         held = [one for one in map(_held_type, types) if one is not None]
         shape = None
-        if names and returned and len(held) == len(types) and {str}.issuperset(map(type, (*names, *returned))):
+        is_named = outputs is None or subject is type(None) or may_name_columns(outputs)
+        is_plain = len(held) == len(types) and {str}.issuperset(map(type, (*names, *returned)))
+        if names and returned and is_plain and is_named:
             # Of a single output the context has the type.
             several = types[len(names) :] if outputs is None else outputs
             alike = (names, several, is_failed, subject, steps)
@@ -248,7 +251,8 @@ class SingleCapture:
         if not call.by_hand:  # nobody was given a table: it is what is recorded
             recorded = pa.Table.from_struct_array(begun.table["feature"])
             begun = dataclasses.replace(begun, container=describe_container(recorded))
-        given_back = (None, None) if error is not None else begun.result(output, output_value(output))
+        value = None if error is not None else output_value(output, sealed=subject is not None)
+        given_back = (None, None) if value is None else begun.result(output, value)
         if self._widened != self._capture.types.widened:  # what was worked out before may be of a type that is past
             self._widened = self._capture.types.widened
             self._shapes.clear()
@@ -280,9 +284,12 @@ def _by_name(features: object) -> dict[str, Any]:
 
     Raises:
         InputError: It is none.
+        ColumnError: A name stands twice.
     """
     if not dependencies.is_pandas_series(features):
         raise InputError(f"recording: expected features by name, got {type(features).__name__}")
+    if not features.index.is_unique:
+        raise ColumnError("recording: expected each name of a feature once, got one twice")
     return dict(features.items())
 
 
@@ -297,10 +304,13 @@ def _error_class(name: object) -> str | None:
     return None if name is None else str.__str__(name)
 
 
-def output_value(output: Any) -> pa.Array:  # noqa: ANN401
-    """Return a single output as an Arrow array of one: a struct for values by name."""
+def output_value(output: Any, *, sealed: bool = False) -> pa.Array:  # noqa: ANN401
+    """Return a single output as an Arrow array of one: a struct for values by name.
+
+    Of an output about a person, which is sealed, values by names that may be data are one value; see `output_column`.
+    """
     plain = plain_value(output)
-    if isinstance(plain, dict) and plain:
+    if isinstance(plain, dict) and plain and not (sealed and not may_name_columns(plain)):
         return pa.StructArray.from_arrays([array_of_one(value) for value in plain.values()], names=list(plain))
     return array_of_one(plain)
 

@@ -7,13 +7,12 @@ decision is part of the text. So is how many steps there were beyond those that 
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from backstory.capture.plain import plain_text, plain_value
+from backstory.capture.plain import json_text, plain_text, plain_value
 from backstory.errors import InputError
 from backstory.records.limits import STEPS_MAX, STEPS_SIZE_MAX
 
@@ -92,28 +91,32 @@ class Steps:
         Args:
             kind: `step`, `call` or `use`.
             name: Its name.
-            values: What came out of it.
+            values: What came out of it, as `plain_value` gives it.
             personal: Whether that is about a person, and must be sealed or left out.
             said: What is kept of it in any case.
         """
-        if len(self.items) >= STEPS_MAX:
+        if self.is_full:
             self.left_out += 1
             return
-        plain = plain_value(values)
-        size = size_of(plain)
+        size = size_of(values)
         if self._size + size > STEPS_SIZE_MAX:
-            plain = f"<about {size:,} bytes, left out>"
+            values = f"<about {size:,} bytes, left out>"
         else:
             self._size += size
         if personal:
             self._personal.add(len(self.items))
-        self.items.append(({"kind": kind, "name": _name(name), **said}, plain))
+        self.items.append(({"kind": kind, "name": _name(name), **said}, values))
 
     def add_call(self, call: Call, output: Any, error: str | None, *, personal: bool) -> None:  # noqa: ANN401
         """Take down a call made inside, or one that failed."""
         model = {} if call.model is None else {"model": call.model}
         failed = {} if error is None else {"error": error}
         self.add("call", call.method, output, personal=personal, **model, **failed)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether further steps are only counted."""
+        return len(self.items) >= STEPS_MAX
 
     @property
     def are_personal(self) -> bool:
@@ -133,7 +136,7 @@ class Steps:
         kept = [keep if sealed or at not in self._personal else "record" for at in range(len(self.items))]
         shown = [{**said, **_kept(values, much)} for (said, values), much in zip(self.items, kept, strict=True)]
         more = {"left_out": self.left_out} if self.left_out else {}
-        return _json({"keep": keep, "steps": shown, "why": why, **more})
+        return json_text({"keep": keep, "steps": shown, "why": why, **more}, compact=True)
 
 
 def is_personal(call: Call) -> bool:
@@ -157,8 +160,4 @@ def _name(name: Any) -> Any:  # noqa: ANN401
 def _kept(values: Any, keep: Keep) -> dict[str, Any]:  # noqa: ANN401
     if keep == "full":
         return {"values": values}
-    return {"digest": hashlib.sha256(_json(values).encode()).hexdigest()} if keep == "digest" else {}
-
-
-def _json(value: Any) -> str:  # noqa: ANN401
-    return json.dumps(value, default=str, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return {"digest": hashlib.sha256(json_text(values, compact=True).encode()).hexdigest()} if keep == "digest" else {}

@@ -136,10 +136,13 @@ class Stream:
         """Make records durable: all, or those below a sequence number, which another caller may have done.
 
         Raises:
-            StorageError: They could not be; they are still held, and calling again tries again.
+            StorageError: They could not be; they are still held, and calling again tries again, unless the stream was
+                given up.
         """
         with self.io:
             end_seq = self.next_seq if seq is None else seq
+            if self.is_retired and end_seq <= self.durable_seq:
+                return  # it was given up, and others may have sealed and removed it
             if end_seq > self.durable_seq or self.failure is not None or self._mark_is_due():
                 self._make_durable()
 
@@ -164,11 +167,11 @@ class Stream:
                 nothing but that it ended could not be said.
         """
         with self.io:
-            with self.lock:
-                self.is_retired = True
             try:
+                with self.lock:
+                    self.is_retired = True
                 self._make_durable()  # alone: nothing may follow an end, and where this fails more will
-            except StorageError:
+            except BaseException:
                 with self.lock:
                     self.is_retired = False
                 raise

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-import logging
 from collections.abc import AsyncGenerator, Callable, Generator
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -14,14 +13,14 @@ from typing import Any, ParamSpec, TypeVar, cast
 import pyarrow as pa
 
 from backstory.capture.enclosing import Enclosing, enclosing, inside
-from backstory.capture.output import output_column
 from backstory.capture.plain import distinct_names, one_value, plain_value
-from backstory.capture.prediction import Begun, Call, Capture
+from backstory.capture.prediction import Begun, Call, Capture, tell_unrecorded
 from backstory.capture.recorder import Recorder
-from backstory.capture.single import SingleCapture, is_plain_features, is_plain_output, output_value
+from backstory.capture.returned import WIDTH_MAX, has_many, insist_few, output_of
+from backstory.capture.single import SingleCapture, is_plain_features, is_plain_output
 from backstory.capture.steps import is_personal, size_of
 from backstory.capture.subject import text_of_id
-from backstory.errors import BackstoryError, InputError, ModelError, StorageError
+from backstory.errors import InputError, ModelError
 from backstory.frames.table import kind_of
 from backstory.models import capture_artifact
 from backstory.records.canonical import JsonObject
@@ -30,7 +29,6 @@ from backstory.records.limits import STEPS_SIZE_MAX
 _MATRIX = 2
 _YIELDS_MAX = 10_000
 """Values of a generator that are kept; of the others how many there were."""
-_log = logging.getLogger("backstory")
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -47,7 +45,6 @@ class _Site:
         single: Records a call of plain values after it ran.
         call: What its calls have in common.
         defer: Has something done soon by whoever records next.
-        refuse: Counts calls that cannot be recorded, and raises unless they go on all the same.
         signature: The function's.
         subject: Name of the parameter that says whom a call is about.
         receiver: Name of the parameter that is a method's object or class, which is no feature.
@@ -58,7 +55,6 @@ class _Site:
     single: SingleCapture
     call: Callable[[], Call]
     defer: Callable[[Callable[[], object]], None]
-    refuse: Callable[[int, StorageError], None]
     signature: inspect.Signature
     subject: str | None
     receiver: str | None
@@ -70,37 +66,40 @@ class _Site:
         Raises:
             InputError: Whom it is about is none.
         """
-        if self.names is not None and not kwargs and len(args) == len(self.names):
-            arguments = dict(zip(self.names, args, strict=True))
-        else:
-            bound = self.signature.bind(*args, **kwargs)
-            bound.apply_defaults()
-            arguments = bound.arguments
-        about = None if self.subject is None else text_of_id(arguments[self.subject], "subject")
+        arguments = self._arguments(args, kwargs)
+        about = None if self.subject is None else text_of_id(arguments.get(self.subject), "subject")
         if self.receiver is not None:
-            del arguments[self.receiver]
+            arguments.pop(self.receiver, None)
         features = values_of(arguments)
         around = enclosing()
         running = _Running(self, features, about, around)
         # Values that nobody can change are recorded together with the output; others are taken down now.
         is_plain = is_plain_features(features) and (about is None) is (self.subject is None)
-        if not is_plain or not (around is None or around.only_steps):
-            try:
-                running.begun = self.take_down(features, about, arguments)
-            except StorageError as error:
-                self.refuse(1, error)
-                running.is_refused = True
+        if not is_plain or len(features) > WIDTH_MAX or not (around is None or around.only_steps):
+            running.begun = self.take_down(features, about, arguments)
         return running
+
+    def _arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Return what a call is given by the names of the parameters, as far as it fits: else the function raises."""
+        if self.names is not None and not kwargs and len(args) == len(self.names):
+            return dict(zip(self.names, args, strict=True))
+        try:
+            bound = self.signature.bind_partial(*args, **kwargs)
+        except TypeError:
+            return {"args": args if self.receiver is None else args[1:], "kwargs": kwargs}
+        bound.apply_defaults()
+        return bound.arguments
 
     def take_down(self, features: dict[str, Any], about: str | None, arguments: dict[str, Any] | None = None) -> Begun:
         """Take down a call as a table: of many rows, or what cannot be one as one row, or what cannot as one value."""
         subject = None if self.subject is None else [about]
         (only,) = arguments.values() if arguments is not None and len(arguments) == 1 else (None,)
-        if _is_table(only):
+        with contextlib.suppress(Exception):  # a frame may raise anything when it is asked
+            if _is_table(only):
+                return _of_few_columns(self.begin(only, subject))
+        if len(features) <= WIDTH_MAX:
             with contextlib.suppress(InputError):
-                return self.begin(only, subject)
-        with contextlib.suppress(InputError):
-            return self.begin(_one_row(features), subject)
+                return self.begin(_one_row(features), subject)
         return self.begin(_one_row({"arguments": features}), subject)
 
 
@@ -110,11 +109,14 @@ class _Running(Enclosing):
     _block: contextlib.AbstractContextManager[None]
 
     def __init__(self, site: _Site, features: dict[str, Any], about: str | None, around: Enclosing | None) -> None:
-        """Begin; `begun` is the call as it was taken down before it ran, if it was."""
+        """Begin.
+
+        `begun` is the call as it was taken down before it ran, if it was; `is_closed` says that whoever reads its
+        values ended it, perhaps in a finalizer, which sets no context variable and takes no lock.
+        """
         super().__init__()
         self.begun: Begun | None = None
         self.is_closed = False
-        self.is_refused = False
         self._site = site
         self._features = features
         self._about = about
@@ -122,7 +124,7 @@ class _Running(Enclosing):
 
     def inside(self) -> contextlib.AbstractContextManager[None]:
         """Let what is predicted in this block be a step of this call, unless this call is a step itself."""
-        return contextlib.nullcontext() if enclosing() is not None else inside(self)
+        return contextlib.nullcontext() if self.is_closed or enclosing() is not None else inside(self)
 
     def __enter__(self) -> None:
         """Begin what the call does."""
@@ -151,18 +153,23 @@ class _Running(Enclosing):
     def finish(self, output: Any) -> None:  # noqa: ANN401  any value
         """Record what it returned."""
         self.end()
-        if self.is_refused:
-            return
         if self.begun is None:
             around = enclosing()
             if around is not None and self._is_step_of(around, output):
                 return
-            if around is None and is_plain_output(output):
+            if around is None and is_plain_output(output) and not has_many(output):
                 steps = self.steps.text("full", "always", sealed=self._about is not None)
                 self._site.single.record(self._features, output, subject=self._about, steps=steps)
                 return
         begun = self._taken("always")
-        begun.finish(output, output_of(output, begun.table.num_rows))
+        begun.finish(output, output_of(output, begun))
+
+    def end_of_values(self, yielded: _Yielded) -> None:
+        """Record what it gave, as it has no more; perhaps it was told to end, and did."""
+        if self.is_closed:
+            self.stop(GeneratorExit(), yielded)
+        else:
+            self.finish(yielded.output())
 
     def _give_up(self, error: BaseException, yielded: _Yielded | None) -> None:
         with inside(self._around):  # not whatever is around the code that comes to this
@@ -175,18 +182,15 @@ class _Running(Enclosing):
     def _fail(self, error: BaseException, yielded: _Yielded | None) -> None:
         """Record that it raised, and as a step what it had given by then, as a failed call has no output."""
         self.end()
-        if self.is_refused:
-            return
-        name = type(error).__qualname__
-        if yielded is not None and yielded.count:
-            self.steps.add("step", "yielded", yielded.output(), personal=self._site.subject is not None)
         try:
-            around = enclosing()
+            if yielded is not None and yielded.count:
+                self.steps.add("step", "yielded", yielded.output(), personal=self._site.subject is not None)
+            around, name = enclosing(), type(error).__qualname__
             if self.begun is None and around is not None and self._is_step_of(around, None, name):
                 return
             self._taken("failed").fail(error)
-        except BackstoryError as problem:  # the exception that goes on is the caller's
-            _log.error("recording: a failed prediction is not recorded: %s", problem)
+        except Exception as problem:  # noqa: BLE001
+            tell_unrecorded(problem)
 
     def _is_step_of(self, around: Enclosing, output: Any, error: str | None = None) -> bool:  # noqa: ANN401
         """Let a prediction around this call take in what came of it; False if it would hold more, or is over."""
@@ -244,7 +248,6 @@ def traced(
         single=SingleCapture(capture, recorder, call),
         call=call,
         defer=recorder.defer,
-        refuse=recorder.refuse_early,
         signature=signature,
         subject=subject,
         receiver=_receiver_of(function, signature),
@@ -288,9 +291,11 @@ def _generator(function: Callable[..., Any], site: _Site) -> Callable[..., Any]:
     def record(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:  # noqa: ANN401
         running = site.start(args, kwargs)
         yielded = _Yielded()
-        inner = function(*args, **kwargs)
-        go_on = functools.partial(inner.send, None)
+        go_on: Callable[[], Any] | None = None
         try:
+            with running.inside():
+                inner = function(*args, **kwargs)
+            go_on = functools.partial(inner.send, None)
             while True:
                 with running.inside():
                     try:
@@ -301,16 +306,16 @@ def _generator(function: Callable[..., Any], site: _Site) -> Callable[..., Any]:
                 yielded.add(value)
                 try:
                     go_on = functools.partial(inner.send, (yield value))
-                except GeneratorExit:
-                    running.is_closed = True
-                    inner.close()
-                    raise
+                    running.is_closed = False
                 except BaseException as error:  # noqa: BLE001  it is the generator's to handle
                     go_on = functools.partial(inner.throw, error)
+                    running.is_closed = isinstance(error, GeneratorExit)
         except BaseException as error:
             running.stop(error, yielded)
             raise
-        running.finish(yielded.output())
+        finally:
+            del go_on  # its exception has a traceback, which has this frame
+        running.end_of_values(yielded)
         return returned
 
     return record
@@ -321,9 +326,11 @@ def _async_generator(function: Callable[..., Any], site: _Site) -> Callable[...,
     async def record(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:  # noqa: ANN401
         running = site.start(args, kwargs)
         yielded = _Yielded()
-        inner = function(*args, **kwargs)
-        go_on = functools.partial(inner.asend, None)
+        go_on: Callable[[], Any] | None = None
         try:
+            with running.inside():
+                inner = function(*args, **kwargs)
+            go_on = functools.partial(inner.asend, None)
             while True:
                 with running.inside():
                     try:
@@ -333,16 +340,16 @@ def _async_generator(function: Callable[..., Any], site: _Site) -> Callable[...,
                 yielded.add(value)
                 try:
                     go_on = functools.partial(inner.asend, (yield value))
-                except GeneratorExit:
-                    running.is_closed = True
-                    await inner.aclose()
-                    raise
+                    running.is_closed = False
                 except BaseException as error:  # noqa: BLE001  it is the generator's to handle
                     go_on = functools.partial(inner.athrow, error)
+                    running.is_closed = isinstance(error, GeneratorExit)
         except BaseException as error:
             running.stop(error, yielded)
             raise
-        running.finish(yielded.output())
+        finally:
+            del go_on  # its exception has a traceback, which has this frame
+        running.end_of_values(yielded)
 
     return record
 
@@ -402,8 +409,9 @@ def values_of(arguments: dict[str, Any]) -> dict[str, Any]:
     """Return what a call was given by name: the items of a dict that is the only argument, or the arguments."""
     if len(arguments) == 1:
         (only,) = arguments.values()
-        if isinstance(only, dict) and only:
-            return dict(zip(distinct_names(only), only.values(), strict=True))
+        with contextlib.suppress(Exception):  # another thread may be changing it
+            if isinstance(only, dict) and only:
+                return dict(zip(distinct_names(only), only.values(), strict=True))
     return dict(arguments)
 
 
@@ -411,18 +419,9 @@ def _one_row(features: dict[str, Any]) -> pa.Table:
     return pa.table({name: one_value(value) for name, value in features.items()} or {"arguments": one_value(None)})
 
 
-def output_of(output: Any, rows: int) -> pa.Array:  # noqa: ANN401
-    """Return what to record of a function's return value, one value a row.
-
-    A value that is not one a row of a table stands on each of the rows: the call as a whole returned it.
-    """
-    if rows > 1 and hasattr(output, "__len__") and not isinstance(output, str | bytes | dict) and len(output) == rows:
-        try:
-            return output_column(output, rows, None)[0]
-        except InputError:
-            pass  # one a row, but of no common type: as text, below
-    value = output_value(output)
-    return value if rows == 1 else pa.concat_arrays([value] * rows)
+def _of_few_columns(begun: Begun) -> Begun:
+    insist_few(begun.table.schema.field("feature").type)
+    return begun
 
 
 def _is_table(value: Any) -> bool:  # noqa: ANN401

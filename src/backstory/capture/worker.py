@@ -156,7 +156,7 @@ class WorkerRecorder:
             method=method,
             features=None,
             code={**self._code, **(code or {})},
-            environment=self._environment,
+            environment=lambda: self._environment,
             by_hand=by_hand,
         )
 

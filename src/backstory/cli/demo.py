@@ -171,7 +171,9 @@ def _show(archive: Archive, tables: Tables, predictions: Predictions, progress: 
     progress.print(str(report))
     progress.print(Rule("one byte changed in a copy"))
     progress.print(_tampered(archive, progress))
-    receipt = archive.receipt(chosen).save(archive.path.with_name(f"{archive.path.name}-receipt.tlog-proof"))
+    receipt = archive.receipt(chosen).save(
+        archive.path.with_name(f"{archive.path.name}-receipt.tlog-proof"), overwrite=True
+    )
     progress.print(f"receipt of that prediction: {receipt} ({receipt.stat().st_size:,} bytes)")
     return _Shown(prediction=chosen, receipt=receipt, vkey=archive.vkey)
 

@@ -15,6 +15,10 @@ from backstory.cli.progress import progress
 from backstory.errors import QueryError
 from backstory.lineage.impact_page import PREDICTIONS_SHOWN
 
+KEY_EXAMPLE = """--key '["JFK", 5]'"""
+_OF_SEVERAL = "a value for each of"
+"""What an error about a key of several columns says."""
+
 
 def impact(
     source: str,
@@ -48,14 +52,19 @@ def impact(
         raise QueryError(f"impact: expected a --limit of at least 1, got {limit}")
     keys = None if key is None else [parse_key(text) for text in key]
     with progress("tracing"), open_archive(asking, opening) as archive:
-        answer = archive.impact(source, rows=row, keys=keys, where=where, version=version)
+        try:
+            answer = archive.impact(source, rows=row, keys=keys, where=where, version=version)
+        except QueryError as error:
+            if _OF_SEVERAL not in str(error):
+                raise
+            raise QueryError(f"{error}; on a command line: {KEY_EXAMPLE}", **error.details) from None
     if asking.json:
         print_json(answer.to_dict())
     else:
         from backstory.lineage.impact_page import impact_page
 
         print_page(impact_page(answer, limit))
-    return PARTIAL if answer.sealed else OK
+    return PARTIAL if answer.sealed or answer.left_out else OK
 
 
 def parse_key(text: str) -> Any:  # noqa: ANN401  a value, a tuple or a dict

@@ -142,7 +142,10 @@ def _dispatch(given: list[str], *, as_json: bool) -> int:
         sys.stdout.write(f"{VERSION}\n")
         return OK
     if given[0] not in COMMANDS:
-        return _failed("usage", f"no command {given[0]!r}; `{PROGRAM} --help` lists them", INPUT, as_json=as_json)
+        from backstory.records.names import nearest
+
+        there_is = nearest(given[0], COMMANDS) or f"; `{PROGRAM} --help` lists them"
+        return _failed("usage", f"no command {given[0]!r}{there_is}", INPUT, as_json=as_json)
     from cyclopts import CycloptsError
 
     try:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from backstory.cli.answer import print_json, print_page
 from backstory.cli.archives import open_ledger
+from backstory.cli.exit_codes import OK, PARTIAL
 from backstory.cli.options import ASKING, Asking
 from backstory.cli.progress import progress
 from backstory.errors import QueryError
@@ -17,7 +18,7 @@ LIMIT = 20
 """Predictions printed unless told otherwise."""
 
 
-def search(predicate: str, /, *values: str, limit: int = LIMIT, asking: Asking = ASKING) -> None:
+def search(predicate: str, /, *values: str, limit: int = LIMIT, asking: Asking = ASKING) -> int:
     """List the predictions for which an SQL predicate holds, oldest first.
 
     Args:
@@ -37,10 +38,11 @@ def search(predicate: str, /, *values: str, limit: int = LIMIT, asking: Asking =
         counts = {"more": hits.total > len(rows), "not_compared": hits.not_compared, "total": hits.total}
         print_json(counts | {"predictions": rows})
     else:
-        print_page(_page(rows, hits.total, hits.not_compared))
+        print_page(_page(rows, hits.total, (hits.left_out,) if hits.not_compared else ()))
+    return PARTIAL if hits.not_compared else OK
 
 
-def _page(rows: list[dict[str, Any]], total: int, not_compared: int) -> Page:
+def _page(rows: list[dict[str, Any]], total: int, alarms: tuple[str, ...]) -> Page:
     """Lay the found predictions out: what was predicted and decided; JSON has every column."""
     from backstory.lineage.page import Page, Row, Section
     from backstory.lineage.plain import count_text
@@ -50,8 +52,7 @@ def _page(rows: list[dict[str, Any]], total: int, not_compared: int) -> Page:
         headline += f", the oldest {len(rows):,} of them here; --limit shows more"
     columns = ("id", "recorded", "model", "output", "decision")
     section = Section(title="Found", columns=columns, rows=tuple(Row(cells=_cells(row)) for row in rows))
-    alarm = f"{count_text(not_compared, 'prediction')} not compared: the predicate asks for values that are sealed"
-    return Page(headline=headline, alarms=(alarm,) if not_compared else (), sections=(section,) if rows else ())
+    return Page(headline=headline, alarms=alarms, sections=(section,) if rows else ())
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:

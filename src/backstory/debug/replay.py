@@ -6,6 +6,7 @@ alone than in its batch (see docs/adr/0006). Today's environment is used, and th
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -142,22 +143,34 @@ def _run(context: JsonObject, table: pa.Table, load: Callable[[JsonObject], obje
     columns = pa.Table.from_arrays(features.flatten(), names=[field.name for field in features.type])
     try:
         native = rebuild(container, columns)
-        return _call(load(model), context, native, table.num_rows)
+        is_text = not pa.types.is_struct(table.schema.field("output").type)
+        return _call(load(model), context, native, table.num_rows, sealed=is_text)
     except BackstoryError:
         raise
     except Exception as error:  # a model may raise anything, with values of rows in its words
         raise ModelError(f"the call gave an output then, and raises {type(error).__name__} now") from error
 
 
-def _call(estimator: object, context: JsonObject, features: object, rows: int) -> pa.Array:
+def _call(estimator: object, context: JsonObject, features: object, rows: int, *, sealed: bool) -> pa.Array:
     """Return what the context's method of a model returns, as it is recorded."""
     method = canonical.text_of(context, "method")
     function: Any = estimator if method == "__call__" else getattr(estimator, method, None)
     if function is None:
         raise NotFoundError(f"the model has no method {method!r}")
-    output = function(features, **parse_options(context.get("options")))
-    column, _ = output_column(output, rows, output_names(estimator, method))
+    by_position, options = _given(function, parse_options(context.get("options")))
+    output = function(features, *by_position, **options)
+    column, _ = output_column(output, rows, output_names(estimator, method), sealed=sealed)
     return column
+
+
+def _given(function: Callable[..., Any], options: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    """Return the options a method takes by position only, and the others."""
+    try:
+        parameters = list(inspect.signature(function).parameters.values())[1:]
+    except (TypeError, ValueError):
+        return [], options
+    only = [one.name for one in parameters if one.kind is inspect.Parameter.POSITIONAL_ONLY and one.name in options]
+    return [options[name] for name in only], {name: options[name] for name in options if name not in only}
 
 
 def _judge(

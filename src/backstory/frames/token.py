@@ -62,7 +62,7 @@ class TokenColumn:
 
 def id_columns(names: Iterable[str]) -> list[str]:
     """Return the names that are id columns, in their order."""
-    return [name for name in names if name.startswith(ROW_PREFIX)]
+    return [name for name in names if isinstance(name, str) and name.startswith(ROW_PREFIX)]
 
 
 def mint_tokens(positions: NDArray[np.int64], salt: int) -> NDArray[np.uint64]:

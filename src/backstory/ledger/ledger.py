@@ -31,7 +31,7 @@ from backstory.records.merge import Merge, parse_merge
 from backstory.records.row import encode_row
 from backstory.records.schema import Schema, parse_schema
 from backstory.storage.blobs import BlobStore
-from backstory.storage.checked_files import CheckedFiles
+from backstory.storage.checked_files import WAY_OUT, CheckedFiles
 from backstory.storage.keys import DIRECTORY_MODE, KeyStore
 from backstory.storage.layout import CONFIG_NAME, FORMAT, ArchiveConfig, Layout, read_layout
 from backstory.storage.lock import LockStore
@@ -250,7 +250,10 @@ class Ledger:
     def _segment(self, manifest: Manifest, merge: Merge | None, *, checked: bool) -> ParquetReader:
         file = (merge or manifest).file
         path = self.checked_path(self.layout.segments, file) if checked else self.layout.segments / file.name
-        reader = self._readers(path, checked)
+        try:
+            reader = self._readers(path, checked)
+        except StorageError as error:
+            raise StorageError(f"{error}; {WAY_OUT}", **error.details) from error
         return reader if merge is None else reader.part(manifest.first_seq - merge.first_seq)
 
     def checked_path(self, folder: Path, file: FileRef) -> Path:
@@ -261,8 +264,13 @@ class Ledger:
             VerificationError: It has other bytes than its entry says.
         """
         path = folder / file.name
-        if not self.checked.fits(path, file.sha256):
-            raise VerificationError(f"reading {file.name}: its digest is not the one in its entry: it was changed")
+        try:
+            is_sound = self.checked.fits(path, file.sha256)
+        except StorageError as error:
+            raise StorageError(f"{error}; {WAY_OUT}", **error.details) from error
+        if not is_sound:
+            what = "its digest is not the one in its entry: it was changed"
+            raise VerificationError(f"reading {file.name}: {what}; {WAY_OUT}")
         return path
 
     def merge_of(self, manifest: Manifest) -> Merge | None:

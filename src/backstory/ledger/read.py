@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,13 +19,21 @@ import pyarrow.compute as pc
 
 from backstory.columns.seal import pick_columns
 from backstory.columns.tree import leaf_hashes, root_of_subtrees, split_hashes, subtree_roots
-from backstory.errors import AmbiguousError, BackstoryError, NotFoundError, QueryError, VerificationError
+from backstory.errors import (
+    AmbiguousError,
+    BackstoryError,
+    FormatError,
+    NotFoundError,
+    QueryError,
+    VerificationError,
+)
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.sealed import open_rows
 from backstory.records.identity import ID_SIZE, id_text
 from backstory.records.limits import ROW_GROUP_ROWS, SUBTREE_ROWS
 from backstory.records.manifest import FileRef, Manifest, parse_manifest
 from backstory.records.schema import Schema
+from backstory.storage.checked_files import WAY_OUT
 from backstory.storage.spool import StreamInfo
 
 _log = logging.getLogger("backstory")
@@ -205,13 +214,28 @@ def _search_segments(ledger: Ledger, kind: str, first: str, last: str) -> dict[s
 
 def _rows_with_id(ledger: Ledger, manifest: Manifest, first: bytes, last: bytes) -> Iterator[tuple[int, str]]:
     """Yield rows of a segment whose id is in a range; at most a few are asked for."""
-    reader = ledger.segment(manifest, checked=False)
-    for group in range(reader.group_count):
-        bounds = reader.bounds(group, "id")
-        if bounds is None or (bounds[0] <= last and bounds[1] >= first):
-            ids = reader.read_group(group)["id"]
-            for row, name in _matches(ids, first, last):
-                yield group * ROW_GROUP_ROWS + row, name
+    with _changed_rather_than_malformed(ledger, manifest):
+        reader = ledger.segment(manifest, checked=False)
+        for group in range(reader.group_count):
+            bounds = reader.bounds(group, "id")
+            if bounds is None or (bounds[0] <= last and bounds[1] >= first):
+                ids = reader.read_group(group)["id"]
+                for row, name in _matches(ids, first, last):
+                    yield group * ROW_GROUP_ROWS + row, name
+
+
+@contextmanager
+def _changed_rather_than_malformed(ledger: Ledger, manifest: Manifest) -> Iterator[None]:
+    """Where a segment does not decode, say that it was changed, if it is not what its entry names.
+
+    Raises:
+        VerificationError: It is not.
+    """
+    try:
+        yield
+    except FormatError:
+        ledger.segment(manifest, checked=True)
+        raise
 
 
 def _matches(ids: pa.ChunkedArray, first: bytes, last: bytes) -> list[tuple[int, str]]:
@@ -292,16 +316,18 @@ def _proven_runs(
     ledger: Ledger, position: int, manifest: Manifest, first: int, end: int
 ) -> tuple[pa.Table, bytes, list[bytes]]:
     """Return the runs of 256 records that hold rows `first` to `end`, as `read_run` does."""
-    reader = ledger.segment(manifest, checked=False)
     start = first // SUBTREE_ROWS * SUBTREE_ROWS
     stop = min(-(-end // SUBTREE_ROWS) * SUBTREE_ROWS, manifest.count)
-    runs = reader.read_rows(start, stop - start)
-    leaves, subtrees = leaf_hashes(runs), reader.subtrees()
-    roots = split_hashes(subtrees)
+    with _changed_rather_than_malformed(ledger, manifest):
+        reader = ledger.segment(manifest, checked=False)
+        runs = reader.read_rows(start, stop - start)
+        leaves, subtrees = leaf_hashes(runs), reader.subtrees()
+        roots = split_hashes(subtrees)
     expected = roots[start // SUBTREE_ROWS : -(-stop // SUBTREE_ROWS)]
     if split_hashes(subtree_roots(leaves)) != expected or root_of_subtrees(subtrees).hex() != manifest.root:
         rows = f"rows {start} to {stop - 1} of {manifest.file.name}"
-        raise VerificationError(f"record does not verify: {rows} do not lead to the root in entry {position}")
+        what = f"{rows} do not lead to the root in entry {position}"
+        raise VerificationError(f"record does not verify: {what}; {WAY_OUT}")
     return runs, leaves, roots
 
 

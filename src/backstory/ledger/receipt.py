@@ -35,14 +35,22 @@ class ReceiptFile:
     data: bytes
     id: str
 
-    def save(self, path: str | Path) -> Path:
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write the receipt to a file, by convention `<id>.tlog-proof`, and return its path.
 
+        Args:
+            path: The file.
+            overwrite: Whether a file that is there gives way.
+
         Raises:
+            ConflictError: There is something at `path`, and it must stay.
             StorageError: It cannot be written.
         """
-        Disk().write(Path(path), self.data)
-        return Path(path)
+        file = Path(path)
+        if not overwrite and file.exists():
+            raise ConflictError(f"receipt: expected nothing at {file}; overwrite=True replaces it")
+        Disk().write(file, self.data)
+        return file
 
     def __repr__(self) -> str:
         """Return of what it is and its size."""

@@ -6,8 +6,9 @@ another person's rows. So features are compared before anything is recorded:
 - by the pandas index, where it tells rows apart and is not just 0, 1, 2, …; the values may then have been transformed;
 - otherwise by the values of the columns both tables have; an array is compared by position of its columns.
 
-Columns that say the same of every row show nothing about a table that has more columns than them, and are refused.
-Not found: rows that were exchanged although all values compared agree.
+Columns that say the same of every row show nothing about a table that has more columns than them. That is up to the
+data of a batch, so it is no reason to refuse it: it is told, and the order is the caller's word. Not found: rows that
+were exchanged although all values compared agree.
 """
 
 from __future__ import annotations
@@ -45,16 +46,19 @@ def require_length(rows: int, features: Any) -> None:
         )
 
 
-def check_alignment(split: Frame, selector: NDArray[np.int64] | None, features: Any) -> None:
-    """Refuse features that are not shown to be the split's rows in the order of the row references.
+def check_alignment(split: Frame, selector: NDArray[np.int64] | None, features: Any) -> bool:
+    """Refuse features that are not the split's rows in the order of the row references.
 
     Args:
         split: The features as `split` gave them.
         selector: Rows of `split` the references were narrowed to, in order; None for all of them.
         features: What the caller is about to use: any table or array, of the right length.
 
+    Returns:
+        Whether they are shown to be; False where all they share has one value in these rows.
+
     Raises:
-        AlignmentError: The rows were reordered, or nothing shows that they were not.
+        AlignmentError: The rows were reordered, or features have nothing that could be compared.
     """
     try:
         kind = kind_of(features)
@@ -63,8 +67,8 @@ def check_alignment(split: Frame, selector: NDArray[np.int64] | None, features: 
             f"features cannot be compared with the rows that were split: got {type(features).__qualname__}; {_WAY_OUT}"
         ) from None
     if kind == "pandas" and kind_of(split) == "pandas" and _index_tells(split, selector, features):
-        return
-    _require_same_values(split, selector, features, kind)
+        return True
+    return _require_same_values(split, selector, features, kind)
 
 
 def _count(features: Any) -> int:
@@ -99,7 +103,8 @@ def _index_tells(split: Frame, selector: NDArray[np.int64] | None, features: Fra
     return False
 
 
-def _require_same_values(split: Frame, selector: NDArray[np.int64] | None, features: Frame, kind: str) -> None:
+def _require_same_values(split: Frame, selector: NDArray[np.int64] | None, features: Frame, kind: str) -> bool:
+    """Return whether values that differ from row to row were the same, or there was nothing else to be in order."""
     pairs = _pairs(column_names(split), features, kind)
     if not pairs:
         raise AlignmentError(
@@ -116,11 +121,7 @@ def _require_same_values(split: Frame, selector: NDArray[np.int64] | None, featu
                 column=before,
             )
         tells = tells or not _is_constant(left)
-    if not tells:
-        raise AlignmentError(
-            "nothing shows that the features are in the order of the row references: expected a column of the rows "
-            f"that were split, or an index, with more than one value, got one value in all they share; {_WAY_OUT}"
-        )
+    return tells
 
 
 def _is_constant(values: Any) -> bool:

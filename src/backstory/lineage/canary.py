@@ -1,32 +1,44 @@
 """Valid ids on wrong rows: do the features of some rows have the values their source rows have?
 
-A token cannot tell that it was moved: `groupby().max()` takes each column's largest value, so the largest token ends up
-beside the values of other rows. Such rows show in columns that kept their name: here they agree with the source's row
-their id names, there they do not. A column that agrees nowhere was transformed, or its order was changed; which of the
-two, values do not tell, so the edge is the caller's word.
+A token cannot tell that it was moved: ids pasted beside a frame of other rows, or beside columns that were each sorted
+alone, all check. It shows in columns that kept their name: there the values agree with those of the source's rows no
+more often than they would by chance.
 
-A sample is looked at, when rows are recorded. Found is what shows there; nothing found is no proof.
+This is a look at a sample when rows are recorded, and says nothing unless it must. A column counts only if its name is
+that of one reference's source alone, and the alarm is raised only if no such column speaks for the rows: one that
+agrees far beyond chance, or rises or falls with the source's as scaled and clipped numbers do. So nothing found is no
+proof: the key of rows that were aggregated without group() agrees, and one such column is enough.
 """
 
 from __future__ import annotations
 
-import warnings
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from backstory.columns.arrow_type import decoded, unchunked
-from backstory.frames.table import column_names, select_columns, take_rows, to_arrow
-from backstory.lineage.refs import Grade, LineageWarning, RowRefs
+from backstory.errors import ColumnError
+from backstory.frames.table import column_names, sampled_values
+from backstory.lineage.refs import Grade, RowRefs, warn_of_lineage
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
-    from backstory.lineage.source import Snapshot
+    from backstory.lineage.source import Origin, Snapshot
 
-SAMPLE_ROWS: Final = 64
+_Column: TypeAlias = "pa.Array | pa.ChunkedArray"
+
+ROWS_MIN: Final = 8
+"""Fewer rows show nothing: any two may differ."""
+
+_SAMPLE_ROWS: Final = 64
+_COLUMNS_MAX: Final = 8
+_AGREEMENT_MIN: Final = 0.5
+"""Share of the way from agreement by chance to agreement everywhere (Cohen's kappa)."""
 
 
 def grade_by_sample(rows: RowRefs, name: str) -> Grade:
@@ -37,59 +49,112 @@ def grade_by_sample(rows: RowRefs, name: str) -> Grade:
         name: One of their references.
 
     Returns:
-        The grade it has, unless it is `exact` and the values speak against it: `coarse`, with a `LineageWarning`,
-        where a column of the source's own name agrees in some rows and not in others; `declared` where one agrees in
-        none.
+        The grade it has; `coarse`, with a `LineageWarning`, if it is `exact` and all that can be compared speaks
+        against it.
     """
     grade, origin = rows.grades[name], rows.origins[name]
-    if grade != "exact" or not isinstance(origin, tuple):
+    if grade != "exact" or len(rows) < ROWS_MIN or not isinstance(origin, tuple):
         return grade
-    mixed: list[str] = []
-    for snapshot in origin:
-        for column, equal in _compared(rows, rows.positions[name], snapshot):
-            if not any(equal):
-                grade = "declared"
-            elif not all(equal):
-                mixed.append(column)
-    if not mixed:
+    against = []
+    for column, feature, source in _pairs(rows, name, origin):
+        speaks = _speaks_for(feature, source)
+        if speaks:
+            return grade
+        if speaks is not None:
+            against.append(column)
+    if not against:
         return grade
-    warnings.warn(
-        f"row ids may be on wrong rows: column {mixed[0]!r} has the values of the rows of source {origin[0].name!r} in "
-        "some rows and others elsewhere, so the edge is recorded as coarse; likely cause: an aggregation that was no "
-        "group(), or a column sorted by itself. Give a column that was changed on purpose another name.",
-        LineageWarning,
-        stacklevel=2,
+    warn_of_lineage(
+        f"row ids may be on wrong rows: column {against[0]!r}, and every other that can be compared, has other values "
+        f"than the rows of source {origin[0].name!r} that the ids name, so the edge is recorded as coarse; likely "
+        "cause: ids pasted beside other rows, or columns sorted by themselves. Give columns changed on purpose other "
+        "names."
     )
     return "coarse"
 
 
-def _compared(
-    rows: RowRefs, positions: NDArray[np.signedinteger[Any]], snapshot: Snapshot
-) -> list[tuple[str, list[bool]]]:
-    """Return, for each feature the source has too, in which sampled rows the two are the same; nulls are left out."""
-    end = snapshot.first_position + snapshot.rows
-    inside = np.flatnonzero((positions >= snapshot.first_position) & (positions < end))
-    sample = inside[np.unique(np.linspace(0, len(inside) - 1, SAMPLE_ROWS).astype(np.intp))] if len(inside) else inside
-    names = [name for name in column_names(rows.features) if name in snapshot.columns]
-    if not len(sample) or not names:
-        return []
-    at = sample if rows.selector is None else rows.selector[sample]
-    features = to_arrow(take_rows(select_columns(rows.features, names), at))
-    source = snapshot.sample(positions[sample] - snapshot.first_position, names)
-    found = [(name, _equal(features[name], source[name])) for name in names]
-    return [(name, equal) for name, equal in found if equal]
+def _pairs(rows: RowRefs, name: str, origin: tuple[Snapshot, ...]) -> Iterator[tuple[str, _Column, _Column]]:
+    """Yield features with the source's columns of their names, in the same sampled rows."""
+    positions = rows.positions[name]
+    known = np.flatnonzero(positions >= 0)
+    snapshot = _part_at(origin, int(positions[known[len(known) // 2]])) if len(known) else None
+    if snapshot is None:
+        return
+    at = positions[known] - snapshot.first_position
+    inside = np.flatnonzero((at >= 0) & (at < snapshot.rows))
+    if len(inside) < ROWS_MIN:
+        return
+    inside = inside[np.unique(np.linspace(0, len(inside) - 1, _SAMPLE_ROWS).astype(np.intp))]
+    taken = known[inside] if rows.selector is None else rows.selector[known[inside]]
+    for column in _own_columns(rows, name, snapshot):
+        try:
+            source = snapshot.sample(at[inside], column)
+            feature = sampled_values(rows.features, column, taken)
+        except ColumnError:  # of no type that can be recorded, which is said where that is tried
+            continue
+        if source is not None:
+            yield column, feature, source
 
 
-def _equal(left: pa.ChunkedArray, right: pa.ChunkedArray) -> list[bool]:
-    """Return where two columns have the same value, row by row, without the rows in which one has none."""
-    first, second = decoded(unchunked(left)), decoded(unchunked(right))
+def _part_at(origin: tuple[Snapshot, ...], position: int) -> Snapshot | None:
+    return next((part for part in origin if 0 <= position - part.first_position < part.rows), None)
+
+
+def _own_columns(rows: RowRefs, name: str, snapshot: Snapshot) -> list[str]:
+    """Return features that can only be the snapshot's columns: no other reference has them, and no join left a twin."""
+    own = snapshot.columns.difference(*(_columns_of(other) for key, other in rows.origins.items() if key != name))
+    features = sorted(column_names(rows.features))
+    with_next = zip(features, [*features[1:], ""], strict=True)
+    found = [column for column, following in with_next if column in own and not following.startswith(column)]
+    return found[:: max(1, -(-len(found) // _COLUMNS_MAX))]
+
+
+def _columns_of(origin: Origin) -> frozenset[str]:
+    if isinstance(origin, tuple):
+        return frozenset[str]().union(*(snapshot.columns for snapshot in origin))
+    return frozenset((*origin.by, *origin.aggs))
+
+
+def _speaks_for(feature: _Column, source: _Column) -> bool | None:
+    """Say whether a column has the source's values row by row, or moves with them; None if it does not tell."""
+    left, right = _plain(feature), _plain(source)
+    are_numbers = _is_number(left.type) and _is_number(right.type)
+    if are_numbers and not pa.types.is_floating(left.type):
+        left = left.cast(pa.float64(), safe=False)
+    elif not are_numbers and left.type != right.type and not (_is_text(left.type) and _is_text(right.type)):
+        return None
     try:
-        equal = pc.equal(_known(first), _known(second.cast(first.type)))
-    except (pa.ArrowException, NotImplementedError):
-        return [False]  # of another type, so transformed
-    return [value for value in equal.to_pylist() if value is not None]
+        right = right.cast(left.type, safe=False)
+        both = pc.invert(pc.or_(pc.is_null(left, nan_is_null=True), pc.is_null(right, nan_is_null=True)))
+        left, right = left.filter(both), right.filter(both)
+        codes = pa.concat_arrays([left, right]).dictionary_encode().indices.to_numpy()
+    except (pa.ArrowException, NotImplementedError):  # lists and the like, of which Arrow knows no equality
+        return None
+    ours, theirs = codes[: len(left)], codes[len(left) :]
+    if len(ours) < ROWS_MIN or len(np.unique(ours)) == 1 or len(np.unique(theirs)) == 1:
+        return None
+    values = int(codes.max()) + 1
+    by_chance = float(np.bincount(ours, minlength=values) @ np.bincount(theirs, minlength=values)) / len(ours) ** 2
+    if np.mean(ours == theirs) - by_chance >= _AGREEMENT_MIN * (1 - by_chance):
+        return True
+    return are_numbers and _moves_with(left.to_numpy(), right.to_numpy())
 
 
-def _known(values: pa.Array) -> pa.Array:
-    """Return values with NaN as null."""
-    return pc.if_else(pc.is_nan(values), None, values) if pa.types.is_floating(values.type) else values
+def _plain(values: _Column) -> pa.Array:
+    return decoded(unchunked(values) if isinstance(values, pa.ChunkedArray) else values)
+
+
+def _moves_with(ours: NDArray[np.floating[Any]], theirs: NDArray[np.floating[Any]]) -> bool:
+    """Say whether one column of numbers is a rising or falling function of the other."""
+    order = np.lexsort((ours, theirs))
+    ours, theirs = np.diff(ours[order]), np.diff(theirs[order])
+    return not np.any(ours[theirs == 0]) and bool(np.all(ours >= 0) or np.all(ours <= 0))
+
+
+def _is_number(type_: pa.DataType) -> bool:
+    tests = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_boolean)
+    return any(test(type_) for test in tests)
+
+
+def _is_text(type_: pa.DataType) -> bool:
+    return bool(pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_string_view(type_))

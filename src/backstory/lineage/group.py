@@ -27,6 +27,7 @@ from backstory.frames.table import (
     column_names,
     column_values,
     hold,
+    names_given,
     require_columns,
     select_columns,
     to_arrow,
@@ -108,7 +109,7 @@ def group(
         TokenError: There is no id column, or a token does not check.
     """
     require_name(name, salt)
-    keys = (by,) if isinstance(by, str) else tuple(by)
+    keys = names_given(by)
     names = column_names(frame)
     ids = require_ids(names)
     _require_plan(names, keys, name, aggs)
@@ -149,6 +150,12 @@ def _later(frame: Frame, names: list[str], rows: NDArray[np.bool_] | None) -> Ca
 def _require_plan(names: list[str], by: tuple[str, ...], name: str, aggs: Mapping[str, tuple[str, str]]) -> None:
     if not by or not aggs:
         raise InputError(f"cannot group: expected at least one key and one aggregation, got {len(by)} and {len(aggs)}")
+    for output, plan in aggs.items():
+        if not isinstance(plan, tuple | list) or [type(part) for part in plan] != [str, str]:
+            raise InputError(
+                f"aggregation: expected {output}=(column, function), such as ('dep_delay', 'mean'), "
+                f"got {type(plan).__name__} (group {name})"
+            )
     inputs = dict.fromkeys(column for column, _ in aggs.values())
     reserved = id_columns([*by, *inputs, *aggs])
     if reserved:

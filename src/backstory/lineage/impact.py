@@ -42,6 +42,19 @@ Masks: TypeAlias = dict[tuple[str, int], np.ndarray]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """Rows that are asked about.
+
+    Attributes:
+        masks: The rows.
+        left_out: Dataset versions in which they could not be looked for, by digest, and why.
+    """
+
+    masks: Masks
+    left_out: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReachedModel:
     """A model version trained on some of the rows.
 
@@ -74,6 +87,8 @@ class Impact:
         counts: How many predictions, models and features.
         sealed: Segments, and runs of records not in one yet, whose sealed references were left out, as no purpose was
             given to open them.
+        left_out: Dataset versions in which the rows could not be looked for, as they lack a column or were erased, by
+            digest, and why.
     """
 
     source: str
@@ -84,6 +99,7 @@ class Impact:
     counts: dict[str, int]
     versions: dict[str, int]
     sealed: int = 0
+    left_out: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the whole answer as values JSON has."""
@@ -92,6 +108,7 @@ class Impact:
         return {
             "counts": self.counts,
             "features": plain(self.features),
+            "left_out": self.left_out,
             "models": [asdict(model) for model in self.models],
             "predictions": [row | moment for row, moment in zip(rest, times, strict=True)],
             "rows": self.rows,
@@ -178,7 +195,7 @@ class _Reach:
         return any((part.dataset, part.first) in self.datasets for part in reference.parts)
 
 
-def find_impact(ledger: Ledger, tracer: Tracer, gate: Gate, source: str, datasets: Masks) -> Impact:
+def find_impact(ledger: Ledger, tracer: Tracer, gate: Gate, source: str, chosen: Chosen) -> Impact:
     """Return what rows of a source reached.
 
     Args:
@@ -186,9 +203,9 @@ def find_impact(ledger: Ledger, tracer: Tracer, gate: Gate, source: str, dataset
         tracer: Reads its lineage.
         gate: Opens references to people.
         source: Name of the source.
-        datasets: The rows asked about.
+        chosen: The rows asked about.
     """
-    reach = _Reach(tracer, gate, datasets)
+    reach = _Reach(tracer, gate, chosen.masks)
     parts: list[pa.Table] = []
     features: dict[str, set[str]] = {}
     sealed = 0
@@ -198,7 +215,7 @@ def find_impact(ledger: Ledger, tracer: Tracer, gate: Gate, source: str, dataset
         parts += _hits(ledger, reach, table, versions, features)
     predictions = pa.concat_tables(parts) if parts else _empty()
     of_version: dict[str, int] = {}
-    for (digest, _), mask in datasets.items():
+    for (digest, _), mask in chosen.masks.items():
         of_version[digest] = of_version.get(digest, 0) + int(mask.sum())
     models = tuple(_reached_models(ledger, tracer, reach, gate))
     return Impact(
@@ -214,6 +231,7 @@ def find_impact(ledger: Ledger, tracer: Tracer, gate: Gate, source: str, dataset
             "features": len(features),
         },
         sealed=sealed,
+        left_out=chosen.left_out,
     )
 
 

@@ -50,6 +50,8 @@ def _alarms(impact: Impact) -> Iterator[str]:
     if impact.sealed:
         left_out = count_text(impact.sealed, "sealed segment")
         yield f"PARTIAL: {left_out} not searched: {OPEN_HINT}"
+    for digest, why in impact.left_out.items():
+        yield f"PARTIAL: rows of version {digest[:DIGITS_SHOWN]} not looked at: {why}"
 
 
 def _sections(impact: Impact, predictions: int) -> Iterator[Section]:

@@ -1,8 +1,20 @@
-"""SQL predicates that people write: what is said about one that cannot be used."""
+"""SQL predicates that people write: whether one can be used as part of a query, and what is said if not."""
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
 from backstory.errors import QueryError
+
+if TYPE_CHECKING:
+    import duckdb
+
+_OPERAND_KEYS = {"COMPARISON": ("left", "right"), "BETWEEN": ("input", "lower", "upper"), "OPERATOR": ("children",)}
+"""Where DuckDB's syntax tree has what is compared with each other."""
+_NUMBER_NAMES = 'a column named by a number is written in quotes: output."1"'
 
 
 def require_predicate(predicate: object, question: str) -> None:
@@ -13,6 +25,88 @@ def require_predicate(predicate: object, question: str) -> None:
     """
     if not isinstance(predicate, str) or not predicate.strip():
         raise QueryError(f'{question}: expected a predicate as text, such as "a = 1 AND b IS NOT NULL"')
+
+
+def checked_predicate(
+    connection: duckdb.DuckDBPyConnection, predicate: str, names: Iterable[str], question: str
+) -> str:
+    """Return a predicate in parentheses, ready to stand behind WHERE.
+
+    Args:
+        connection: Parses it; any will do.
+        predicate: What was asked.
+        names: Columns of one table, or fields of one struct, that the predicate can name.
+        question: What was asked: `search` or `impact`.
+
+    Raises:
+        QueryError: It is not one expression, or it may name one of two columns that SQL takes for the same.
+    """
+    require_predicate(predicate, question)
+    _require_one_expression(connection, predicate, question)
+    require_told_apart(predicate, names, question)
+    return f"({predicate}\n)"  # the line break, so that a comment in the predicate cannot swallow the parenthesis
+
+
+def _require_one_expression(connection: duckdb.DuckDBPyConnection, predicate: str, question: str) -> None:
+    """Refuse what ends the query early, or is several expressions: only one expression fits both frames."""
+    import duckdb
+
+    try:
+        connection.extract_statements(f"SELECT ({predicate}\n)")
+    except duckdb.Error as error:
+        raise wrong_predicate(error, question) from None
+    try:
+        connection.extract_statements(_framed(predicate))
+    except duckdb.Error:
+        raise QueryError(f"{question}: expected one expression that is true or false") from None
+
+
+def _framed(predicate: str) -> str:
+    return f"SELECT CASE WHEN {predicate}\n THEN true END"
+
+
+def require_told_apart(predicate: str, names: Iterable[str], question: str) -> None:
+    """Refuse a predicate that may name one of two columns that differ in case only: DuckDB takes them for one.
+
+    Raises:
+        QueryError: It holds such a name, or `COLUMNS`, which means any.
+    """
+    text = predicate.casefold().replace('""', '"').replace("''", "'")
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(name.casefold(), name)
+        if other != name and re.search(rf"(?<!\w)({re.escape(name.casefold())}|columns)(?!\w)", text):
+            raise QueryError(f"{question}: {other!r} and {name!r} differ in case only, which SQL does not tell apart")
+
+
+def compared_columns(connection: duckdb.DuckDBPyConnection, predicate: str) -> dict[int, set[str]]:
+    """Return for each question mark, counted from 0, the columns it is compared with, by name as the predicate has it.
+
+    Where it is not itself compared with a column, such as inside a function, nothing is said of it.
+    """
+    (serialized,) = connection.execute("SELECT json_serialize_sql(?)", [_framed(predicate)]).fetchone() or ("{}",)
+    found: dict[int, set[str]] = {}
+    for node in _nodes(json.loads(serialized)):
+        operands = [
+            operand for key in _OPERAND_KEYS.get(str(node.get("class")), ()) for operand in _listed(node.get(key, []))
+        ]
+        columns = {".".join(operand["column_names"]) for operand in operands if operand.get("class") == "COLUMN_REF"}
+        for operand in operands:
+            if operand.get("class") == "PARAMETER" and str(operand["identifier"]).isdecimal():
+                found.setdefault(int(operand["identifier"]) - 1, set()).update(columns)
+    return found
+
+
+def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(tree, dict):
+        yield tree
+    if isinstance(tree, dict | list):
+        for inner in tree.values() if isinstance(tree, dict) else tree:
+            yield from _nodes(inner)
+
+
+def _listed(operands: Any) -> list[dict[str, Any]]:
+    return operands if isinstance(operands, list) else [operands]
 
 
 def wrong_predicate(error: Exception, question: str) -> QueryError:
@@ -37,7 +131,8 @@ def wrong_predicate(error: Exception, question: str) -> QueryError:
     if isinstance(error, about_text):
         lines = str(error).splitlines()
         near = [line for line in lines[1:] if line.startswith(("Candidate", "Did you mean"))]
-        return QueryError(f"{question}: {'; '.join([lines[0], *near])}")
+        hint = [_NUMBER_NAMES] if re.search(r'integer key|at or near "\.\d', lines[0]) else []
+        return QueryError(f"{question}: {'; '.join([lines[0], *near, *hint])}")
     if isinstance(error, duckdb.DataError):
         return QueryError(f"{question}: a value cannot be converted as the predicate asks; use TRY_CAST")
     return QueryError(

@@ -6,6 +6,8 @@ still the one it was split from. It holds positions, never tokens: the check bit
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -25,7 +27,15 @@ Grade: TypeAlias = Literal["exact", "declared", "probed", "coarse", "broken"]
 
 
 class LineageWarning(UserWarning):
-    """Lineage lost its exactness, visibly: some rows are recorded as broken."""
+    """Lineage lost its exactness, visibly: some rows are recorded as broken, coarse, or on the caller's word."""
+
+
+def warn_of_lineage(message: str) -> None:
+    """Give a `LineageWarning` for the line of the caller's program that led here."""
+    frame, level = sys._getframe(), 1  # noqa: SLF001  what warnings itself counts by
+    while frame.f_back is not None and f"{frame.f_globals.get('__name__')}.".startswith("backstory."):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, LineageWarning, stacklevel=level)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -88,18 +98,28 @@ class RowRefs:
             selector=selector if self.selector is None else self.selector[selector],
         )
 
-    def check(self, features: Any) -> None:
+    def check(self, features: Any) -> RowRefs:
         """Refuse features that are not of these rows in this order.
 
         Args:
             features: What a model is about to be given: any table or array of features.
 
+        Returns:
+            These references; on the caller's word, with a `LineageWarning`, where all that the features share with the
+            rows that were split has one value in these rows, so that nothing shows their order.
+
         Raises:
-            AlignmentError: The lengths differ, the rows were reordered, or nothing shows that they were not.
+            AlignmentError: The lengths differ, the rows were reordered, or there is nothing to compare.
         """
         require_length(self.rows, features)
-        if not self.aligned_by_caller:
-            check_alignment(self.features, self.selector, features)
+        if self.aligned_by_caller or check_alignment(self.features, self.selector, features):
+            return self
+        warn_of_lineage(
+            "nothing shows that the features are in the order of the row references, so the edges are recorded as "
+            "declared: expected a column of the rows that were split, or an index, with more than one value in these "
+            "rows, got one value in all they share; if they are aligned, pass rows.assume_aligned()"
+        )
+        return self.assume_aligned()
 
     def assume_aligned(self) -> RowRefs:
         """Return the same references, taken on the caller's word to be in the order of any features given later.

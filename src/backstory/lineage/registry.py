@@ -59,6 +59,8 @@ def register_model(
         AlignmentError: Rows and target differ in length.
     """
     require_model_name(name)
+    if isinstance(model, type):
+        raise ModelError(f"register: expected a model, got the class {model.__qualname__}; make one and fit it")
     artifact = capture_artifact(model, trusted=trusted)
     if rows is not None and target is not None and len(target) != len(rows):
         msg = f"register: expected {len(rows)} targets as row references, got {len(target)} (model {name})"
@@ -253,6 +255,8 @@ def require_model_name(name: str) -> None:
     Raises:
         InputError: It is not a letter and then at most 127 letters, digits, `_`, `.`, `-`.
     """
+    if not isinstance(name, str):
+        raise InputError(f"name: expected text, got {type(name).__name__}")
     if not _NAME.fullmatch(name):
         msg = f"name: expected a letter, then at most 127 letters, digits, '_', '.', '-', got {name!r}"
         raise InputError(msg)

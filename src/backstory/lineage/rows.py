@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from backstory.columns.arrow_type import decoded, unchunked
 from backstory.errors import ForbiddenError, NotFoundError, QueryError
 from backstory.frames.token import ROW_PREFIX
 from backstory.ledger.ledger import Ledger
-from backstory.lineage.impact import Masks
-from backstory.lineage.predicate import require_predicate, wrong_predicate
+from backstory.lineage.impact import Chosen, Masks
+from backstory.lineage.plain import count_text
+from backstory.lineage.predicate import checked_predicate, require_predicate, wrong_predicate
 from backstory.lineage.reference import Part
-from backstory.lineage.store import read_snapshot
 from backstory.lineage.trace import Tracer
 from backstory.records import canonical
 from backstory.records.access import Gate
 from backstory.records.canonical import JsonObject
 from backstory.records.names import names_instead
+
+if TYPE_CHECKING:
+    import duckdb
 
 _PREFIX_MIN = 6
 _NAMED_MAX = 10
@@ -35,6 +40,23 @@ Rows: TypeAlias = "int | Sequence[int] | Sequence[bool]"
 """Positions, or whether each row is meant."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Version:
+    """A dataset version of a source.
+
+    Attributes:
+        digest: Its digest.
+        table: Digest of the blob with its rows; None for one about people.
+        firsts: Where its positions begin: parts with equal rows are one version.
+        document: What is said of it.
+    """
+
+    digest: str
+    table: str | None
+    firsts: tuple[int, ...]
+    document: JsonObject
+
+
 def select_rows(
     ledger: Ledger,
     tracer: Tracer,
@@ -45,56 +67,88 @@ def select_rows(
     keys: Any,
     where: str | None,
     version: str | None,
-) -> Masks:
-    """Return for each dataset version of a source, by where its positions begin, a mask over its rows.
+) -> Chosen:
+    """Return rows of a source, and the versions in which they could not be looked for.
 
     See `Archive.impact`.
 
     Raises:
         NotFoundError: No such source or version, no row fits, or a position or key is of no row.
-        QueryError: Not exactly one of rows, keys and where, or a malformed one.
+        QueryError: Not exactly one of rows, keys and where, or a malformed one, or one that fits no version.
         ForbiddenError: The source is about people and no purpose was given.
     """
     if sum(choice is not None for choice in (rows, keys, where)) != 1:
         raise QueryError("impact: expected exactly one of rows=, keys= and where=")
+    entries = _chosen(ledger, source, version)
     if rows is not None:
-        positions = _positions(rows)
-        masks = _by_position(_chosen(ledger, source, version), positions, source)
+        chosen = Chosen(masks=_by_position(entries, _positions(rows), source))
     elif where is not None:
-        require_predicate(where, "impact")
-        masks = {}
-        for digest, places, _ in _opened(tracer, gate, source, _chosen(ledger, source, version)):
-            masks |= dict.fromkeys(places, _by_predicate(ledger, digest, where))
+        chosen = _by_predicate(tracer, _opened(tracer, gate, source, entries), where)
     else:
         wanted = _listed(keys)
         missing = set(range(len(wanted)))
-        masks = {}
-        for digest, places, document in _opened(tracer, gate, source, _chosen(ledger, source, version)):
-            masks |= dict.fromkeys(places, _by_key(tracer, digest, document, wanted, missing))
-        _require_none(missing, len(wanted), source)
-    masks = {place: mask for place, mask in masks.items() if mask.any()}
-    if not masks:
-        raise NotFoundError(f"impact: no row of {source} fits")
-    return masks
+        opened = _opened(tracer, gate, source, entries)
+        chosen = _in_versions(opened, lambda one: _by_key(tracer, one, wanted, missing))
+        _require_none(missing, len(wanted), source, _left_out_text(chosen))
+    if not chosen.masks:
+        raise NotFoundError(f"impact: no row of {source} fits{_left_out_text(chosen)}")
+    return chosen
 
 
-def _opened(
-    tracer: Tracer, gate: Gate, source: str, entries: list[JsonObject]
-) -> Iterator[tuple[str, list[tuple[str, int]], JsonObject]]:
-    """Yield the dataset versions whose values may be looked at: digest, where positions begin, document."""
-    for digest, firsts in _placed(entries).items():
-        document = tracer.dataset(digest)
+def _in_versions(versions: Iterable[_Version], rule: Callable[[_Version], np.ndarray]) -> Chosen:
+    """Return the rows that a rule chooses in each version; some may lack a column or be erased, but not all."""
+    masks: Masks = {}
+    refusals: dict[str, QueryError | NotFoundError] = {}
+    count = 0
+    for version in versions:
+        count += 1
+        try:
+            mask = rule(version)
+        except (QueryError, NotFoundError) as error:
+            refusals[version.digest] = error
+            continue
+        if mask.any():
+            masks |= dict.fromkeys(((version.digest, first) for first in version.firsts), mask)
+    if len(refusals) == count:
+        newest = list(reversed(refusals.values()))
+        raise next((refusal for refusal in newest if isinstance(refusal, QueryError)), newest[0])
+    left_out = {digest: str(refusal).removeprefix("impact: ") for digest, refusal in refusals.items()}
+    return Chosen(masks=masks, left_out=left_out)
+
+
+def _opened(tracer: Tracer, gate: Gate, source: str, entries: list[JsonObject]) -> Iterator[_Version]:
+    """Yield the dataset versions whose values may be looked at, oldest first."""
+    placed: dict[str, list[JsonObject]] = {}
+    for entry in entries:
+        placed.setdefault(canonical.text_of(entry, "dataset"), []).append(entry)
+    for digest, of_version in placed.items():
+        document, table = tracer.dataset(digest), of_version[0].get("table")
         if document.get("personal") is True:
             if not gate.allows():
                 raise ForbiddenError(f"impact: rows of {source} are about people; give an actor and a purpose")
             gate.pass_through("impact", ["source"], canonical.count_of(document, "rows"))
-        yield digest, [(digest, first) for first in firsts], document
+        yield _Version(
+            digest=digest,
+            table=table if isinstance(table, str) else None,
+            firsts=tuple({canonical.count_of(entry, "first") for entry in of_version}),
+            document=document,
+        )
 
 
-def _require_none(missing: set[int], keys: int, source: str) -> None:
+def _left_out_text(chosen: Chosen) -> str:
+    if not chosen.left_out:
+        return ""
+    digest, why = next(iter(chosen.left_out.items()))
+    versions = count_text(len(chosen.left_out), "version")
+    return f"; not looked at: {versions} of it, such as {digest[:_SHOWN_DIGITS]}: {why}"
+
+
+def _require_none(missing: set[int], keys: int, source: str, left_out: str) -> None:
     if missing:
         named = ", ".join(map(str, sorted(missing)[:_NAMED_MAX])) + (", …" if len(missing) > _NAMED_MAX else "")
-        raise NotFoundError(f"impact: {source} has no row with {len(missing)} of {keys} keys (counted from 0: {named})")
+        raise NotFoundError(
+            f"impact: {source} has no row with {len(missing)} of {keys} keys (counted from 0: {named}){left_out}"
+        )
 
 
 def _chosen(ledger: Ledger, source: str, version: str | None) -> list[JsonObject]:
@@ -102,9 +156,10 @@ def _chosen(ledger: Ledger, source: str, version: str | None) -> list[JsonObject
     entries = ledger.find_entries("source.fixed", source)
     if not entries:
         used = {canonical.text_of(entry, "name") for entry in ledger.find_entries("source.fixed")}
-        raise NotFoundError(
-            f"impact: no source called {source!r} was used by a model or a prediction{names_instead(source, used)}"
-        )
+        what = f"no source called {source!r} was used by a model or a prediction{names_instead(source, used)}"
+        if ledger.find_entries("group.recorded", source):
+            what = f"{source!r} is a group, which has no rows of its own: ask for those of a source it was made of"
+        raise NotFoundError(f"impact: {what}")
     if version is None:
         return entries
     if not isinstance(version, str) or len(version) < _PREFIX_MIN:
@@ -113,14 +168,6 @@ def _chosen(ledger: Ledger, source: str, version: str | None) -> list[JsonObject
     if not fitting:
         raise NotFoundError(f"impact: no version of {source} has a digest that begins with {version!r}")
     return fitting
-
-
-def _placed(entries: list[JsonObject]) -> dict[str, set[int]]:
-    """Return where the positions of each dataset version begin: parts with equal rows are one version."""
-    placed: dict[str, set[int]] = {}
-    for entry in entries:
-        placed.setdefault(canonical.text_of(entry, "dataset"), set()).add(canonical.count_of(entry, "first"))
-    return placed
 
 
 def _positions(rows: Rows) -> list[int] | np.ndarray:
@@ -139,7 +186,6 @@ def _positions(rows: Rows) -> list[int] | np.ndarray:
 
 def _by_position(entries: list[JsonObject], rows: list[int] | np.ndarray, source: str) -> Masks:
     """Return masks over the parts of the one version there is: in another a position would be of another row."""
-    masks: Masks = {}
     parts = _parts(entries, source)
     if isinstance(rows, np.ndarray):
         end = parts[-1].end
@@ -148,15 +194,18 @@ def _by_position(entries: list[JsonObject], rows: list[int] | np.ndarray, source
                 f"impact: expected rows=[…] with True or False for {end} rows of {source}, got {len(rows)}"
             )
         rows = np.flatnonzero(rows).tolist()
-    left = set(rows)
-    for part in parts:
-        inside = [row for row in rows if part.first <= row < part.end]
-        left -= set(inside)
-        if inside:
-            mask = masks[part.dataset, part.first] = np.zeros(part.rows, bool)
-            mask[np.array(inside) - part.first] = True
-    if left:
-        raise NotFoundError(f"impact: {source} has no row {min(left)}")
+    outside = [row for row in rows if not parts[0].first <= row < parts[-1].end]
+    positions = np.array([] if outside else rows, np.int64)
+    firsts, ends = np.array([part.first for part in parts]), np.array([part.end for part in parts])
+    of_part = np.searchsorted(firsts, positions, side="right") - 1
+    outside += positions[positions >= ends[of_part]].tolist()
+    if outside:
+        raise NotFoundError(f"impact: {source} has no row {min(outside)}")
+    masks: Masks = {}
+    for number in np.unique(of_part):
+        part = parts[number]
+        mask = masks[part.dataset, part.first] = np.zeros(part.rows, bool)
+        mask[positions[of_part == number] - part.first] = True
     return masks
 
 
@@ -189,24 +238,50 @@ def _listed(keys: Any) -> list[Any]:
     return list(keys.to_pylist() if hasattr(keys, "to_pylist") else keys)
 
 
-def _by_key(tracer: Tracer, digest: str, document: JsonObject, keys: list[Any], missing: set[int]) -> np.ndarray:
+def _by_key(tracer: Tracer, version: _Version, keys: list[Any], missing: set[int]) -> np.ndarray:
     """Return a mask over the rows with these keys, and take the places of keys that have a row off `missing`."""
-    names = document.get("key")
+    names = version.document.get("key")
     columns = [str(name) for name in names] if isinstance(names, list) else []
     if not columns:
         raise QueryError("impact: the source was fixed without a key; choose rows= or where=")
     records = [_key_record(key, columns) for key in keys]
-    table = tracer.columns(digest, columns)
-    mask = np.zeros(table.num_rows, bool)
-    for place, record in enumerate(records):
-        hit = np.ones(table.num_rows, bool)
-        for name, value in record.items():
-            scalar = _key_scalar(value, name, table[name].type)
-            hit &= pc.fill_null(pc.equal(table[name], scalar), fill_value=False).to_numpy()
-        if hit.any():
-            missing.discard(place)
-            mask |= hit
-    return mask
+    table = tracer.columns(version.digest, version.table, columns)
+    of_row, of_key = _key_numbers(table, records)
+    found = of_row >= 0
+    missing.difference_update(np.flatnonzero(np.isin(of_key, of_row[found])).tolist())
+    return found
+
+
+def _key_numbers(table: pa.Table, records: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
+    """Number what is asked for; return the number of each row, -1 where it is not asked for, and of each record."""
+    of_row, of_key = np.zeros(table.num_rows, np.int64), np.zeros(len(records), np.int64)
+    for name in table.column_names:
+        own = decoded(unchunked(table[name]))
+        scalars = [_key_scalar(record[name], name, own.type) for record in records]
+        values, wanted = _comparable(own), _comparable(pa.array(scalars, own.type))
+        known = wanted.unique()
+        of_row = _joined(of_row, _places(values, known), len(known))
+        of_key = _joined(of_key, _places(wanted, known), len(known))
+        numbers = pa.array(np.unique(of_key[of_key >= 0]))  # small again, however many columns
+        of_row, of_key = _places(pa.array(of_row), numbers), _places(pa.array(of_key), numbers)
+    return of_row, of_key
+
+
+def _joined(first: np.ndarray, second: np.ndarray, count: int) -> np.ndarray:
+    return np.where((first >= 0) & (second >= 0), first * count + second, -1)
+
+
+def _places(values: pa.Array, known: pa.Array) -> np.ndarray:
+    places = pc.index_in(values, value_set=known, skip_nulls=True)
+    return np.asarray(pc.fill_null(places, -1).to_numpy(zero_copy_only=False), np.int64)
+
+
+def _comparable(values: pa.Array) -> pa.Array:
+    """Return values as Arrow can look them up: of a zero there is one, and there are no views."""
+    if pa.types.is_floating(values.type):
+        return pc.add(values.cast(pa.float64()), 0.0)
+    views = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
+    return values.cast(views.get(values.type, values.type))
 
 
 def _key_scalar(value: Any, name: str, type_: pa.DataType) -> pa.Scalar:
@@ -232,17 +307,24 @@ def _key_record(key: Any, columns: list[str]) -> dict[str, Any]:
     return record
 
 
-def _by_predicate(ledger: Ledger, digest: str, where: str) -> np.ndarray:
+def _by_predicate(tracer: Tracer, versions: Iterable[_Version], where: str) -> Chosen:
     import duckdb
 
-    table = read_snapshot(ledger, digest)
-    numbered = table.append_column(_ROW, pa.array(np.arange(table.num_rows)))
+    require_predicate(where, "impact")
     with duckdb.connect(":memory:", config={"enable_external_access": "false"}) as connection:
-        connection.register("source", numbered)
-        try:
-            hits = connection.execute(f"SELECT {_ROW} FROM source WHERE ({where}\n)").fetchnumpy()[_ROW]  # noqa: S608
-        except duckdb.Error as error:
-            raise wrong_predicate(error, "impact") from None
+        return _in_versions(versions, lambda one: _fulfilling(connection, tracer.columns(one.digest, one.table), where))
+
+
+def _fulfilling(connection: duckdb.DuckDBPyConnection, table: pa.Table, where: str) -> np.ndarray:
+    """Return a mask over the rows for which a predicate holds."""
+    import duckdb
+
+    predicate = checked_predicate(connection, where, [_ROW, *table.column_names], "impact")
+    connection.register("source", table.append_column(_ROW, pa.array(np.arange(table.num_rows))))
+    try:
+        hits = connection.execute(f"SELECT {_ROW} FROM source WHERE {predicate}").fetchnumpy()[_ROW]  # noqa: S608
+    except duckdb.Error as error:
+        raise wrong_predicate(error, "impact") from None
     mask = np.zeros(table.num_rows, bool)
     mask[hits] = True
     return mask

@@ -5,8 +5,9 @@ Sees the open columns only; what is sealed cannot be searched here.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,17 +15,17 @@ import pyarrow as pa
 
 from backstory.columns.arrow_type import arrow_type
 from backstory.columns.id_text import id_texts
-from backstory.columns.python_value import python_rows, python_value
 from backstory.columns.seal import pick_columns
-from backstory.errors import FormatError, StorageError
+from backstory.errors import FormatError, QueryError, StorageError
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.read import records_now, segment_files
-from backstory.lineage.predicate import require_predicate, wrong_predicate
+from backstory.lineage.hits import Hits
+from backstory.lineage.predicate import checked_predicate, compared_columns, require_told_apart, wrong_predicate
 from backstory.lineage.retry import despite_merges
+from backstory.lineage.search_values import fitted_values
 from backstory.records import canonical
 from backstory.records.canonical import JsonValue
 from backstory.records.envelope import PREDICTION
-from backstory.records.identity import time_text
 from backstory.records.manifest import Manifest
 from backstory.records.schema import Column, Schema, split_name
 
@@ -32,43 +33,27 @@ if TYPE_CHECKING:
     import duckdb
 
 _HIDDEN = ("context", "stream", "kind", "batch_row", "batch_rows", "commitment")
+_EXACT_TIME = "time_ns"
+"""The time as it was recorded. Predicates see it to the microsecond: DuckDB has no functions for finer ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Hits:
-    """What a search found.
+class _Question:
+    """What is asked.
 
     Attributes:
-        total: How many predictions the predicate holds for, of which no more than the limit are here.
-        not_compared: How many others the predicate asks for values of that are sealed.
+        predicate: The predicate.
+        where: The same in parentheses.
+        compared: For each question mark the columns it is compared with.
+        values: Values for the question marks.
+        limit: How many rows at most.
     """
 
-    total: int
-    not_compared: int
-    _parts: Sequence[tuple[pa.Table, Schema]]
-    _limit: int | None
-
-    def table(self) -> pa.Table:
-        """Return one row a prediction, oldest first; structs become columns such as `feature.x`.
-
-        The union of the columns of all schemas: a column that is of several types is of the wider one where all are
-        numbers, text otherwise.
-        """
-        if not self._parts:
-            return pa.table({"id": pa.array([], pa.string())})
-        found = _concat([table for table, _ in self._parts])
-        return found.sort_by([("time", "ascending"), ("seq", "ascending")]).slice(0, self._limit)
-
-    def rows(self) -> list[dict[str, Any]]:
-        """Return the same as values, each of its own type; `sealed` names the groups of values that are sealed."""
-        columns = dict.fromkeys(name for table, _ in self._parts for name in ("id", "time", *table.column_names))
-        found = []
-        for table, schema in self._parts:
-            times = table["time"].cast(pa.int64()).to_pylist()
-            for time, row in zip(times, python_rows(table.drop_columns(["time"])), strict=True):
-                named = columns | {"time": time_text(time)} | row | {"sealed": list(schema.groups)}
-                found.append((time, row["seq"], named))
-        return [row for _, _, row in sorted(found, key=lambda one: one[:2])[: self._limit]]
+    predicate: str
+    where: str
+    compared: dict[int, set[str]]
+    values: list[Any]
+    limit: int | None
 
 
 def search_predictions(ledger: Ledger, predicate: str, values: Sequence[Any], limit: int | None) -> Hits:
@@ -85,16 +70,33 @@ def search_predictions(ledger: Ledger, predicate: str, values: Sequence[Any], li
         Predictions without a column the predicate names, or with one of a type it cannot compare, are not among them.
 
     Raises:
-        QueryError: The predicate is malformed, or names a column no prediction has.
+        QueryError: The predicate is malformed, or names a column no prediction has; the limit is no number of rows.
         StorageError: A segment cannot be read.
         FormatError: A segment does not decode.
         VerificationError: A segment was changed.
     """
-    require_predicate(predicate, "search")
-    return despite_merges(ledger, lambda: _search_now(ledger, predicate, values, limit))
+    import duckdb
+
+    with duckdb.connect(":memory:") as connection:
+        where = checked_predicate(connection, predicate, (), "search")
+        compared = compared_columns(connection, predicate)
+    question = _Question(
+        predicate=predicate, where=where, compared=compared, values=list(values), limit=_rows_at_most(limit)
+    )
+    return despite_merges(ledger, lambda: _search_now(ledger, question))
 
 
-def _search_now(ledger: Ledger, predicate: str, values: Sequence[Any], limit: int | None) -> Hits:
+def _rows_at_most(limit: int | None) -> int | None:
+    try:
+        rows = None if limit is None else operator.index(limit)
+    except TypeError:
+        rows = -1
+    if rows is not None and rows < 0:
+        raise QueryError("search: expected a limit that is a whole number of rows")
+    return rows
+
+
+def _search_now(ledger: Ledger, question: _Question) -> Hits:
     import duckdb
 
     found: list[tuple[pa.Table, Schema]] = []
@@ -107,13 +109,18 @@ def _search_now(ledger: Ledger, predicate: str, values: Sequence[Any], limit: in
     for schema, table in unsealed:
         opened = pick_columns(table, [column.name for column in schema.open_columns])
         waiting.setdefault(schema.digest, []).append(opened)
-    for digest in sorted(set(files) | set(waiting)):
-        schema, paths, tables = ledger.schema(digest), files.get(digest, []), waiting.get(digest, [])
+    schemas = [ledger.schema(digest) for digest in sorted(set(files) | set(waiting))]
+    values = fitted_values(question.values, question.compared, schemas)
+    for schema in schemas:
+        paths, tables = files.get(schema.digest, []), waiting.get(schema.digest, [])
+        for members in _members(schema).values():
+            require_told_apart(question.predicate, members, "search")
+        asked = replace(question, values=values[schema.digest])
         try:
-            table, count = _query(named, schema, paths, tables, predicate, values, limit)
+            table, count = _query(named, schema, paths, tables, asked)
         except duckdb.BinderException as error:  # records of other schemas may have the column
-            if schema.groups and _fits_unsealed(named, schema, predicate, values):
-                not_compared += sum(manifest.count for _, manifest in sealed if manifest.schema == digest)
+            if schema.groups and _fits_unsealed(named, schema, asked):
+                not_compared += sum(manifest.count for _, manifest in sealed if manifest.schema == schema.digest)
                 not_compared += sum(table.num_rows for table in tables)
             else:
                 problem = error
@@ -122,17 +129,21 @@ def _search_now(ledger: Ledger, predicate: str, values: Sequence[Any], limit: in
         total += count
     if not found and not not_compared and problem is not None:
         raise wrong_predicate(problem, "search") from None
-    return Hits(total=total, not_compared=not_compared, _parts=found, _limit=limit)
+    return Hits(total=total, not_compared=not_compared, parts=found, limit=question.limit)
+
+
+def _members(schema: Schema) -> dict[tuple[str, ...], dict[str, None]]:
+    """Return the names that are beside each other in a struct, of the open columns."""
+    members: dict[tuple[str, ...], dict[str, None]] = {}
+    for column in schema.open_columns:
+        parts = split_name(column.name)
+        for depth, name in enumerate(parts):
+            members.setdefault(tuple(parts[:depth]), {})[name] = None
+    return members
 
 
 def _query(
-    named: pa.Table,
-    schema: Schema,
-    paths: list[str],
-    tables: list[pa.Table],
-    predicate: str,
-    values: Sequence[Any],
-    limit: int | None,
+    named: pa.Table, schema: Schema, paths: list[str], tables: list[pa.Table], asked: _Question
 ) -> tuple[pa.Table, int]:
     """Return the records of a schema for which the predicate holds, the oldest, and how many there are in all."""
     import duckdb
@@ -146,24 +157,24 @@ def _query(
                 raise _unreadable(error, paths) from error
             connection.execute(f"SET allowed_paths = [{quoted}]")
         connection.execute("SET enable_external_access = false")
+        connection.execute("SET TimeZone = 'UTC'")
         connection.execute("SET lock_configuration = true")
         if tables:
             connection.register("unsealed", pa.concat_tables(tables))
             connection.execute("CREATE VIEW waiting AS SELECT *, false AS is_sealed FROM unsealed")
         connection.register("named", named)
         source, columns = _source(schema, schema.open_columns, sealed=bool(paths), waiting=bool(tables))
-        # A line break before the last parenthesis, so that a comment in the predicate cannot swallow it.
-        where = f"({predicate}\n)"
-        last = "" if limit is None else f" ORDER BY time, seq LIMIT {int(limit)}"
+        last = "" if asked.limit is None else f" ORDER BY {_EXACT_TIME}, seq LIMIT {asked.limit}"
         select = f"SELECT {columns} FROM {source} WHERE"  # noqa: S608  own names, quoted
-        found = _flat(_fetch(connection, (select, where), last, values, paths))
-        if found.num_rows != limit:
+        found = _flat(_fetch(connection, (select, asked.where), last, asked.values, paths))
+        if found.num_rows != asked.limit:
             return found, found.num_rows
-        counted = _fetch(connection, (f"SELECT count(*) FROM {source} WHERE", where), "", values, paths)  # noqa: S608
+        counting = f"SELECT count(*) FROM {source} WHERE"  # noqa: S608
+        counted = _fetch(connection, (counting, asked.where), "", asked.values, paths)
         return found, int(counted[0][0].as_py())
 
 
-def _fits_unsealed(named: pa.Table, schema: Schema, predicate: str, values: Sequence[Any]) -> bool:
+def _fits_unsealed(named: pa.Table, schema: Schema, asked: _Question) -> bool:
     """Say whether a predicate would fit records of a schema if nothing in them were sealed."""
     import duckdb
 
@@ -174,7 +185,7 @@ def _fits_unsealed(named: pa.Table, schema: Schema, predicate: str, values: Sequ
         connection.execute("CREATE VIEW waiting AS SELECT *, false AS is_sealed FROM unsealed")
         connection.register("named", named)
         try:
-            connection.sql(f"SELECT {columns} FROM {source} WHERE ({predicate}\n)", params=list(values)).fetchall()  # noqa: S608
+            connection.sql(f"SELECT {columns} FROM {source} WHERE {asked.where}", params=asked.values).fetchall()  # noqa: S608
         except duckdb.Error:
             return False
     return True
@@ -202,9 +213,10 @@ def _source(schema: Schema, columns: Sequence[Column], *, sealed: bool, waiting:
         if rest and top not in _HIDDEN:
             members.setdefault(f"{top}.{rest[0]}".lower(), (f"{top}.{rest[0]}", top, rest[0]))
     named = "".join(f", {_quoted(top)}.{_quoted(name)} AS {_quoted(whole)}" for whole, top, name in members.values())
-    shown = f"* EXCLUDE ({', '.join(_quoted(whole) for whole, _, _ in members.values())})" if members else "*"
+    hidden = ", ".join(["time", *(_quoted(whole) for whole, _, _ in members.values())])
     union = _union(schema, sealed, waiting)
-    return f"(SELECT *{named} FROM ({union}) JOIN named USING (context))", shown  # noqa: S608
+    times = f"* REPLACE (time::TIMESTAMPTZ AS time), time AS {_EXACT_TIME}"
+    return f"(SELECT {times}{named} FROM ({union}) JOIN named USING (context))", f"* EXCLUDE ({hidden})"  # noqa: S608
 
 
 def _quoted(name: str) -> str:
@@ -281,32 +293,6 @@ def _missing(paths: list[str]) -> StorageError | None:
     return StorageError(f"search: segment {names[0]} is not there; `backstory verify` names all that is wrong")
 
 
-def _concat(tables: list[pa.Table]) -> pa.Table:
-    """Put tables one after the other; a column that has types without a common one becomes text."""
-    types: dict[str, list[pa.DataType]] = {}
-    for table in tables:
-        for field in table.schema:
-            types.setdefault(field.name, []).append(field.type)
-    mixed = {name for name, of_name in types.items() if not _promotable(of_name)}
-    return pa.concat_tables([_as_text(table, mixed) for table in tables], promote_options="permissive")
-
-
-def _promotable(types: list[pa.DataType]) -> bool:
-    try:
-        pa.unify_schemas([pa.schema([("value", type_)]) for type_ in types], promote_options="permissive")
-    except pa.ArrowException:
-        return False
-    return True
-
-
-def _as_text(table: pa.Table, names: set[str]) -> pa.Table:
-    for index, name in enumerate(table.column_names):
-        if name in names:
-            texts = [None if value is None else str(value) for value in map(python_value, table[name])]
-            table = table.set_column(index, name, pa.array(texts, pa.string()))
-    return table
-
-
 def _contexts(ledger: Ledger, sealed: list[tuple[int, Manifest]], unsealed: list[tuple[Schema, pa.Table]]) -> pa.Table:
     """Return model name and version of every context that a manifest or the spool names."""
     digests = {context for _, manifest in sealed for context in manifest.contexts}
@@ -329,6 +315,7 @@ def _contexts(ledger: Ledger, sealed: list[tuple[int, Manifest]], unsealed: list
 
 def _flat(table: pa.Table) -> pa.Table:
     """Return a frame a person can read: ids as text, structs as columns, no internals."""
+    table = table.rename_columns(["time" if name == _EXACT_TIME else name for name in table.column_names])
     shown = table.drop_columns([name for name in ("id", *_HIDDEN) if name in table.column_names])
     first = ["time", "model", "version", "status"]
     rest = [name for name in shown.column_names if name not in first]

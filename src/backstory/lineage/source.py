@@ -26,10 +26,11 @@ from backstory.frames.table import (
     drop_columns,
     hold,
     kind_of,
+    names_given,
     require_columns,
     row_count,
+    sampled_values,
     select_columns,
-    take_rows,
     to_arrow,
     with_column,
 )
@@ -62,7 +63,8 @@ class Snapshot:
         origin: Where the data came from, in the caller's words, or None.
         columns: Names of its columns.
         load: Gives the rows as they were when fixed.
-        sample: Gives some rows, by how many rows stand before each, of some columns.
+        sample: Gives a column's values in some rows, by how many rows stand before each: null where one is not known
+            without effort, None where none is.
     """
 
     name: str
@@ -75,7 +77,7 @@ class Snapshot:
     origin: str | None
     columns: frozenset[str]
     load: Callable[[], pa.Table]
-    sample: Callable[[NDArray[np.signedinteger[Any]], list[str]], pa.Table]
+    sample: Callable[[NDArray[np.signedinteger[Any]], str], pa.Array | pa.ChunkedArray | None]
 
     def table(self) -> pa.Table:
         """Return the rows as they were when fixed; converted anew at each call, kept by nobody."""
@@ -139,7 +141,7 @@ class Sources:
         rows = row_count(held)
         if rows == 0:
             raise InputError(f"cannot fix a source: expected at least one row, got none ({name})")
-        keys = (key,) if isinstance(key, str) else tuple(key or ())
+        keys = names_given(key)
         require_columns(
             names, keys + ((subject,) if subject is not None and subject not in keys else ()), f"source {name}"
         )
@@ -161,7 +163,7 @@ class Sources:
                 origin=origin,
                 columns=frozenset(column_names(rows_held)),
                 load=lambda: to_arrow(rows_held),
-                sample=lambda rows, columns: to_arrow(take_rows(select_columns(rows_held, columns), rows)),
+                sample=lambda rows, column: sampled_values(rows_held, column, rows),
             ),
         )
         positions = np.arange(snapshot.first_position, snapshot.first_position + rows, dtype=np.int64)
@@ -225,6 +227,8 @@ def require_name(name: str, salt: int) -> None:
     Raises:
         InputError: The name is not `[a-z][a-z0-9_]{0,62}`, or the salt is not 64 bits.
     """
+    if not isinstance(name, str):
+        raise InputError(f"name cannot be used: expected text, got {type(name).__name__}")
     if not _NAME.fullmatch(name):
         raise InputError(
             f"name cannot be used: expected a small letter, then at most 62 small letters, digits and '_', got {name!r}"

@@ -5,7 +5,6 @@ The id columns are taken off, so nothing of ours ever becomes a feature, and eve
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Literal, TypeVar
 
@@ -21,7 +20,7 @@ from backstory.frames.table import (
     select_columns,
 )
 from backstory.frames.token import ROW_PREFIX, id_columns
-from backstory.lineage.refs import LineageWarning, RowRefs, grade_of
+from backstory.lineage.refs import RowRefs, grade_of, warn_of_lineage
 from backstory.lineage.resolve import Resolved, resolve
 from backstory.lineage.source import Sources
 
@@ -100,4 +99,4 @@ def _report(column: Resolved, on_broken: str) -> None:
         return
     if on_broken == "refuse":
         raise TokenError(column.failure, column=ROW_PREFIX + column.reference)
-    warnings.warn(column.failure, LineageWarning, stacklevel=3)
+    warn_of_lineage(column.failure)

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backstory.columns.commit import personal_leaves
-from backstory.columns.tree import root_of_subtrees, subtree_roots
-from backstory.errors import NotFoundError, VerificationError
+from backstory.errors import NotFoundError
 from backstory.ledger.ledger import Ledger
 from backstory.lineage.reference import Part, Reference, parse_references
-from backstory.lineage.store import personal_snapshot, snapshot_reader
+from backstory.lineage.store import checked_shard, personal_snapshot, snapshot_reader
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject
 from backstory.storage.segment import ParquetReader
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _GROUPS_KEPT = 16
+_READERS_KEPT = 64
+"""Each holds an open file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -58,7 +59,7 @@ class Tracer:
         """Trace lineage in an archive."""
         self._ledger = ledger
         self._edges: OrderedDict[str, Edges] = OrderedDict()
-        self._readers: dict[str, ParquetReader | None] = {}
+        self._reader = lru_cache(_READERS_KEPT)(partial(snapshot_reader, ledger))
 
     def dataset(self, digest: str) -> JsonObject:
         """Return a dataset version's document."""
@@ -84,17 +85,13 @@ class Tracer:
             return personal_snapshot(self._ledger, dataset).slice(first, count)
         return reader.read_rows(first, count)
 
-    def columns(self, dataset: str, names: list[str]) -> pa.Table:
-        """Return some columns of a kept snapshot."""
-        reader = self._reader(dataset)
+    def columns(self, dataset: str, table: str | None, names: list[str] | None = None) -> pa.Table:
+        """Return some or all columns of a kept snapshot; for `table` see `snapshot_reader`."""
+        reader = self._reader(dataset, table)
         if reader is None:
-            return personal_snapshot(self._ledger, dataset).select(names)
+            whole = personal_snapshot(self._ledger, dataset)
+            return whole if names is None else whole.select(names)
         return reader.read_groups(range(reader.group_count), names)
-
-    def _reader(self, dataset: str) -> ParquetReader | None:
-        if dataset not in self._readers:
-            self._readers[dataset] = snapshot_reader(self._ledger, dataset)
-        return self._readers[dataset]
 
     def edges(self, group: str) -> Edges:
         """Return a group's edge table and its inverse."""
@@ -134,11 +131,7 @@ class Tracer:
             reader = ParquetReader(self._ledger.blobs.checked_path(blob))
             return reader.read_groups(range(reader.group_count))
         if isinstance(sealed, str):
-            table = self._ledger.vault.read_table(sealed)
-            leaves = personal_leaves(table, self._ledger.keys.key(sealed, "salt_key"))
-            if root_of_subtrees(subtree_roots(leaves)).hex() != document.get("root"):
-                raise VerificationError(f"lineage: positions in {sealed} do not lead to their root; they were changed")
-            return table
+            return checked_shard(self._ledger, sealed, canonical.text_of(document, "root"))
         msg = "lineage: the document refers to no positions table"
         raise NotFoundError(msg)
 

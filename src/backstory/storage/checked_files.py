@@ -9,6 +9,9 @@ from pathlib import Path
 
 from backstory.storage.disk import storage_errors
 
+WAY_OUT = "run `backstory verify`; the page on recovering after a crash says how to restore what it names"
+"""What messages about damaged files end with."""
+
 
 class CheckedFiles:
     """Remembers which files had which digest, and in what state they were then."""

@@ -31,11 +31,17 @@ def storage_errors(action: str, path: Path) -> Iterator[None]:
 
 
 class AppendFile:
-    """A file that only grows; what is appended is durable after `sync`."""
+    """A file that only grows; what is appended is durable after `sync`.
+
+    Attributes:
+        size: How many bytes it has.
+        is_whole: Whether it holds what was appended and nothing else; if not, it is of no more use.
+    """
 
     def __init__(self, path: Path) -> None:
         """Append to an existing file; made by `Disk.append_to`."""
         self._path = path
+        self.is_whole = True
         with storage_errors("opening", path):
             self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
             self.size = os.fstat(self._descriptor).st_size
@@ -44,7 +50,7 @@ class AppendFile:
         """Append bytes, which then survive the death of the process.
 
         Raises:
-            StorageError: They could not be written; the file is as it was.
+            StorageError: They could not be written; the file is as it was, or not whole.
         """
         written = 0
         with storage_errors("appending to", self._path):
@@ -52,7 +58,9 @@ class AppendFile:
                 while written < len(data):
                     written += os.write(self._descriptor, data[written:])
             except BaseException:
+                self.is_whole = False
                 os.ftruncate(self._descriptor, self.size)
+                self.is_whole = True
                 raise
         self.size += len(data)
 
@@ -66,10 +74,15 @@ class AppendFile:
             os.fdatasync(self._descriptor)
 
     def close(self) -> None:
-        """Close the file; once is enough, twice does no harm."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        """Close the file; once is enough, twice does no harm.
+
+        What was not synced may be lost, and this does not say so.
+        """
+        # Forgotten first: whoever closed it and was interrupted would write into what takes its number next.
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
 
 
 class Disk:

@@ -14,6 +14,7 @@ from pathlib import Path
 from backstory.errors import BusyError, ConflictError, StorageError
 
 BUSY_TIMEOUT_SECONDS = 30.0
+_RESTORE = "restore it from a copy that was made together with the log's"
 
 _TABLES = """
 CREATE TABLE checkpoint (only INTEGER PRIMARY KEY CHECK (only = 0), size INTEGER NOT NULL, note BLOB NOT NULL) STRICT;
@@ -169,9 +170,12 @@ class LockStore:
                 raise BusyError(
                     f"lock store: still locked after {BUSY_TIMEOUT_SECONDS:.0f} s ({self._path.name})"
                 ) from error
+            if error.sqlite_errorcode == sqlite3.SQLITE_ERROR:  # as of a table that is not there
+                what = "its tables are not there: it was emptied or replaced"
+                raise StorageError(f"lock store: {what} ({self._path.name}); {_RESTORE}") from error
             raise StorageError(f"lock store: {error.sqlite_errorname} ({self._path.name})") from error
         except sqlite3.DatabaseError as error:
-            raise StorageError(f"lock store: not a sound SQLite file ({self._path.name})") from error
+            raise StorageError(f"lock store: not a sound SQLite file ({self._path.name}); {_RESTORE}") from error
 
 
 def _tables_of(connection: sqlite3.Connection) -> list[tuple[str, str, str]]:

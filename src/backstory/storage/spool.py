@@ -232,11 +232,7 @@ class Spool:
             FormatError: It does not decode, or does not hold the records the frame speaks of.
         """
         where = f"stream {info.stream}, seq {frame.first_seq}"
-        data = frame.payload
-        if frame.kind == FILE:
-            data = read_buffer(self._batch_file(info, frame.first_seq))
-            if hashlib.sha256(data).digest() != frame.payload:
-                raise VerificationError(f"spool: batch file is not the one its frame names ({where})")
+        data = self._batch_file(info, frame, where) if frame.kind == FILE else frame.payload
         if info.encrypted:
             data = decrypt(self._keys.key(_key_name(info.stream), "key"), data, f"{info.stream}-{frame.first_seq}")
         if frame.kind == ROWS:
@@ -312,9 +308,14 @@ class Spool:
     def _glob(self, info: StreamInfo, pattern: str) -> list[Path]:
         return [path for folder in self._folders(info) for path in folder.glob(pattern)]
 
-    def _batch_file(self, info: StreamInfo, first_seq: int) -> Path:
-        places = [folder / f"{first_seq}{BATCH_SUFFIX}" for folder in self._folders(info)]
-        return next((path for path in places if path.exists()), places[0])
+    def _batch_file(self, info: StreamInfo, frame: Frame, where: str) -> pa.Buffer:
+        """Return the bytes of the batch file that a frame names; where writing failed at first there may be another."""
+        places = [folder / f"{frame.first_seq}{BATCH_SUFFIX}" for folder in self._folders(info)]
+        for path in [path for path in places if path.exists()] or places[:1]:
+            data = read_buffer(path)
+            if hashlib.sha256(data).digest() == frame.payload:
+                return data
+        raise VerificationError(f"spool: batch file is not the one its frame names ({where})")
 
     def _sealed_files(self, info: StreamInfo, next_seq: int) -> list[Path]:
         """Return the files at the beginning of a stream that hold nothing at or above a sequence number.
@@ -328,7 +329,8 @@ class Spool:
     def _frames_files(self, info: StreamInfo) -> list[Path]:
         """Return the frames files of a stream in the order they were written."""
         found = [(path.name.removeprefix("frames-"), path) for path in self._glob(info, "frames-*")]
-        return [path for _, path in sorted((int(number), path) for number, path in found if number.isdecimal())]
+        numbered = [(int(number), path) for number, path in found if number.isdecimal()]
+        return [path for _, path in sorted(numbered, key=lambda each: each[0])]
 
 
 def _size_of(folder: Path) -> int:

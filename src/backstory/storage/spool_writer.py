@@ -3,13 +3,14 @@
 Frames stay in memory until they are durable. Where a file cannot be made durable the kernel may have dropped what it
 could not write, and a later fsync would prove nothing: the frames still held go to a new file, which says from where on
 the old one is void. So does a file whose append was interrupted, by a signal handler that raised: nobody knows what of
-it stands there.
+it stands there. What a reader may have found there keeps its sequence number.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -62,6 +63,7 @@ class SpoolWriter:
         Raises:
             StorageError: It could not be written; the stream is as before.
         """
+        self._look_back()
         if table.nbytes <= INLINE_SIZE_MAX:
             self._append(BATCH, first_seq, table.num_rows, self._protected(_ipc_bytes(table), first_seq))
             return
@@ -71,7 +73,7 @@ class SpoolWriter:
             nonlocal digest
             digest = write_batch(table, path, self._key, self._bound_to(first_seq))
 
-        self._write_file(f"{first_seq}{BATCH_SUFFIX}", write)
+        self._write_file(lambda: f"{first_seq}{BATCH_SUFFIX}", write)
         self._append(FILE, first_seq, table.num_rows, digest)
 
     def append_rows(self, rows: Sequence[bytes], first_seq: int) -> None:
@@ -98,7 +100,7 @@ class SpoolWriter:
             StorageError: That failed; what was appended since the last sync is still held, and calling again tries
                 another new file.
         """
-        self._note_interruption()
+        self._look_back()
         if not self._is_void:
             if not self._held:
                 return
@@ -120,20 +122,26 @@ class SpoolWriter:
 
     def _append(self, kind: int, first_seq: int, count: int, data: bytes) -> None:
         frame = encode_frame(kind, first_seq, count, data)
+        held = first_seq, first_seq + count, frame
         with self._appending():
             try:
                 if not self._is_void:  # else it goes to the new file with the rest
                     self._file.append(frame)
+                self._held.append(held)
             except StorageError:
-                if len(self._folders) == 1:
+                if len(self._folders) == 1 and self._file.is_whole:
                     raise
                 self._is_void = True
-            self._held.append((first_seq, first_seq + count, frame))
+                self._held.append(held)
+            except BaseException:  # it may stand in the file, and be sealed before anything else is appended
+                if self._held[-1:] != [held]:
+                    self._held.append(held)
+                raise
 
     @contextlib.contextmanager
     def _appending(self) -> Iterator[None]:
-        """Note that an append is under way, so that one that does not come to its end is found by the next call."""
-        self._note_interruption()
+        """Note that the file is being changed, so that a change that does not come to its end is found by the next."""
+        self._look_back()
         self._is_appending = True
         try:
             yield
@@ -142,9 +150,15 @@ class SpoolWriter:
             raise
         self._is_appending = False
 
-    def _note_interruption(self) -> None:
-        """Take the file for void if the last append to it did not come to its end."""
-        if self._is_appending:
+    def _look_back(self) -> None:
+        """Take the file for void if the last change of it did not come to its end, or left a part of it there.
+
+        Raises:
+            StorageError: The stream was given up: others may have sealed and removed it.
+        """
+        if self._lock.closed:
+            raise StorageError(f"writing stream {self._stream}: expected it to be open, it was given up")
+        if self._is_appending or not self._file.is_whole:
             self._is_void, self._is_appending = True, False
 
     def _forget_held(self) -> None:
@@ -161,37 +175,51 @@ class SpoolWriter:
         """Write what is held into a new file, durably, and leave the old one to whoever reads both."""
         first_seq = self._held[0][0] if self._held else self._synced_seq
         held = b"".join(frame for _, _, frame in self._held)
-        following = self._begin(MAGIC + encode_frame(RESUME, first_seq, 0, b"") + held)
-        self._file.close()
-        self._file, self._is_void = following, False
+        self._go_on_in(self._begin(MAGIC + encode_frame(RESUME, first_seq, 0, b"") + held))
         self._forget_held()
         self._say_synced()
 
     def _rotate_if_large(self) -> None:
         if self._file.size > ROTATE_SIZE:
-            try:
-                following = self._begin(MAGIC)
-            except StorageError:
-                return  # a disk that is full here leaves the writer with the file it has
-            self._file.close()
-            self._file = following
+            with contextlib.suppress(StorageError), self._appending():  # a full disk leaves the writer the file it has
+                self._go_on_in(self._begin(MAGIC))
+
+    def _go_on_in(self, file: AppendFile) -> None:
+        """Append to another file from now on; the old one is closed once nobody can append to it any more."""
+        old, self._file, self._is_void = self._file, file, False
+        old.close()
 
     def _begin(self, content: bytes) -> AppendFile:
-        path = self._write_file(f"frames-{self._number}", lambda new: new.write_bytes(content))
-        self._number += 1
-        return self._disk.append_to(path)
+        path = self._write_file(self._next_name, lambda new: new.write_bytes(content))
+        try:
+            return self._disk.append_to(path)
+        except StorageError:
+            self._is_void = True  # as where a file is left in `_write_file`
+            raise
 
-    def _write_file(self, name: str, fill: Callable[[Path], object]) -> Path:
-        """Make a file durable in the first of the directories that takes it."""
+    def _next_name(self) -> str:
+        """Return a name no frames file has had: one that failed may have been left, and what follows it is newer."""
+        self._number += 1
+        return f"frames-{self._number - 1}"
+
+    def _write_file(self, name: Callable[[], str], fill: Callable[[Path], object]) -> Path:
+        """Make a file durable in the first of the directories that takes it; the name is asked for in each."""
         for folder in self._folders:
+            path = folder / name()
             try:
-                self._disk.write_with(folder / name, fill)
+                self._disk.write_with(path, fill)
             except StorageError:
+                # Where only its directory could not be flushed it is there. Who seals takes the newest frames file for
+                # the writer's, and may have removed the one before.
+                if path.suffix != BATCH_SUFFIX and os.path.lexists(path):
+                    self._is_void = True
+                with contextlib.suppress(StorageError):
+                    self._disk.remove(path)
                 if folder == self._folders[-1]:
                     raise
             else:
-                return folder / name
-        raise AssertionError(name)  # pragma: no cover - there is at least one directory
+                return path
+        raise AssertionError(fill)  # pragma: no cover - there is at least one directory
 
     def abandon(self) -> None:
         """Give up the stream without a sync; in a forked child, whose parent owns it, this only closes descriptors."""

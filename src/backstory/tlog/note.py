@@ -141,7 +141,8 @@ def require_key(vkey: str) -> VerifierKey:
     try:
         return VerifierKey.parse(vkey.strip())
     except FormatError as error:
-        raise InputError(f"public key: expected a C2SP verifier key as `init` printed it; {error}") from error
+        hint = "" if "+" in vkey else "; if this names a file, give what is in it"
+        raise InputError(f"public key: expected a C2SP verifier key as `init` printed it; {error}{hint}") from error
 
 
 class Ed25519Signer:

@@ -67,6 +67,11 @@ def encode_proof_file(file: ProofFile) -> bytes:
     return data
 
 
+def begins_proof_file(data: bytes) -> bool:
+    """Say whether some bytes begin as a proof file does: with its first line."""
+    return data.startswith(f"{_MAGIC}\n".encode())
+
+
 def parse_proof_file(data: bytes) -> ProofFile:
     """Parse a proof file without verifying it.
 

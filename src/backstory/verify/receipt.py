@@ -11,7 +11,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from backstory.errors import FormatError, StorageError, VerificationError
+from backstory.errors import FormatError, InputError, StorageError, VerificationError
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject, JsonValue
 from backstory.records.commitment import verify_opening
@@ -21,11 +21,13 @@ from backstory.records.row import NULL_STRUCT, Value, decode_row
 from backstory.records.schema import COMMITMENT_PREFIX, Schema, escape_name, parse_schema
 from backstory.tlog.checkpoint import Checkpoint, open_checkpoint
 from backstory.tlog.hashing import hash_leaf
-from backstory.tlog.note import require_key
+from backstory.tlog.note import VerifierKey, require_key
 from backstory.tlog.proof import verify_inclusion
-from backstory.tlog.proof_file import ProofFile, parse_proof_file
+from backstory.tlog.proof_file import ProofFile, begins_proof_file, parse_proof_file
 
 RECEIPT_SIZE_MAX = 32 << 20
+_NAME_SIZE_MAX = 255
+"""No file system has longer names: what is longer is no name, and is not repeated in messages."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,21 +122,30 @@ def verify_receipt(receipt: str | Path | bytes, *, vkey: str) -> Receipt:
     """Check a receipt against a public key.
 
     Args:
-        receipt: Path of the file, or its bytes.
+        receipt: Path of the file, or its content as bytes or text.
         vkey: The public key, obtained from somewhere other than the receipt, as `init` printed it.
 
     Returns:
         What the receipt proves.
 
     Raises:
-        VerificationError: Something in it does not verify, or it is of another key's log.
-        FormatError: It is not a receipt.
+        VerificationError: Something in it does not verify or is malformed, or it is of another key's log.
+        FormatError: It is not a receipt: its first line is not that of one.
         InputError: The key is malformed.
         StorageError: The file cannot be read.
     """
-    data = receipt if isinstance(receipt, bytes) else _read(Path(receipt))
-    file = parse_proof_file(data)
     key = require_key(vkey)
+    data = _content(receipt)
+    if not begins_proof_file(data):
+        raise FormatError("receipt: this is none, its first line is not that of a receipt")
+    try:
+        return _check_file(data, key)
+    except FormatError as error:
+        raise VerificationError(f"receipt: damaged or changed: {error}") from error
+
+
+def _check_file(data: bytes, key: VerifierKey) -> Receipt:
+    file = parse_proof_file(data)
     checkpoint = open_checkpoint(file.note, key.name, [key])
     extra = canonical.parse_object(file.extra or b"", "receipt")
     canonical.check_version(extra, 1, "receipt")
@@ -192,13 +203,23 @@ def _open(schema: Schema, named: dict[str, Value], group: str, value: JsonValue)
     return dict(zip(names, values, strict=True))
 
 
+def _content(receipt: str | Path | bytes) -> bytes:
+    if isinstance(receipt, bytes | bytearray | memoryview):
+        return bytes(receipt)
+    if not isinstance(receipt, str | Path):
+        raise InputError(f"receipt: expected a path or the content of the file, got {type(receipt).__name__}")
+    text = str(receipt)
+    return text.encode(errors="replace") if "\n" in text else _read(Path(receipt))
+
+
 def _read(path: Path) -> bytes:
+    name = path.name if len(path.name) <= _NAME_SIZE_MAX else f"with a name of {len(path.name)} characters"
     try:
         if path.stat().st_size > RECEIPT_SIZE_MAX:
-            raise FormatError(f"receipt: expected at most {RECEIPT_SIZE_MAX} bytes ({path.name})")
+            raise FormatError(f"receipt: expected at most {RECEIPT_SIZE_MAX} bytes ({name})")
         return path.read_bytes()
     except OSError as error:
-        raise StorageError(f"reading receipt {path.name}: {error.strerror}") from error
+        raise StorageError(f"reading receipt {name}: {error.strerror}") from error
 
 
 def _bytes(document: JsonObject, key: str) -> bytes:

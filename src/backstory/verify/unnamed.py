@@ -19,6 +19,8 @@ from backstory.verify.audit import Audit
 from backstory.verify.held import held_files, read_on
 from backstory.verify.streams import spools_of
 
+_LEFT_BY = "not looked into, it may be left by a stopped run of"
+
 
 def check_unnamed(
     audit: Audit,
@@ -56,12 +58,14 @@ def check_unnamed(
         if held is None:
             audit.add("note", place, "no entry speaks of it")
         elif held[2] <= ends.get(held[0], 0):
-            audit.add("note", place, "its records are in other files by the log: left by a merge that was stopped")
+            audit.add("note", place, f"by its name its records are in other files by the log: {_LEFT_BY} a merge")
         elif path in waiting:
-            audit.add("note", place, "its records are in the spool, and not sealed: left by a sealer that was stopped")
+            audit.add("note", place, f"by its name its records are in the spool, and not sealed: {_LEFT_BY} a sealer")
         else:
-            what = "no entry speaks of it, and its records are in no spool: the log was longer once, or the file is of"
-            audit.add("unknown", place, f"{what} another archive, or of a worker whose spool was not named")
+            what = (
+                "no entry speaks of it, and by its name its records are in no spool: the log was longer once, or it is"
+            )
+            audit.add("unknown", place, f"{what} of another archive, or of a worker whose spool was not named")
 
 
 def _is_in_spool(spools: Sequence[Spool], stream: str, first: int, end: int) -> bool:
