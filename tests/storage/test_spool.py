@@ -19,7 +19,7 @@ from backstory.errors import BackstoryError, FormatError, StorageError, Verifica
 from backstory.storage import spool_writer as spool_writer_module
 from backstory.storage.disk import Disk
 from backstory.storage.keys import KeyStore
-from backstory.storage.spool import Spool, StreamInfo
+from backstory.storage.spool import ReadTo, Spool, StreamInfo
 from backstory.storage.spool_frames import END, FILE, HEARTBEAT, MAGIC, ROWS
 
 STREAM = "ab" * 16
@@ -218,6 +218,31 @@ def test_sealing_a_part_keeps_the_rest(spool, tmp_path, monkeypatch):
     assert not list((tmp_path / "spool" / STREAM).glob("*.arrow"))
     writer.append_table(records(8, 2), 8)
     assert read(spool, PLAIN, 8) == [8, 9]
+    writer.abandon()
+
+
+@pytest.mark.parametrize("rotated", [False, True])
+def test_a_stream_is_read_on_from_where_it_ended(spool, tmp_path, monkeypatch, rotated):
+    """Whoever counts what waits reads only what was appended, through other files and after others are gone."""
+    monkeypatch.setattr(spool_writer_module, "ROTATE_SIZE", 1 if rotated else 1 << 20)
+    writer = spool.create(PLAIN)
+    reached = spool.read_on(PLAIN, ReadTo())
+    assert reached.end_seq == 0
+    for first in range(0, 8, 2):
+        writer.append_table(records(first, 2), first)
+        assert spool.read_on(PLAIN, reached).end_seq == first + 2, "what is not durable yet too"
+        writer.sync()
+        reached = spool.read_on(PLAIN, reached)
+        assert (reached.end_seq, reached.offset) == (first + 2, reached.path.stat().st_size)
+        if first == 4:
+            spool.truncate(PLAIN, 6)
+    newest = frames_file(tmp_path, 4 if rotated else 0)
+    assert reached.path == newest
+    with newest.open("ab") as file:
+        file.write(bytes(500))
+    assert spool.read_on(PLAIN, reached) == reached, "a tail that is no frame is not passed"
+    newest.unlink()
+    assert spool.read_on(PLAIN, reached).end_seq == 8
     writer.abandon()
 
 

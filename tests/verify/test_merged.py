@@ -241,7 +241,8 @@ def test_verifying_while_merging(monkeypatch, before, damaged):
 
     monkeypatch.setattr(archive_module, "check_segments", later)
     report = verify_archive(before.layout.root, workers=1)
-    assert (report.tree_size, report.counts["records"]) == (size, RECORDS)
+    assert report.tree_size == size
+    assert damaged or report.counts["records"] == RECORDS  # of a damaged file perhaps none can be read
     failed = {finding.place for finding in report.findings if finding.severity == "failed"}
     assert failed <= places
     assert bool(failed) == damaged

@@ -6,6 +6,7 @@ own. How a stream is sealed is `backstory.ledger.seal`'s business.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import platform
@@ -16,7 +17,7 @@ from typing import Protocol
 from backstory.errors import BackstoryError
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.seal import seal_stream
-from backstory.storage.spool import StreamInfo
+from backstory.storage.spool import ReadTo, StreamInfo
 
 ROWS = 65_536
 AGE_NS = 10 * 10**9
@@ -74,11 +75,10 @@ def is_due(waiting: Waiting, rule: Rule, now_ns: int) -> bool:
 
 @dataclass(slots=True)
 class _Stream:
-    """What a watch knows of a stream: its files' size when it was sealed and counted last, and since when it waits."""
+    """What a watch knows of a stream: its size when it was sealed last, how far it was read, since when it waits."""
 
     settled_size: int = -1
-    counted_size: int = -1
-    records: int = 0
+    read_to: ReadTo = dataclasses.field(default_factory=ReadTo)
     since_ns: int | None = None
     rest_until_ns: int = 0
 
@@ -142,7 +142,7 @@ class Watch:
         if size == stream.settled_size and not has_ended:
             return 0
         stream.since_ns = now_ns if stream.since_ns is None else stream.since_ns
-        records = 0 if has_ended else self._count(info, stream, size)
+        records = 0 if has_ended else self._count(info, stream)
         waiting = Waiting(records=records, since_ns=stream.since_ns, has_ended=has_ended, is_part=info.job is not None)
         if not is_due(waiting, self._rule, now_ns):
             return 0
@@ -157,17 +157,12 @@ class Watch:
         stream.settled_size, stream.since_ns = size, None
         return sealed
 
-    def _count(self, info: StreamInfo, stream: _Stream, size: int) -> int:
-        """Return how many records of a stream are not sealed; they are read again only where there are more."""
-        if size != stream.counted_size:
-            head = self._ledger.lock.heads().get(info.stream, 0)
-            frames = self._ledger.spool.frames(info, head)
-            stream.records = sum(frame.first_seq + frame.count - max(frame.first_seq, head) for frame in frames)
-            stream.counted_size = size
-        return stream.records
+    def _count(self, info: StreamInfo, stream: _Stream) -> int:
+        """Return how many records of a stream are not sealed."""
+        stream.read_to = self._ledger.spool.read_on(info, stream.read_to)
+        return max(stream.read_to.end_seq - self._ledger.lock.heads().get(info.stream, 0), 0)
 
     def _say_if_stuck(self, name: str, stream: _Stream, now_ns: int) -> None:
-        stream.counted_size = -1  # the other one may have sealed some
         waited_ns = 0 if stream.since_ns is None else now_ns - stream.since_ns
         if waited_ns >= STUCK_NS:
             holder = self._ledger.lock.lease_holder(name) or "nobody"

@@ -34,6 +34,7 @@ from backstory.storage.spool_frames import (
     SYNCED,
     Frame,
     read_frames,
+    read_on,
     resumed_seq,
     torn_size,
 )
@@ -92,6 +93,21 @@ class StreamKeys(Protocol):
 
     def destroy(self, name: str) -> None:
         """Remove keys."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadTo:
+    """How far somebody has read a stream.
+
+    Attributes:
+        path: The frames file; None before the first.
+        offset: Where in it the complete frames ended.
+        end_seq: One more than the last sequence number.
+    """
+
+    path: Path | None = None
+    offset: int = 0
+    end_seq: int = 0
 
 
 class Spool:
@@ -191,6 +207,22 @@ class Spool:
             if frame.kind in RECORD_KINDS and frame.first_seq + frame.count > first_seq:
                 yield frame
 
+    def read_on(self, info: StreamInfo, before: ReadTo) -> ReadTo:
+        """Return how far a stream goes now, reading only what was appended since somebody looked before.
+
+        It counts and checks nothing: what a later file voids, or where damage begins, is found when frames are read.
+
+        Raises:
+            StorageError: A file cannot be read.
+        """
+        paths = self._frames_files(info)
+        at = paths.index(before.path) if before.path in paths else 0
+        reached = before
+        for path in paths[at:]:
+            offset, end_seq = read_on(path, reached.offset if path == before.path else 0)
+            reached = ReadTo(path=path, offset=offset, end_seq=reached.end_seq if end_seq is None else end_seq)
+        return reached
+
     def last_mark(self, info: StreamInfo) -> tuple[JsonObject, bool] | None:
         """Return what the writer last said about itself, and whether with that it ended; None if it said nothing.
 
@@ -270,11 +302,17 @@ class Spool:
             StorageError: Something could not be removed; calling again goes on where this stopped.
         """
         ended = not self.is_open(info.stream)  # asked first: what was appended before the writer ended is seen below
-        waiting = {frame.first_seq for frame in self.frames(info, next_seq)}
+        keep, waiting = set(), set()
+        for path, frame in self._live(info):
+            if frame.first_seq + frame.count > next_seq:
+                keep.add(path)
+                waiting.update([frame.first_seq] if frame.kind in RECORD_KINDS else [])
         if ended and not waiting:
             self.discard(info)
             return
-        self._remove_in_order(self._sealed_files(info, next_seq))
+        # Never the last one, which may be the writer's, and none behind one that stays: what is void in a file that
+        # stays is told by a later one.
+        self._remove_in_order(list(itertools.takewhile(lambda path: path not in keep, self._frames_files(info)[:-1])))
         for path in self._glob(info, f"*{BATCH_SUFFIX}"):
             if int(path.stem) < next_seq and int(path.stem) not in waiting:
                 self._disk.remove(path)
@@ -316,15 +354,6 @@ class Spool:
             if hashlib.sha256(data).digest() == frame.payload:
                 return data
         raise VerificationError(f"spool: batch file is not the one its frame names ({where})")
-
-    def _sealed_files(self, info: StreamInfo, next_seq: int) -> list[Path]:
-        """Return the files at the beginning of a stream that hold nothing at or above a sequence number.
-
-        Never the last one, which may be the writer's, and none behind one that stays: what is void in a file that
-        stays is told by a later one.
-        """
-        needed = {path for path, frame in self._live(info) if frame.first_seq + frame.count > next_seq}
-        return list(itertools.takewhile(lambda path: path not in needed, self._frames_files(info)[:-1]))
 
     def _frames_files(self, info: StreamInfo) -> list[Path]:
         """Return the frames files of a stream in the order they were written."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backstory.errors import FormatError, StorageError
-from backstory.storage.disk import read_file
+from backstory.storage.disk import read_file, storage_errors
 
 MAGIC = b"BSSP\x01\x00\x00\x00"
 BATCH, FILE, ROWS = 0x42, 0x41, 0x52
@@ -74,6 +74,36 @@ def read_frames(path: Path) -> Iterator[Frame]:
         at = end
     if _was_synced(data, at):
         raise FormatError(damage.format(at))
+
+
+def read_on(path: Path, offset: int) -> tuple[int, int | None]:
+    """Return where the complete frames of a file end, and what the last record behind a byte is followed by.
+
+    Args:
+        path: The file; one that a sealer removed meanwhile has no frames.
+        offset: 0, or where frames ended before.
+
+    Returns:
+        A byte; and one more than the last sequence number of the records behind `offset`, None without any.
+
+    Raises:
+        StorageError: It cannot be read.
+    """
+    try:
+        with storage_errors("reading", path), path.open("rb") as file:
+            file.seek(offset)
+            data = memoryview(file.read())
+    except StorageError:
+        if not path.exists():
+            return offset, None
+        raise
+    at, end_seq = 0 if offset else len(MAGIC), None
+    while (end := _frame_end(data, at)) is not None:
+        kind, first_seq, count = _BODY.unpack_from(data, at + _HEAD.size)
+        if kind in RECORD_KINDS:
+            end_seq = int(first_seq) + int(count)
+        at = end
+    return offset + min(at, len(data)), end_seq
 
 
 def resumed_seq(path: Path) -> int | None:

@@ -27,7 +27,7 @@ from backstory.storage.vault import encrypt
 
 INLINE_SIZE_MAX = 1 << 20
 """A batch of more bytes than this in memory goes to a file of its own."""
-ROTATE_SIZE = 64 << 20
+ROTATE_SIZE = 8 << 20
 """A frames file above this many bytes is closed and another begun, so that the sealer can remove it."""
 BATCH_SUFFIX = ".arrow"
 _ARRAY = b"\xdd"
