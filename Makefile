@@ -35,7 +35,7 @@ test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 soak: $(VENV)/.dev
-	BACKSTORY_CRASH_ROUNDS=200 BACKSTORY_CHAOS_ROUNDS=500 BACKSTORY_POWER_ROUNDS=200 BACKSTORY_JOB_ROWS=5000000 $(BIN)/python -m pytest tests/crash
+	PYTEST_DEBUG_TEMPROOT=$${TMPDIR:-/tmp} BACKSTORY_CRASH_ROUNDS=200 BACKSTORY_CHAOS_ROUNDS=500 BACKSTORY_POWER_ROUNDS=200 BACKSTORY_JOB_ROWS=5000000 $(BIN)/python -m pytest tests/crash
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check
