@@ -5,7 +5,7 @@ that a change is never blamed for an example nobody had tried before. Neither ha
 them a lie.
 
 Temporary files are in memory where the system has room for them there: nothing a test kills takes the kernel with it,
-power cuts are simulated, and what is flushed ten thousand times costs a third of the run. `make soak` writes to the disk.
+power cuts are simulated, and flushing to a disk would cost a quarter of the run. `make soak` writes to the disk.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ settings.register_profile("dev", deadline=None, max_examples=50, suppress_health
 settings.register_profile("ci", settings.get_profile("dev"), derandomize=True, database=None)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
-_MEMORY = Path("/dev/shm")  # noqa: S108  the system's file system in memory
+_MEMORY = Path("/dev/shm")
 _ROOM = 4 << 30
 if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free >= _ROOM:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
