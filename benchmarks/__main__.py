@@ -1,7 +1,7 @@
 """`make bench`: the speed table: recording beside peers, and the demo's pipeline and archive.
 
 Floors are what the same machine needs for the bare work: hashing a record, writing the same columns as plain Parquet,
-one fsync. Questions are medians, the rest the fastest of some runs, ours and peers' alike; run it on an idle machine.
+one fsync. Questions are medians, the rest the fastest of some runs, ours and peers in turn; run it on an idle machine.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from backstory.columns.tree import leaf_hashes, subtree_roots
 from backstory.verify.archive import verify_archive
 from benchmarks import capture, service
 from benchmarks.measure import Row, median_seconds, seconds, timed_in_turn
-from benchmarks.peers import peer_rows
+from benchmarks.peers import PeerFigures, peer_rows
 
 RUNS = 9
 PREPARATIONS = 31
@@ -51,17 +51,21 @@ def main() -> int:
 
 def _capture(*, long: bool) -> list[tuple[str, list[Row]]]:
     """Measure recording beside peers."""
-    caller, p50_us = capture.caller_rows()
-    peers, ratios = _peers(p50_us)
+    sittings, figures = [capture.caller_times()], []
+    for _ in range(2):  # in turn, as what a machine gives changes while this runs
+        figures.append(peer_rows())
+        sittings.append(capture.caller_times())
+    caller, p50_us = capture.caller_rows(sittings)
+    peers, ratios = _peers(figures, p50_us)
     growth = capture.growth_rows([10**4, 10**5, 10**6, 10**7] if long else [10**4, 10**5, 10**6])
     memory = capture.memory_rows(10**7) if long else []
     own = [*caller, *ratios, *capture.sustained_rows(), *service.service_rows(), *growth, *memory]
     return [("floors of a record of 20 fields", capture.floor_rows()), ("recording", own), ("peers", peers)]
 
 
-def _peers(p50_us: float) -> tuple[list[Row], list[Row]]:
-    """Return what peers ask of their caller, and how many times ours that is."""
-    figures = [min(pair, key=lambda peer: peer.p50_us) for pair in zip(peer_rows(), peer_rows(), strict=True)]
+def _peers(runs: list[list[PeerFigures]], p50_us: float) -> tuple[list[Row], list[Row]]:
+    """Return what peers ask of their caller, by the least disturbed run of each, and how many times ours that is."""
+    figures = [min(peer, key=lambda run: run.p50_us) for peer in zip(*runs, strict=True)]
     rows = [
         Row(
             what=f"{peer.name} {peer.version}",
