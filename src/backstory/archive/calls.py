@@ -125,11 +125,11 @@ class Calls:
         version: ModelVersion,
         features: Any,  # noqa: ANN401  whatever the model takes
         *,
-        rows: RowRefs | None,
         method: str,
-        subject: Any,  # noqa: ANN401  one id or one a row
-        request_id: Any,  # noqa: ANN401  one id or one a row
-        decision: Threshold | None,
+        rows: RowRefs | None = None,
+        subject: Any = None,  # noqa: ANN401  one id or one a row
+        request_id: Any = None,  # noqa: ANN401  one id or one a row
+        decision: Threshold | None = None,
         rest: Sequence[Any] = (),
         options: Mapping[str, Any] | None = None,
         recorder: Recorder | None = None,
@@ -186,18 +186,7 @@ class Calls:
         options: dict[str, Any],
     ) -> Any:  # noqa: ANN401
         """Return what a method of a model returns, and record it; see `ModelVersion`."""
-        made = self.predict(
-            model,
-            features,
-            rows=None,
-            method=method,
-            subject=None,
-            request_id=None,
-            decision=None,
-            rest=rest,
-            options=options,
-        )
-        return made.output
+        return self.predict(model, features, method=method, rest=rest, options=options).output
 
     def trace(self, function: Callable[P, T], model: ModelVersion | None, subject: str | None) -> Callable[P, T]:
         """Return a function that records its calls; see `Archive.traced`."""

@@ -121,7 +121,6 @@ class Job:
                     rows=rows,
                     method=method,
                     subject=subject,
-                    request_id=None,
                     decision=decision,
                     recorder=recorder,
                 )

@@ -105,7 +105,7 @@ def encode_columns(columns: Sequence[FlatColumn], prefix: bytes | np.ndarray = b
     rows = len(ordered[0].values)
     head = np.frombuffer(prefix, np.uint8) if isinstance(prefix, bytes) else prefix
     encoded = [_encode_column(column) for column in ordered]
-    tails = [one.content for one in encoded if one.content is not None]
+    tails = _tails(encoded)
     even = list(itertools.takewhile(lambda tail: isinstance(tail, np.ndarray), tails))
     start = head.shape[-1] + len(scalar.MAGIC)
     cells = _cells(encoded, rows, start, sum(tail.shape[1] for tail in even))
@@ -133,31 +133,39 @@ class _Encoded:
     content: np.ndarray | pa.LargeBinaryArray | None = None
 
 
+def _tails(columns: Sequence[_Encoded]) -> list[np.ndarray | pa.LargeBinaryArray]:
+    """Return what columns put into the tail, in their order."""
+    return [one.content for one in columns if one.content is not None]
+
+
 def _cells(columns: Sequence[_Encoded], rows: int, start: int, extra: int = 0) -> np.ndarray:
     """Return rows with count and cells from byte `start` on, and room for `extra` bytes behind."""
-    offsets = [start + _COUNT_SIZE + scalar.CELL_SIZE * i for i in range(len(columns))]
+    fields: dict[str, np.ndarray | int] = {}
+    offsets: list[int] = []
+    for index, column in enumerate(columns):
+        fields |= {f"tag{index}": column.tags, f"payload{index}": column.payload}
+        at = start + _COUNT_SIZE + scalar.CELL_SIZE * index
+        offsets += [at, at + 1]
     layout = np.dtype(
         {
-            "names": ["count", *(f"{part}{i}" for i in range(len(columns)) for part in "tp")],
+            "names": ["count", *fields],
             "formats": ["<u4", *(["u1", "<u8"] * len(columns))],
-            "offsets": [start, *(at + shift for at in offsets for shift in (0, 1))],
+            "offsets": [start, *offsets],
             "itemsize": start + _COUNT_SIZE + scalar.CELL_SIZE * len(columns) + extra,
         }
     )
     row = np.zeros((), layout)
     row["count"] = len(columns)
-    for index, column in enumerate(columns):
-        for name, values in ((f"t{index}", column.tags), (f"p{index}", column.payload)):
-            if isinstance(values, int):
-                row[name] = values
+    for name, values in fields.items():
+        if isinstance(values, int):
+            row[name] = values
     common = np.frombuffer(row.tobytes(), np.uint8)
     data = np.empty((rows, len(common)), np.uint8)
     data[:] = common
     cells = data.view(layout)[:, 0]
-    for index, column in enumerate(columns):
-        for name, values in ((f"t{index}", column.tags), (f"p{index}", column.payload)):
-            if not isinstance(values, int):
-                cells[name] = values
+    for name, values in fields.items():
+        if not isinstance(values, int):
+            cells[name] = values
     return data
 
 
@@ -275,7 +283,7 @@ def _list_contents(column: FlatColumn) -> pa.LargeBinaryArray:
     item_type = column.type["list"] if isinstance(column.type, dict) else None
     items = FlatColumn(name=column.name, type=item_type, values=decoded(values.flatten()))
     encoded = _encode_column(items)
-    tails = None if encoded.content is None else _join([encoded.content])
+    tails = _join(_tails([encoded]))
     item_cells = np.ascontiguousarray(_cells([encoded], len(items.values), 0)[:, _COUNT_SIZE:])
     parts = [
         _binary(np.arange(len(counts) + 1) * _COUNT_SIZE, counts.astype("<u4")),
@@ -294,8 +302,7 @@ def _struct_contents(column: FlatColumn) -> pa.LargeBinaryArray:
         for name, type_ in scalar.struct_fields(column.type)
     ]
     encoded = [_encode_column(part) for part in columns]
-    tails = [one.content for one in encoded if one.content is not None]
-    return _join([_cells(encoded, len(column.values), 0), *tails])
+    return _join([_cells(encoded, len(column.values), 0), *_tails(encoded)])
 
 
 def _join(parts: Sequence[np.ndarray | pa.LargeBinaryArray]) -> pa.LargeBinaryArray | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 from pathlib import Path
 
@@ -250,10 +251,8 @@ class Ledger:
     def _segment(self, manifest: Manifest, merge: Merge | None, *, checked: bool) -> ParquetReader:
         file = (merge or manifest).file
         path = self.checked_path(self.layout.segments, file) if checked else self.layout.segments / file.name
-        try:
+        with _way_out():
             reader = self._readers(path, checked)
-        except StorageError as error:
-            raise StorageError(f"{error}; {WAY_OUT}", **error.details) from error
         return reader if merge is None else reader.part(manifest.first_seq - merge.first_seq)
 
     def checked_path(self, folder: Path, file: FileRef) -> Path:
@@ -264,10 +263,8 @@ class Ledger:
             VerificationError: It has other bytes than its entry says.
         """
         path = folder / file.name
-        try:
+        with _way_out():
             is_sound = self.checked.fits(path, file.sha256)
-        except StorageError as error:
-            raise StorageError(f"{error}; {WAY_OUT}", **error.details) from error
         if not is_sound:
             what = "its digest is not the one in its entry: it was changed"
             raise VerificationError(f"reading {file.name}: {what}; {WAY_OUT}")
@@ -281,6 +278,15 @@ class Ledger:
     def put_document(self, document: JsonObject) -> str:
         """Store canonical JSON as a blob and return its digest."""
         return self.blobs.put(canonical.encode(document))
+
+
+@contextmanager
+def _way_out() -> Iterator[None]:
+    """Let a file that cannot be read say what to do about it."""
+    try:
+        yield
+    except StorageError as error:
+        raise StorageError(f"{error}; {WAY_OUT}", **error.details) from error
 
 
 def create_archive(root: Path, origin: str, world: World) -> str:

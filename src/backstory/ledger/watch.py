@@ -6,12 +6,11 @@ own. How a stream is sealed is `backstory.ledger.seal`'s business.
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import os
 import platform
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from backstory.errors import BackstoryError
@@ -78,7 +77,7 @@ class _Stream:
     """What a watch knows of a stream: its size when it was sealed last, how far it was read, since when it waits."""
 
     settled_size: int = -1
-    read_to: ReadTo = dataclasses.field(default_factory=ReadTo)
+    read_to: ReadTo = field(default_factory=ReadTo)
     since_ns: int | None = None
     rest_until_ns: int = 0
 

@@ -17,33 +17,20 @@ _OPERAND_KEYS = {"COMPARISON": ("left", "right"), "BETWEEN": ("input", "lower", 
 _NUMBER_NAMES = 'a column named by a number is written in quotes: output."1"'
 
 
-def require_predicate(predicate: object, question: str) -> None:
-    """Refuse what is no predicate at all.
-
-    Raises:
-        QueryError: It is no text, or an empty one.
-    """
-    if not isinstance(predicate, str) or not predicate.strip():
-        raise QueryError(f'{question}: expected a predicate as text, such as "a = 1 AND b IS NOT NULL"')
-
-
-def checked_predicate(
-    connection: duckdb.DuckDBPyConnection, predicate: str, names: Iterable[str], question: str
-) -> str:
+def checked_predicate(connection: duckdb.DuckDBPyConnection, predicate: str, question: str) -> str:
     """Return a predicate in parentheses, ready to stand behind WHERE.
 
     Args:
         connection: Parses it; any will do.
         predicate: What was asked.
-        names: Columns of one table, or fields of one struct, that the predicate can name.
         question: What was asked: `search` or `impact`.
 
     Raises:
-        QueryError: It is not one expression, or it may name one of two columns that SQL takes for the same.
+        QueryError: It is no text, or not one expression.
     """
-    require_predicate(predicate, question)
+    if not isinstance(predicate, str) or not predicate.strip():
+        raise QueryError(f'{question}: expected a predicate as text, such as "a = 1 AND b IS NOT NULL"')
     _require_one_expression(connection, predicate, question)
-    require_told_apart(predicate, names, question)
     return f"({predicate}\n)"  # the line break, so that a comment in the predicate cannot swallow the parenthesis
 
 
@@ -67,6 +54,11 @@ def _framed(predicate: str) -> str:
 
 def require_told_apart(predicate: str, names: Iterable[str], question: str) -> None:
     """Refuse a predicate that may name one of two columns that differ in case only: DuckDB takes them for one.
+
+    Args:
+        predicate: What was asked.
+        names: Columns of one table, or fields of one struct, that it can name.
+        question: What was asked: `search` or `impact`.
 
     Raises:
         QueryError: It holds such a name, or `COLUMNS`, which means any.

@@ -18,7 +18,7 @@ from backstory.frames.token import ROW_PREFIX
 from backstory.ledger.ledger import Ledger
 from backstory.lineage.impact import Chosen, Masks
 from backstory.lineage.plain import count_text
-from backstory.lineage.predicate import checked_predicate, require_predicate, wrong_predicate
+from backstory.lineage.predicate import checked_predicate, require_told_apart, wrong_predicate
 from backstory.lineage.reference import Part
 from backstory.lineage.trace import Tracer
 from backstory.records import canonical
@@ -310,16 +310,21 @@ def _key_record(key: Any, columns: list[str]) -> dict[str, Any]:
 def _by_predicate(tracer: Tracer, versions: Iterable[_Version], where: str) -> Chosen:
     import duckdb
 
-    require_predicate(where, "impact")
     with duckdb.connect(":memory:", config={"enable_external_access": "false"}) as connection:
-        return _in_versions(versions, lambda one: _fulfilling(connection, tracer.columns(one.digest, one.table), where))
+        predicate = checked_predicate(connection, where, "impact")
+
+        def fulfilling(version: _Version) -> np.ndarray:
+            table = tracer.columns(version.digest, version.table)
+            require_told_apart(where, [_ROW, *table.column_names], "impact")
+            return _fulfilling(connection, table, predicate)
+
+        return _in_versions(versions, fulfilling)
 
 
-def _fulfilling(connection: duckdb.DuckDBPyConnection, table: pa.Table, where: str) -> np.ndarray:
+def _fulfilling(connection: duckdb.DuckDBPyConnection, table: pa.Table, predicate: str) -> np.ndarray:
     """Return a mask over the rows for which a predicate holds."""
     import duckdb
 
-    predicate = checked_predicate(connection, where, [_ROW, *table.column_names], "impact")
     connection.register("source", table.append_column(_ROW, pa.array(np.arange(table.num_rows))))
     try:
         hits = connection.execute(f"SELECT {_ROW} FROM source WHERE {predicate}").fetchnumpy()[_ROW]  # noqa: S608

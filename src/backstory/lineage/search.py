@@ -78,7 +78,7 @@ def search_predictions(ledger: Ledger, predicate: str, values: Sequence[Any], li
     import duckdb
 
     with duckdb.connect(":memory:") as connection:
-        where = checked_predicate(connection, predicate, (), "search")
+        where = checked_predicate(connection, predicate, "search")
         compared = compared_columns(connection, predicate)
     question = _Question(
         predicate=predicate, where=where, compared=compared, values=list(values), limit=_rows_at_most(limit)

@@ -8,6 +8,7 @@ one is void.
 
 from __future__ import annotations
 
+import itertools
 import re
 import struct
 import zlib
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backstory.errors import FormatError, StorageError
-from backstory.storage.disk import read_file, storage_errors
+from backstory.storage.disk import storage_errors
 
 MAGIC = b"BSSP\x01\x00\x00\x00"
 BATCH, FILE, ROWS = 0x42, 0x41, 0x52
@@ -55,25 +56,23 @@ def read_frames(path: Path) -> Iterator[Frame]:
         FormatError: It is not a frames file, or damaged; the frames before the damage were yielded.
         StorageError: It cannot be read.
     """
-    try:
-        data = memoryview(read_file(path))
-    except StorageError:
-        if not path.exists():
-            return
-        raise
+    data = _bytes_from(path, 0)
+    if data is None:
+        return
     if data[: len(MAGIC)] != MAGIC:
         raise FormatError(f"spool: {path.name} is not a frames file of version 1 (in {path.parent.name})")
-    damage = f"spool: {path.name} is damaged from byte {{}} on; what follows is unknown (stream {path.parent.name})"
-    at = len(MAGIC)
-    while (end := _frame_end(data, at)) is not None:
-        body = data[at + _HEAD.size : end]
+    bounds = _bounds(data, len(MAGIC))
+    for begin, end in itertools.pairwise(bounds):
+        body = data[begin + _HEAD.size : end]
         kind, first_seq, count = _BODY.unpack_from(body)
         if kind not in _KINDS or (count == 0) is (kind in RECORD_KINDS):
             raise FormatError(f"spool: frame of unknown kind 0x{kind:02x} (stream {path.parent.name}, seq {first_seq})")
         yield Frame(kind=kind, first_seq=first_seq, count=count, payload=bytes(body[_BODY.size :]))
-        at = end
-    if _was_synced(data, at):
-        raise FormatError(damage.format(at))
+    if _was_synced(data, bounds[-1]):
+        raise FormatError(
+            f"spool: {path.name} is damaged from byte {bounds[-1]} on; what follows is unknown "
+            f"(stream {path.parent.name})"
+        )
 
 
 def read_on(path: Path, offset: int) -> tuple[int, int | None]:
@@ -89,21 +88,16 @@ def read_on(path: Path, offset: int) -> tuple[int, int | None]:
     Raises:
         StorageError: It cannot be read.
     """
-    try:
-        with storage_errors("reading", path), path.open("rb") as file:
-            file.seek(offset)
-            data = memoryview(file.read())
-    except StorageError:
-        if not path.exists():
-            return offset, None
-        raise
-    at, end_seq = 0 if offset else len(MAGIC), None
-    while (end := _frame_end(data, at)) is not None:
-        kind, first_seq, count = _BODY.unpack_from(data, at + _HEAD.size)
+    data = _bytes_from(path, offset)
+    if data is None:
+        return offset, None
+    bounds = _bounds(data, 0 if offset else len(MAGIC))
+    end_seq = None
+    for begin in bounds[:-1]:
+        kind, first_seq, count = _BODY.unpack_from(data, begin + _HEAD.size)
         if kind in RECORD_KINDS:
             end_seq = int(first_seq) + int(count)
-        at = end
-    return offset + min(at, len(data)), end_seq
+    return offset + min(bounds[-1], len(data)), end_seq
 
 
 def resumed_seq(path: Path) -> int | None:
@@ -122,11 +116,28 @@ def resumed_seq(path: Path) -> int | None:
 
 def torn_size(path: Path) -> int:
     """Return how many bytes follow the last complete frame of a file: a write that a crash cut short."""
-    data = memoryview(read_file(path))
-    at = len(MAGIC)
-    while (end := _frame_end(data, at)) is not None:
-        at = end
-    return max(len(data) - at, 0)
+    data = _bytes_from(path, 0)
+    return 0 if data is None else max(len(data) - _bounds(data, len(MAGIC))[-1], 0)
+
+
+def _bytes_from(path: Path, offset: int) -> memoryview | None:
+    """Return a file's bytes from one on; None where a sealer removed it meanwhile."""
+    try:
+        with storage_errors("reading", path), path.open("rb") as file:
+            file.seek(offset)
+            return memoryview(file.read())
+    except StorageError:
+        if path.exists():
+            raise
+        return None
+
+
+def _bounds(data: memoryview, at: int) -> list[int]:
+    """Return where the whole frames from a byte on begin, and where the last one ends."""
+    bounds = [at]
+    while (end := _frame_end(data, bounds[-1])) is not None:
+        bounds.append(end)
+    return bounds
 
 
 def _was_synced(data: memoryview, at: int) -> bool:
