@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from backstory.capture.decision import Threshold
     from backstory.capture.model_version import ModelVersion
     from backstory.capture.worker import recorder
-    from backstory.verify.receipt import verify_receipt
+    from backstory.verify.promise import verify_promise
+    from backstory.verify.receipt import verify_receipt, verify_receipts
 
 __all__ = [
     "Archive",
@@ -33,7 +34,9 @@ __all__ = [
     "init",
     "open",
     "recorder",
+    "verify_promise",
     "verify_receipt",
+    "verify_receipts",
 ]
 
 _LAZY = {
@@ -43,7 +46,9 @@ _LAZY = {
     "init": ("backstory.archive", "init"),
     "open": ("backstory.archive", "open_archive"),
     "recorder": ("backstory.capture.worker", "recorder"),
+    "verify_promise": ("backstory.verify.promise", "verify_promise"),
     "verify_receipt": ("backstory.verify.receipt", "verify_receipt"),
+    "verify_receipts": ("backstory.verify.receipt", "verify_receipts"),
 }
 """Where public names come from; loaded when first used, so that importing the package is quick."""
 

@@ -12,18 +12,22 @@ from typing import Any
 
 import pytest
 from tests.support.disks import WiredDisk
-from tests.support.ledgers import OPEN, make_batch, make_row, new_ledger
+from tests.support.ledgers import OPEN, ORIGIN, make_batch, make_row, new_ledger
 
-from backstory.capture import recorder, stream
+from backstory.capture import promise, recorder, stream
 from backstory.capture.policy import BUFFER_SIZE
+from backstory.capture.promise import Promiser, Promising
 from backstory.capture.recorder import Batch
 from backstory.capture.stream import Stream
 from backstory.ledger.ledger import Ledger
+from backstory.records.promise import key_name, parse_kept
 from backstory.storage import disk as disk_module
 from backstory.storage import spool_writer
+from backstory.storage.promises import PromiseStore
 from backstory.storage.spool import StreamInfo
+from backstory.tlog.signer import Ed25519Signer
 
-WATCHED = {module.__file__ for module in (stream, spool_writer, disk_module)}
+WATCHED = {module.__file__ for module in (stream, promise, spool_writer, disk_module)}
 
 
 class Stopped(BaseException):
@@ -88,7 +92,10 @@ class Sealer:
 
 
 def test_an_interrupted_call_is_recorded_once_or_not_at_all(tmp_path, monkeypatch):
-    """Whichever line of adding, writing, syncing and rotating is interrupted, all records are there, once."""
+    """Whichever line of adding, writing, syncing and rotating is interrupted, all records are there, once.
+
+    And what was promised of them is so.
+    """
     monkeypatch.setattr(spool_writer, "ROTATE_SIZE", 1)
     monkeypatch.setattr(spool_writer, "INLINE_SIZE_MAX", 1)  # rows go into the frames file, batches into their own
     monkeypatch.setattr(os, "fdatasync", os.fstat)  # takes no time, and fails on a closed file all the same
@@ -112,6 +119,9 @@ def test_an_interrupted_call_is_recorded_once_or_not_at_all(tmp_path, monkeypatc
         assert sealer.ids == sorted(set(sealer.ids))
         assert set(acknowledged) <= set(sealer.ids)
         assert len(sealer.ids) - len(acknowledged) in {0, 1, 2}
+        written._promiser.make()
+        for seq, identity in _promised(ledger, written.info.stream):
+            assert sealer.ids[seq] == identity
         if not strangers:
             break
         strangers.pop().close()
@@ -142,7 +152,21 @@ def test_a_stream_whose_retirement_is_interrupted_goes_on(tmp_path, monkeypatch)
 def _stream(ledger: Ledger, number: int) -> Stream:
     name, opened = f"{number:032x}", "2026-01-01T00:00:00Z"
     info = StreamInfo(stream=name, schema=OPEN.digest, encrypted=False, opened=opened, policy={})
-    return Stream(info, ledger.spool.create(info), ledger.world, buffer_size=BUFFER_SIZE)
+    promiser = Promiser(ledger.world, lambda: None)
+    signer = Ed25519Signer.from_seed(key_name(ORIGIN), bytes(32))
+    promiser.promising = Promising(origin=ORIGIN, signer=signer, delay=60, store=_store(ledger))
+    return Stream(info, ledger.spool.create(info), ledger.world, promiser, buffer_size=BUFFER_SIZE)
+
+
+def _store(ledger: Ledger) -> PromiseStore:
+    return PromiseStore(ledger.layout.root, ledger.world.disk)
+
+
+def _promised(ledger: Ledger, name: str) -> list[tuple[int, int]]:
+    """Return sequence number and id of every record that was promised of a stream; there are some."""
+    runs = [run for line in _store(ledger).lines(name) for run in parse_kept(line).runs]
+    assert runs
+    return [(seq, run.id_at(seq)) for run in runs for seq in range(run.first_seq, run.end_seq)]
 
 
 def _acts(written: Stream, disk: WiredDisk, batch: Batch, row: list[object]) -> list[Callable[[], list[int]]]:

@@ -163,7 +163,7 @@ def test_fail_closed_gives_no_prediction_without_its_record(ledger, disk, record
 def test_fail_open_gives_predictions_without_ids(ledger, disk):
     """With `open` a prediction whose record cannot be written is given out, without an id, and counted."""
     recorder = make_recorder(ledger, durability="sync", on_failure="open")
-    capture = Capture(recorder, ledger.blobs, lambda: None)
+    capture = Capture(recorder, ledger.blobs, lambda: None, lambda _: None)
     call = Call(model={"name": "double"}, method="predict", features=pd.DataFrame({"x": [1.0, 2.0]}))
     assert len(capture.predict(call, lambda frame: frame["x"] * 2).ids) == 2
     disk.full = {ledger.layout.spool}

@@ -62,7 +62,7 @@ class Site:
     def __init__(self, ledger):
         self.ledger = ledger
         self.recorder = new_recorder(ledger, "group")
-        capture = Capture(self.recorder, ledger.blobs, lambda: None)
+        capture = Capture(self.recorder, ledger.blobs, lambda: None, lambda _: None)
         call = Call(model={"name": "m"}, method="predict", features=None)
         self.single = SingleCapture(capture, self.recorder, lambda: call)
 

@@ -27,7 +27,7 @@ CLASSES = [value for _, value in inspect.getmembers(errors, inspect.isclass)]
 
 CODES = {
     "input": 2, "not-found": 10, "ambiguous": 11, "conflict": 11, "busy": 12, "forbidden": 13, "verification": 20,
-    "storage": 21, "format": 21, "column": 2, "unsupported-version": 2, "query": 2, "error": 1,
+    "storage": 21, "format": 21, "column": 2, "unsupported-version": 21, "query": 2, "error": 1,
 }  # fmt: skip
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 
 import pytest
+from tests.support.receipts import POLICY, SIGNER
 
 import backstory
 from backstory.cli.exit_codes import CONFLICT, FAILED, INPUT, NOT_FOUND, OK, PARTIAL, UNVERIFIED
 from backstory.cli.search import value_text as output_text
 from backstory.errors import FormatError, StorageError
-from backstory.tlog.note import Ed25519Signer
+from backstory.tlog.signer import Ed25519Signer
+from backstory.verify.standalone import verifier_files
 
 AS_ANALYST = ("--actor", "ana", "--purpose", "case 77")
 
@@ -386,3 +388,53 @@ def test_init_prints_the_key_to_pin(ask, tmp_path):
     made = ask("init", tmp_path / "new", "--origin", "example.org/new", "--json")
     assert ask("info", "--json", archive=tmp_path / "new").json()["vkey"] == made.json()["vkey"]
     assert ask("init", tmp_path / "new", "--origin", "example.org/new").code == CONFLICT
+
+
+def test_receipts_of_several_are_one_file(made, ask, tmp_path):
+    """Several ids give one file, which is checked as a whole."""
+    path = tmp_path / "r.receipts"
+    made_of = ask("receipt", made.function[:-1], made.sealed, "-o", path, "--json").json()
+    checked = ask("verify-receipt", path, "--vkey", made.vkey, "--json").json()
+    assert [receipt["id"] for receipt in checked["receipts"]] == made_of["ids"]
+    assert set(made_of["ids"]) == {made.function, made.sealed}
+
+
+def test_receipts_open_sealed_values_when_asked(made, ask, copy, tmp_path):
+    """A file of several shows sealed values only if actor and purpose were given."""
+    ask("receipt", made.first, made.sealed, "-o", tmp_path / "closed")
+    ask("receipt", made.first, made.sealed, "-o", tmp_path / "open", *AS_ANALYST, archive=copy)
+    documents = [
+        ask("verify-receipt", tmp_path / name, "--vkey", made.vkey, "--json").json() for name in ("closed", "open")
+    ]
+    assert [any(receipt["opened"] for receipt in document["receipts"]) for document in documents] == [False, True]
+
+
+def test_receipt_brings_the_verifiers(made, ask, tmp_path):
+    """With --verifier the stand-alone programs are written beside the receipt, and a second time they may be there."""
+    for name in ("a", "b"):
+        assert ask("receipt", made.first, "-o", tmp_path / name, "--verifier").code == OK
+    assert sorted(path.name for path in tmp_path.glob("verify_receipt.*")) == sorted(verifier_files())
+
+
+def test_another_file_of_a_verifiers_name_stays(made, ask, tmp_path):
+    """What is called as a verifier and is another file is not replaced; then nothing is written."""
+    (tmp_path / "verify_receipt.py").write_text("mine", "utf-8")
+    assert ask("receipt", made.first, "-o", tmp_path / "r", "--verifier").code == CONFLICT
+    assert [path.name for path in tmp_path.iterdir()] == ["verify_receipt.py"]
+
+
+def test_a_receipt_of_a_version_to_come_cannot_be_verified(made, ask, tmp_path):
+    """A newer receipt is neither verified nor failed."""
+    path = tmp_path / "r.receipts"
+    path.write_text('{"backstory":"receipts","v":2}', "utf-8")
+    done = ask("verify-receipt", path, "--vkey", made.vkey)
+    assert (done.code, "version 2" in done.err) == (UNVERIFIED, True)
+
+
+def test_a_receipt_is_checked_against_a_policy(made, ask, tmp_path):
+    """A policy that asks for nobody verifies; one whose witness did not sign does not."""
+    ask("receipt", made.first, "-o", tmp_path / "r")
+    (tmp_path / "none").write_text(f"log {made.vkey}\nquorum none\n", "utf-8")
+    (tmp_path / "one").write_text(POLICY.replace(SIGNER.vkey, made.vkey), "utf-8")
+    codes = [ask("verify-receipt", tmp_path / "r", "--policy", tmp_path / name).code for name in ("none", "one")]
+    assert codes == [OK, FAILED]

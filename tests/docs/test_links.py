@@ -14,6 +14,7 @@ from tests.docs.page import read_blocks
 import backstory
 from backstory.capture.metrics import Metrics
 from backstory.capture.prediction import Predictions
+from backstory.capture.promise import PromiseFile
 from backstory.debug.replay import Replay
 from backstory.frames.aggregate import AGGREGATIONS
 from backstory.ledger.receipt import ReceiptFile
@@ -21,6 +22,7 @@ from backstory.lineage.impact import Impact
 from backstory.lineage.reconcile import Reconciliation
 from backstory.lineage.story import RowStory, Story
 from backstory.verify.finding import VerificationReport
+from backstory.verify.promise import Promise
 from backstory.verify.receipt import Receipt
 
 ROOT = Path(__file__).parents[2]
@@ -29,7 +31,8 @@ PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *DOCS.rglob("*.md")])
 RECORDS = sorted((DOCS / "adr").glob("[0-9]*.md"))
 RECORD_LINES_MAX = 100
 ANSWERS = [
-    Impact, Metrics, Predictions, Receipt, ReceiptFile, Reconciliation, Replay, RowStory, Story, VerificationReport
+    Impact, Metrics, Predictions, Promise, PromiseFile, Receipt, ReceiptFile, Reconciliation, Replay,
+    RowStory, Story, VerificationReport,
 ]  # fmt: skip
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _CODE = re.compile(r"^```.*?^```$|`[^`\n]+`", re.MULTILINE | re.DOTALL)

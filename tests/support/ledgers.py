@@ -19,7 +19,8 @@ import pyarrow as pa
 
 from backstory.capture.policy import Durability, Policy
 from backstory.capture.recorder import Batch, Recorder
-from backstory.ledger.ledger import Ledger, create_archive
+from backstory.ledger.create import create_archive
+from backstory.ledger.ledger import Ledger
 from backstory.records.envelope import prediction_schema
 from backstory.records.schema import Schema
 from backstory.storage.disk import Disk

@@ -10,6 +10,7 @@ from backstory.tlog.tree import grow
 VECTORS = Path(__file__).parent.parent / "vectors"
 RFC6962 = json.loads((VECTORS / "rfc6962_vectors.json").read_text(encoding="utf-8"))
 C2SP = json.loads((VECTORS / "c2sp_examples.json").read_text(encoding="utf-8"))
+ML_DSA = json.loads((VECTORS / "ml_dsa.json").read_text(encoding="utf-8"))
 
 
 def unhex(texts):

@@ -7,10 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.tlog.grown_log import C2SP, RFC6962, GrownLog, digest, numbered_entries
 
-from backstory.errors import FormatError, VerificationError
-from backstory.tlog.checkpoint import Checkpoint, open_checkpoint, parse_checkpoint
+from backstory.errors import FormatError, InputError, VerificationError
+from backstory.tlog.checkpoint import Checkpoint, open_checkpoint, parse_checkpoint, sign_checkpoint
+from backstory.tlog.cosignature import cosign
 from backstory.tlog.hashing import EMPTY_ROOT
-from backstory.tlog.note import Ed25519Signer, VerifierKey, sign_note
+from backstory.tlog.key import KeyKind, ValidKey, VerifierKey
+from backstory.tlog.note import add_signatures, sign_note
+from backstory.tlog.signer import Ed25519Signer, MlDsaSigner
 
 ORIGIN = "predlog.example/tenant-a"
 SIGNER = Ed25519Signer.from_seed(ORIGIN, bytes.fromhex(C2SP["log_seed_hex"]))
@@ -57,6 +60,107 @@ def test_forged_checkpoint():
     note = C2SP["checkpoint_size_8"].replace("\n8\n", "\n9\n").encode()
     with pytest.raises(VerificationError):
         open_checkpoint(note, ORIGIN, [KEY])
+
+
+NEXT = Ed25519Signer.from_seed(ORIGIN, bytes(range(32)))
+NEXT_KEY = VerifierKey.parse(NEXT.vkey)
+ML_DSA = MlDsaSigner.from_seed(ORIGIN, bytes(range(32)))
+ML_DSA_KEY = VerifierKey.parse(ML_DSA.vkey)
+AT_8 = Checkpoint(origin=ORIGIN, size=8, root=bytes(range(32)))
+
+
+def test_a_log_signs_with_several_keys():
+    """Ed25519 lines, an old and a new key's, and an ML-DSA-44 line stand on one checkpoint; each key alone opens it."""
+    note = sign_checkpoint(AT_8, SIGNER, NEXT, ML_DSA, time=1_767_225_600)
+    assert note.startswith(sign_note(AT_8.encode(), SIGNER, NEXT))
+    for keys in ([KEY], [NEXT_KEY], [ML_DSA_KEY], [KEY, NEXT_KEY, ML_DSA_KEY]):
+        assert open_checkpoint(note, ORIGIN, keys) == AT_8
+
+
+def test_a_failing_ml_dsa_line_spoils_the_checkpoint():
+    """Whoever knows the log's ML-DSA-44 key refuses a checkpoint where its line does not hold; others pass over it."""
+    line = sign_checkpoint(Checkpoint(origin=ORIGIN, size=9, root=AT_8.root), ML_DSA).split(b"\n\n")[1]
+    note = sign_checkpoint(AT_8, SIGNER) + line
+    assert open_checkpoint(note, ORIGIN, [KEY]) == AT_8
+    for keys in ([KEY, ML_DSA_KEY], [ML_DSA_KEY]):
+        with pytest.raises(VerificationError):
+            open_checkpoint(note, ORIGIN, keys)
+
+
+def test_only_the_logs_keys_sign_its_checkpoints():
+    """A key of another name, and a key that only cosigns, do not sign as the log."""
+    for signer in (
+        Ed25519Signer.from_seed("example.org/other", bytes(32)),
+        MlDsaSigner.from_seed("example.org/other", bytes(32)),
+        Ed25519Signer.from_seed(ORIGIN, bytes(32), KeyKind.COSIGNATURE),
+    ):
+        with pytest.raises(InputError, match="does not sign"):
+            sign_checkpoint(AT_8, SIGNER, signer)
+
+
+def test_a_cosignature_under_the_logs_name_is_passed_over():
+    """A key that only cosigns, named after the log, neither signs for it nor spoils what the log signed."""
+    own = Ed25519Signer.from_seed(ORIGIN, bytes(32), KeyKind.COSIGNATURE)
+    own_key = VerifierKey.parse(own.vkey)
+    note = add_signatures(sign_checkpoint(AT_8, SIGNER), [cosign(AT_8, own, 7)])
+    assert open_checkpoint(note, ORIGIN, [KEY, own_key]) == AT_8
+    with pytest.raises(VerificationError):
+        open_checkpoint(note, ORIGIN, [own_key])
+
+
+def test_nobody_and_twice_the_same_cannot_sign():
+    """A checkpoint has at least one signer, and none twice."""
+    for signers in ((), (SIGNER, SIGNER), (ML_DSA, ML_DSA)):
+        with pytest.raises(FormatError):
+            sign_checkpoint(AT_8, *signers)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_valid"), [("", True), (" from 8", True), (" until 8", True), (" from 9", False), (" until 7", False)]
+)
+def test_a_key_speaks_for_its_sizes(text, is_valid):
+    """A checkpoint is accepted from a key from its first to its last size, and not beyond."""
+    keys = [ValidKey.parse(C2SP["log_vkey"] + text)]
+    note = sign_checkpoint(AT_8, SIGNER)
+    if is_valid:
+        assert open_checkpoint(note, ORIGIN, keys) == AT_8
+    else:
+        with pytest.raises(VerificationError, match="size 8"):
+            open_checkpoint(note, ORIGIN, keys)
+
+
+def test_keys_that_follow_each_other():
+    """With an old and a new key, each size needs the key of its time; where they meet, either will do."""
+    keys = [ValidKey(key=KEY, last=8), ValidKey(key=NEXT_KEY, first=8)]
+    for size in (7, 8, 9):
+        checkpoint = Checkpoint(origin=ORIGIN, size=size, root=AT_8.root)
+        for signer, is_valid in ((SIGNER, size <= 8), (NEXT, size >= 8)):
+            note = sign_checkpoint(checkpoint, signer)
+            if is_valid:
+                assert open_checkpoint(note, ORIGIN, keys) == checkpoint
+            else:
+                with pytest.raises(VerificationError):
+                    open_checkpoint(note, ORIGIN, keys)
+        assert open_checkpoint(sign_checkpoint(checkpoint, SIGNER, NEXT), ORIGIN, keys) == checkpoint
+
+
+def test_a_key_may_have_several_spans():
+    """A key that was given for two spans speaks for both and not for what is between them."""
+    keys = [ValidKey(key=KEY, last=3), ValidKey(key=KEY, first=9)]
+    for size, is_valid in ((3, True), (8, False), (9, True)):
+        note = sign_checkpoint(Checkpoint(origin=ORIGIN, size=size, root=AT_8.root), SIGNER)
+        if is_valid:
+            open_checkpoint(note, ORIGIN, keys)
+        else:
+            with pytest.raises(VerificationError, match="0 to 3, 9 to"):
+                open_checkpoint(note, ORIGIN, keys)
+
+
+def test_a_failing_line_of_a_retired_key_spoils_the_checkpoint():
+    """A known key's line must hold even where the key does not speak for the size any more."""
+    failing = sign_checkpoint(Checkpoint(origin=ORIGIN, size=9, root=AT_8.root), NEXT).split(b"\n\n")[1]
+    with pytest.raises(VerificationError):
+        open_checkpoint(sign_checkpoint(AT_8, SIGNER) + failing, ORIGIN, [KEY, ValidKey(key=NEXT_KEY, last=2)])
 
 
 MALFORMED = {

@@ -4,9 +4,10 @@ import pytest
 from tests.tlog.grown_log import GrownLog, numbered_entries
 
 from backstory.tlog.checkpoint import Checkpoint
-from backstory.tlog.note import Ed25519Signer, sign_note
+from backstory.tlog.note import sign_note
 from backstory.tlog.proof import tile_inclusion_proof
 from backstory.tlog.proof_file import ProofFile, encode_proof_file
+from backstory.tlog.signer import Ed25519Signer
 
 tlogproof = pytest.importorskip("proofbundle.tlogproof", reason="requirements/foreign.txt is not installed")
 

@@ -10,8 +10,9 @@ from aics_tlog.verified import audit_tiles
 from tests.tlog.grown_log import GrownLog, numbered_entries
 
 from backstory.tlog.checkpoint import Checkpoint
-from backstory.tlog.note import Ed25519Signer, sign_note
+from backstory.tlog.note import sign_note
 from backstory.tlog.proof import tile_consistency_proof, tile_inclusion_proof
+from backstory.tlog.signer import Ed25519Signer
 
 ORIGIN = "example.org/delays"
 SIGNER = Ed25519Signer.from_seed(ORIGIN, bytes(range(32)))
@@ -46,6 +47,13 @@ def test_checkpoint_is_accepted(folder, log):
     result = verify_checkpoint(note, parse_vkey(SIGNER.vkey), expected_origin=ORIGIN)
     assert (result.ok, result.log_ok, result.error) == (True, True, None)
     assert (checkpoint.origin, checkpoint.size, checkpoint.root) == (ORIGIN, SIZE, log.root)
+
+
+def test_changed_checkpoint_is_refused(folder):
+    """The foreign verifier refuses our checkpoint with another size."""
+    data = (folder / "checkpoint").read_bytes().replace(b"\n1111\n", b"\n1112\n")
+    _, note = checkpoint_from_note(data)
+    assert not verify_checkpoint(note, parse_vkey(SIGNER.vkey), expected_origin=ORIGIN).ok
 
 
 def test_every_file_is_accepted(folder, log):

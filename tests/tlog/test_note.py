@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from tests.tlog.grown_log import C2SP
 
 from backstory.errors import FormatError, InputError, VerificationError
-from backstory.tlog.note import Ed25519Signer, VerifierKey, parse_note, sign_note, verify_note
+from backstory.tlog.key import KeyKind, VerifierKey
+from backstory.tlog.note import NoteSignature, add_signatures, parse_note, sign_note, verify_note
+from backstory.tlog.signer import Ed25519Signer, MlDsaSigner
 
 NAME = "example.org/log"
 SIGNER = Ed25519Signer.from_seed(NAME, bytes(32))
@@ -86,6 +88,15 @@ def test_without_keys_nothing_verifies():
         verify_note(NOTE, [])
 
 
+def test_messages_do_no_harm():
+    """A message names a few of the signers, and prints no character that could steer a terminal."""
+    hostile = [Ed25519Signer.from_seed(f"a\x9b31m\u202e{n}", bytes([n]) * 32) for n in range(1, 31)]
+    with pytest.raises(VerificationError, match=r"and 26 more") as caught:
+        verify_note(sign_note(TEXT, SIGNER, *hostile), [VerifierKey.parse(OTHER.vkey)])
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 400
+
+
 def test_changed_text_does_not_verify():
     """One changed character of the text breaks the signature."""
     with pytest.raises(VerificationError):
@@ -100,6 +111,54 @@ def test_good_then_failing_signature_of_one_key():
     for note in (NOTE + failing, NOTE.replace(LINE, failing + LINE)):
         with pytest.raises(VerificationError):
             verify_note(note, [KEY])
+
+
+def test_two_good_signatures_of_one_key():
+    """A known key that signed twice spoils the note; of an unknown key nothing is asked."""
+    with pytest.raises(VerificationError, match="two signatures"):
+        verify_note(NOTE + LINE, [KEY])
+    stranger = sign_note(TEXT, OTHER).split(b"\n\n")[1]
+    assert verify_note(NOTE + stranger * 2, [KEY]) == TEXT
+
+
+def test_several_signers():
+    """A text is signed by several keys in the order they are given; each verifies alone, and all together."""
+    note = sign_note(TEXT, SIGNER, OTHER)
+    assert note == NOTE + sign_note(TEXT, OTHER).split(b"\n\n")[1]
+    other_key = VerifierKey.parse(OTHER.vkey)
+    for keys in ([KEY], [other_key], [KEY, other_key]):
+        assert verify_note(note, keys) == TEXT
+
+
+def test_nobody_and_twice_the_same_cannot_sign():
+    """A note has at least one signer, and none twice."""
+    for signers in ((), (SIGNER, SIGNER)):
+        with pytest.raises(FormatError):
+            sign_note(TEXT, *signers)
+
+
+def test_other_kinds_of_key_do_not_sign_any_text():
+    """Keys that cosign checkpoints neither sign nor verify a note."""
+    for signer in (
+        Ed25519Signer.from_seed(NAME, bytes(32), KeyKind.COSIGNATURE),
+        MlDsaSigner.from_seed(NAME, bytes(32)),
+    ):
+        with pytest.raises(InputError, match="type"):
+            sign_note(TEXT, signer)
+        with pytest.raises(InputError, match="type"):
+            verify_note(NOTE, [KEY, VerifierKey.parse(signer.vkey)])
+
+
+def test_added_signatures():
+    """Added lines come last; a line of a key that is there takes its place; a note stays within its limit."""
+    line = parse_note(sign_note(TEXT, OTHER)).signatures[0]
+    assert add_signatures(NOTE, [line]) == sign_note(TEXT, SIGNER, OTHER)
+    assert add_signatures(add_signatures(NOTE, [line]), [line]) == sign_note(TEXT, SIGNER, OTHER)
+    assert add_signatures(NOTE, []) == NOTE
+    others = [NoteSignature(name="a", key_id=bytes([n]) * 4, signature=b"s") for n in range(100)]
+    assert len(parse_note(add_signatures(NOTE, others[:99])).signatures) == 100
+    with pytest.raises(FormatError):
+        add_signatures(NOTE, others)
 
 
 def test_signature_of_another_length_does_not_verify():
@@ -198,12 +257,11 @@ PUBLIC = SIGNER.vkey.split("+", 2)[2]
         f"{NAME}+{KEY.key_id.hex()[:7]}+{PUBLIC}",
         f"{NAME}+{KEY.key_id.hex()}+{PUBLIC[:-4]}",
         f"{NAME}+{KEY.key_id.hex()}+",
-        C2SP["witness_vkey"],
         "\ud800+00000000+" + PUBLIC,
     ],
 )
 def test_malformed_verifier_keys_are_refused(vkey):
-    """A verifier key with another form, key id or type is refused."""
+    """A verifier key with another form or key id is refused."""
     with pytest.raises(FormatError):
         VerifierKey.parse(vkey)
 

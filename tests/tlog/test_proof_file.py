@@ -9,7 +9,7 @@ from tests.tlog.grown_log import C2SP, RFC6962, unhex
 
 from backstory.errors import FormatError
 from backstory.tlog.checkpoint import open_checkpoint
-from backstory.tlog.note import VerifierKey
+from backstory.tlog.key import VerifierKey
 from backstory.tlog.proof import verify_inclusion
 from backstory.tlog.proof_file import ProofFile, encode_proof_file, parse_proof_file
 

@@ -1,5 +1,7 @@
 """Growing a log in tiles."""
 
+from functools import cache
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,9 +13,15 @@ from backstory.tlog.tile import parse_tile_path, tiles_at
 from backstory.tlog.tree import grow, root_at
 
 
+@cache
+def _started(size):
+    return GrownLog(numbered_entries(0, size))
+
+
 def test_every_size_up_to_600_has_the_recursive_root():
-    """A log grown entry by entry has the root of RFC 6962's recursion at every size."""
+    """A log grown entry by entry has the root of RFC 6962's recursion at every size from 0."""
     log = GrownLog()
+    assert log.root == recursive_root([])
     for entry in numbered_entries(0, 600):
         log.append([entry])
         assert log.root == recursive_root(log.leaf_hashes)
@@ -21,13 +29,13 @@ def test_every_size_up_to_600_has_the_recursive_root():
 
 @given(st.lists(st.integers(0, 400), max_size=6))
 def test_batches_do_not_matter(counts):
-    """However a log was cut into batches, it has the root and the files of one grown at once."""
+    """After every batch, however many there were, a log has the root and the files of one grown at once."""
     log = GrownLog()
     for count in counts:
         log.append(numbered_entries(log.size, log.size + count))
-    rebuilt = GrownLog(numbered_entries(0, log.size))
-    assert log.root == rebuilt.root == recursive_root(log.leaf_hashes)
-    assert rebuilt.files.items() <= log.files.items()
+        rebuilt = GrownLog(numbered_entries(0, log.size))
+        assert log.root == rebuilt.root == recursive_root(log.leaf_hashes)
+        assert rebuilt.files.items() <= log.files.items()
 
 
 @given(st.lists(st.integers(1, 300), min_size=1, max_size=5))
@@ -50,6 +58,29 @@ def test_growth_across_the_second_level():
         log.append(numbered_entries(log.size, size))
         assert log.root.hex() == RFC6962["large_tree"]["roots"][str(size)]
         assert root_at(size, log.read_tile) == log.root
+
+
+def test_every_size_around_65536_has_the_recursive_root():
+    """Grown entry by entry across 65,536, a log has the root of the recursion at every size, from its tiles too."""
+    log = GrownLog(numbered_entries(0, 65_532))
+    for size in range(65_533, 65_541):
+        log.append(numbered_entries(size - 1, size))
+        assert log.root == recursive_root(log.leaf_hashes) == root_at(size, log.read_tile)
+
+
+@given(st.sampled_from([0, 250, 500, 65_400]), st.lists(st.integers(0, 300), min_size=1, max_size=6))
+def test_no_path_is_given_other_bytes(start, counts):
+    """Whatever batches follow each other, no path that was written is written again with other bytes."""
+    log = GrownLog()
+    log.size, log.files = start, dict(_started(start).files)
+    written = {path: {data} for path, data in log.files.items()}
+    for count in counts:
+        growth = grow(log.size, numbered_entries(log.size, log.size + count), log.read_tile)
+        for path, data in growth.files.items():
+            written.setdefault(path, set()).add(data)
+        log.files |= growth.files
+        log.size = growth.size
+    assert all(len(contents) == 1 for contents in written.values())
 
 
 def test_growth_holds_only_what_is_new():

@@ -24,15 +24,22 @@ from tests.support.ledgers import OPEN, SEALED, make_batch, new_ledger, new_reco
 from backstory.columns.commit import salts
 from backstory.columns.tree import subtree_roots
 from backstory.frames.token import mint_tokens
-from backstory.ledger.read import find_record
-from backstory.ledger.receipt import make_receipt
+from backstory.ledger.read import find_places, find_record
+from backstory.ledger.receipt import make_receipt, make_receipts
 from backstory.ledger.seal import seal_all
 from backstory.records import canonical
 from backstory.records.commitment import commit
+from backstory.records.promise import PromiseDocument, PromiseText, frame_digest, key_name, runs_of
 from backstory.records.row import NULL_STRUCT, decode_row, encode_row
+from backstory.records.succession import Rotated
 from backstory.storage import spool_frames
 from backstory.storage.spool_frames import END, HEARTBEAT, MAGIC, RESUME, SYNCED, encode_frame
+from backstory.storage.spool_frames import ROWS as ROWS_FRAME
+from backstory.tlog.checkpoint import Checkpoint, sign_checkpoint
 from backstory.tlog.hashing import hash_leaf, root_hash
+from backstory.tlog.note import sign_note
+from backstory.tlog.signer import Ed25519Signer
+from backstory.verify.state import AuditState
 
 HERE = Path(__file__).parent
 
@@ -152,14 +159,35 @@ def spool_cases():
     }
 
 
+def promise_of():
+    """Return a promise file about the second record of a frame of three whose ids are two runs, and what it shows."""
+    salt, frame, stream = bytes(range(32)), encode_frame(ROWS_FRAME, 7, 3, b"rows"), "0123456789abcdef" * 2
+    digest = frame_digest(salt, frame)
+    runs = runs_of(stream, digest, 7, [2**100, 2**100 + 1, 2**100 + 5])
+    leaves = [run.encode() for run in runs]
+    root = root_hash([hash_leaf(leaf) for leaf in leaves])
+    origin, time_ns = "example.org/vectors", 1_767_225_600 * 10**9
+    text = PromiseText(origin=origin, time_ns=time_ns, delay=3_600, leaves=len(runs), root=root).encode()
+    signer = Ed25519Signer.from_seed(key_name(origin), bytes(range(32)))
+    document = PromiseDocument(
+        run=runs[0], seq=8, index=0, path=(hash_leaf(leaves[1]),), salt=salt, note=sign_note(text, signer)
+    )
+    expected = {
+        "digest": digest.hex(), "frame": frame.hex(), "id": document.id, "leaves": [leaf.hex() for leaf in leaves],
+        "promise_vkey": signer.vkey, "root": root.hex(), "salt": salt.hex(), "seq": "8", "text": text,
+    }  # fmt: skip
+    return document.encode(), expected
+
+
 def receipt_of(root):
-    """Make a small archive and return the receipt of one record, what it proves, and two record rows."""
+    """Make a small archive and return the receipt of one record, one of three, what the first proves, and its row."""
     ledger = new_ledger(root, seed=2026)
     recorder = new_recorder(ledger)
     ids = recorder.record(make_batch(ledger, SEALED, 0, 300)).ids
     recorder.close()
     seal_all(ledger)
     receipt = make_receipt(ledger, find_record(ledger, ids[257], "prediction"), ("features",))
+    many = make_receipts(ledger, find_places(ledger, [ids[n] for n in (299, 0, 257)], "prediction"), opened=True)
     extra = canonical.parse_object(base64.b64decode(receipt.data.split(b"\n")[1].split(b" ")[1]), "receipt")
     row = base64.b64decode(extra["row"])
     types = {column.name: column.type for column in SEALED.open_columns}
@@ -172,19 +200,52 @@ def receipt_of(root):
         "tree_size": checkpoint.size, "vkey": ledger.layout.config.vkey,
     }  # fmt: skip
     leaf = {"leaf": hash_leaf(row).hex(), "schema": SEALED.encoded.decode(), "schema_digest": SEALED.digest}
-    return receipt.data, expected, record | leaf
+    return receipt.data, many.data, expected, record | leaf
+
+
+def audit_state():
+    """Return an auditor's state in which every member says something."""
+    signer = Ed25519Signer.from_seed("example.org/vectors", bytes(range(32)))
+    leaves = [hash_leaf(str(index).encode()) for index in range(412)]
+    checkpoint = Checkpoint(origin=signer.name, size=len(leaves), root=root_hash(leaves))
+    return AuditState(
+        origin=signer.name, vkey=signer.vkey, note=sign_note(checkpoint.encode(), signer), size=412,
+        root=checkpoint.root, time="2026-01-01T00:00:00.000000000Z", segments=300, open=(17, 255), others=200,
+        named=hashlib.sha256(b"named").hexdigest(), unnamed=hashlib.sha256(b"unnamed").hexdigest(), payloads=3,
+        full=("2026-01-02T00:00:00.000000000Z", 100), whole="2025-12-01T00:00:00.000000000Z",
+    ).encode()  # fmt: skip
+
+
+def rotation_case():
+    """Return a change of a log's key at its second entry."""
+    origin = "example.org/vectors"
+    old, new = (Ed25519Signer.from_seed(origin, bytes(range(first, first + 32))) for first in (0, 32))
+    rotated = Rotated(vkey=new.vkey, retired=old.vkey, config=hashlib.sha256(b"backstory.toml").hexdigest())
+    entry = canonical.encode({**rotated.document(), "time": "2026-01-01T00:00:00.000000000Z", "v": 1})
+    leaves = [hash_leaf(b"the first entry"), hash_leaf(entry)]
+    note = sign_checkpoint(Checkpoint(origin=origin, size=2, root=root_hash(leaves)), old, new)
+    return {
+        "entry": entry.decode(), "note": note.decode(), "proof": [leaves[0].hex()], "retired": old.vkey, "size": 2,
+        "vkey": new.vkey,
+    }  # fmt: skip
 
 
 def main():
     """Write every file."""
+    (HERE / "audit_state.json").write_bytes(audit_state())
     write("row_encoding", {"rows": {name: row_case(columns) for name, columns in ROWS.items()}})
     write("commitment", commitment_cases())
     write("token", token_cases())
     write("segment_tree", tree_cases())
     write("spool", spool_cases())
+    write("rotation", rotation_case())
+    data, expected = promise_of()
+    (HERE / "promise.promise").write_bytes(data)
+    write("promise", expected)
     with tempfile.TemporaryDirectory() as folder:
-        data, expected, record = receipt_of(Path(folder) / "archive")
+        data, many, expected, record = receipt_of(Path(folder) / "archive")
     (HERE / "receipt.tlog-proof").write_bytes(data)
+    (HERE / "receipt.receipts").write_bytes(many)
     write("receipt", expected)
     write("record_leaf", record)
 

@@ -18,13 +18,15 @@ from backstory.columns.encode import iter_blocks
 from backstory.columns.tree import leaf_hashes, root_of_subtrees, subtree_roots
 from backstory.frames.token import check_tokens, mint_tokens, positions_of
 from backstory.records.commitment import commit, verify_opening
+from backstory.records.promise import frame_digest, parse_promise
 from backstory.records.row import NULL_STRUCT, decode_row, encode_row
 from backstory.records.schema import parse_schema, split_name
 from backstory.storage.disk import Disk
 from backstory.storage.keys import KeyStore
 from backstory.storage.spool import Spool, StreamInfo
 from backstory.tlog.hashing import hash_leaf, root_hash
-from backstory.verify.receipt import verify_receipt
+from backstory.verify.promise import verify_promise
+from backstory.verify.receipt import verify_receipt, verify_receipts
 
 HERE = Path(__file__).parent
 SIZE_MAX = 100_000
@@ -183,6 +185,20 @@ def test_spool(tmp_path):
     assert spool.torn_size(info) == 0
 
 
+def test_promise():
+    """The pinned promise verifies under its key; digest, leaves, root and text are the pinned ones."""
+    expected = read("promise")
+    frame, salt = bytes.fromhex(expected["frame"]), bytes.fromhex(expected["salt"])
+    document = parse_promise((HERE / "promise.promise").read_bytes())
+    shown = verify_promise(HERE / "promise.promise", promise_vkey=expected["promise_vkey"], frame=frame)
+    assert (shown.id, str(shown.seq), document.salt) == (expected["id"], expected["seq"], salt)
+    assert frame_digest(salt, frame).hex() == expected["digest"] == document.run.frame.hex()
+    leaves = [bytes.fromhex(leaf) for leaf in expected["leaves"]]
+    assert document.run.encode() == leaves[0]
+    assert root_hash([hash_leaf(leaf) for leaf in leaves]).hex() == expected["root"]
+    assert document.note.decode().startswith(expected["text"] + "\n")
+
+
 def test_receipt():
     """The pinned receipt verifies under its key and proves the pinned facts."""
     expected = read("receipt")
@@ -191,8 +207,17 @@ def test_receipt():
     assert {key: found[key] for key in expected} == expected
 
 
+def test_receipts():
+    """The pinned file of several receipts verifies under the same key, in the order of the log."""
+    receipts = verify_receipts(HERE / "receipt.receipts", vkey=read("receipt")["vkey"])
+    assert [(receipt.seq, receipt.opened["output"]["output"]) for receipt in receipts] == [
+        (n, n) for n in (0, 257, 299)
+    ]
+
+
 def test_vectors_stay_small():
     """Our own vectors are small enough to be copied anywhere."""
-    own = ["row_encoding", "record_leaf", "commitment", "token", "segment_tree", "spool", "receipt"]
+    own = ["row_encoding", "record_leaf", "commitment", "token", "segment_tree", "spool", "receipt", "promise"]
     sizes = [(HERE / f"{name}.json").stat().st_size for name in own]
-    assert sum(sizes) + (HERE / "receipt.tlog-proof").stat().st_size < SIZE_MAX
+    sizes += [(HERE / f"receipt.{ending}").stat().st_size for ending in ("tlog-proof", "receipts")]
+    assert sum(sizes) < SIZE_MAX

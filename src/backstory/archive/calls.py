@@ -160,7 +160,7 @@ class Calls:
             references = self._rows(rows)
         except StorageError as error:
             (recorder or self._recorder).refuse_early(row_count(features), error)
-            return Predictions(run(features), Ids(0, 0), self._capture.wait)
+            return Predictions(run(features), Ids(0, 0), self._capture.wait, self._capture.promise)
         call = Call(
             model=version.reference,
             method=method,

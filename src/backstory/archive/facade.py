@@ -13,6 +13,7 @@ from uuid import UUID
 from backstory.archive.calls import Calls
 from backstory.archive.job import Job
 from backstory.archive.measuring import measure
+from backstory.archive.promising import create_promise_key, promise_key
 from backstory.archive.questions import Questions
 from backstory.archive.sealing import Sealer, Sealing
 from backstory.capture.decision import Threshold
@@ -42,6 +43,7 @@ from backstory.lineage.store import LineageStore
 from backstory.storage.fork import renew_in_child
 from backstory.storage.worker_spool import WorkerSpoolInfo, write_worker_spool
 from backstory.storage.world import World
+from backstory.tlog.signer import Signer
 
 Mode = Literal["r", "rw"]
 P = ParamSpec("P")
@@ -63,6 +65,7 @@ class Archive(Questions):
         actor: str | None = None,
         purpose: str | None = None,
         vkey: str | None = None,
+        signer: Signer | None = None,
         policy: Policy | None = None,
         sealer: Sealer = "process",
         world: World | None = None,
@@ -76,14 +79,17 @@ class Archive(Questions):
             raise ForbiddenError("opening archive: an actor is who writes or opens sealed values, and needs mode 'rw'")
         if purpose is not None and actor is None:
             raise InputError("opening archive: expected an actor with the purpose: the log says who read sealed values")
-        sealer = "none" if world else sealer  # a process beside this one would have another world
+        if signer is not None and mode == "r":
+            raise ForbiddenError("opening archive: nothing is signed in mode 'r'; a signer needs mode 'rw'")
+        # A process beside this one would have another world, and no access to a signer that was given to this one.
+        sealer = "none" if world or signer else sealer
         world = world or World()
-        ledger = Ledger(Path(path), world, writable=mode == "rw", vkey=vkey, actor=actor)
+        ledger = Ledger(Path(path), world, writable=mode == "rw", vkey=vkey, actor=actor, signer=signer)
         self._sealing = Sealing(ledger, policy, sealer, vkey)
         super().__init__(ledger, PurposeGate(ledger, purpose), self._sealing.recorder, vkey)
         self._sources = Sources()
         self._store = LineageStore(self._ledger)
-        capture = Capture(self._recorder, self._ledger.blobs, self.flush)
+        capture = Capture(self._recorder, self._ledger.blobs, self.flush, self.promise)
         self._calls = Calls(self._ledger, self._store, self._sources, capture, self._recorder)
         self._models: dict[str, ModelVersion] = {}
         self._lock = threading.RLock()
@@ -501,6 +507,20 @@ class Archive(Questions):
         """
         self._calls.require_writable()
         return collect(self._ledger, Path(path))
+
+    def promises(self, *, delay: int | None = None) -> str:
+        """Return the public key of promises, which holders keep as they do `vkey`; see `promise`.
+
+        Args:
+            delay: Promise from now on that a record is in the log so many seconds after it was on disk.
+
+        Raises:
+            NotFoundError: Promises are not switched on.
+        """
+        if delay is None:
+            return promise_key(self._ledger)
+        self._calls.require_writable()
+        return create_promise_key(self._ledger, self._recorder, delay)
 
     # --- administration -----------------------------------------------------------------------------------------------
 

@@ -8,11 +8,19 @@ from pathlib import Path
 from backstory.archive.facade import Archive, Mode
 from backstory.archive.sealing import Sealer
 from backstory.capture.policy import BUFFER_SIZE, Durability, OnFailure, OnFull, Policy
-from backstory.ledger.ledger import create_archive
+from backstory.ledger.create import create_archive
 from backstory.storage.world import World
+from backstory.tlog.signer import Signer
 
 
-def init(path: str | Path, *, origin: str, world: World | None = None) -> Archive:
+def init(
+    path: str | Path,
+    *,
+    origin: str,
+    lock: str | Path | None = None,
+    signer: Signer | None = None,
+    world: World | None = None,
+) -> Archive:
     """Create an archive and open it for writing.
 
     Prints the public key: keep it somewhere else than the archive, and give it to `open(..., vkey=)`, `verify_receipt`
@@ -21,16 +29,20 @@ def init(path: str | Path, *, origin: str, world: World | None = None) -> Archiv
     Args:
         path: Directory that does not exist yet or is empty.
         origin: Name of the log; by convention a URL without scheme, such as `example.org/delays`.
+        lock: File of the lock store, best on another disk and in no backup of the archive: who puts back an older copy
+            of the archive does not put it back with it. None keeps it in the archive.
+        signer: Signs in place of a key file; see `open`.
         world: Clock, randomness and disk; for tests.
 
     Raises:
-        ConflictError: There is something at `path`.
+        ConflictError: There is something at `path` or `lock`.
         InputError: The origin cannot be used.
         StorageError: The directory cannot be written.
     """
-    vkey = create_archive(Path(path), origin, world or World())
+    store = None if lock is None else Path(lock)
+    vkey = create_archive(Path(path), origin, world or World(), lock=store, signer=signer)
     sys.stdout.write(f"public key to pin: {vkey}\n")
-    return Archive(path, mode="rw", vkey=vkey, world=world)
+    return Archive(path, mode="rw", vkey=vkey, signer=signer, world=world)
 
 
 def open_archive(
@@ -40,6 +52,7 @@ def open_archive(
     actor: str | None = None,
     purpose: str | None = None,
     vkey: str | None = None,
+    signer: Signer | None = None,
     durability: Durability = "group",
     on_full: OnFull = "block",
     on_failure: OnFailure = "closed",
@@ -58,7 +71,10 @@ def open_archive(
         actor: Who writes, or asks for sealed values; the log holds a commitment to it, not the name. Alone it opens no
             sealed values.
         purpose: Why sealed values are read; needed, with `actor`, to read any.
-        vkey: The public key pinned when the archive was created; None trusts the archive's own.
+        vkey: The public key pinned when the archive was created; None trusts the archive's own. Where the key was
+            rotated since, the pinned one is followed to the one that is in use.
+        signer: Signs checkpoints in place of the key file: whatever has a `name`, a `vkey` and `sign(message)`, such as
+            a hardware module or a service. Then this process seals, and none beside it.
         durability: `group`: a record is on disk at most 50 ms after it was made. `sync`: before the prediction returns.
             `async`: at most 5 s after it was made.
         on_full: Where records come faster than they can be written, `block` lets the caller wait, `refuse` refuses and
@@ -73,10 +89,22 @@ def open_archive(
     Raises:
         NotFoundError: There is no archive.
         UnsupportedVersionError: It has a newer format.
-        ForbiddenError: An actor or a purpose was given with `r`, where nothing can be recorded of them.
+        ForbiddenError: An actor, a purpose or a signer was given with `r`, which records nothing; or the signing key
+            is not here.
         InputError: A purpose was given without an actor.
-        VerificationError: Its key is not the pinned one, or its log is damaged.
+        VerificationError: Its key is not the pinned one, its log is damaged, or, for `rw`, log and lock store are not
+            of one moment.
         StorageError: Its files cannot be read or, for `rw`, written.
     """
     policy = Policy(durability=durability, on_full=on_full, on_failure=on_failure, spill=spill, buffer_size=buffer_size)
-    return Archive(path, mode=mode, actor=actor, purpose=purpose, vkey=vkey, policy=policy, sealer=sealer, world=world)
+    return Archive(
+        path,
+        mode=mode,
+        actor=actor,
+        purpose=purpose,
+        vkey=vkey,
+        signer=signer,
+        policy=policy,
+        sealer=sealer,
+        world=world,
+    )

@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from backstory.archive.promising import promise_of
+from backstory.capture.promise import PromiseFile
 from backstory.capture.recorder import Recorder
 from backstory.debug.replay import Replay, replay_prediction
-from backstory.errors import QueryError, VerificationError
+from backstory.errors import InputError, QueryError, VerificationError
 from backstory.governance.access import PurposeGate
 from backstory.ledger.ledger import Ledger
-from backstory.ledger.read import Found, find_record, find_records
-from backstory.ledger.receipt import ReceiptFile, make_receipt
+from backstory.ledger.read import Found, find_places, find_record, find_records
+from backstory.ledger.receipt import ReceiptFile, ReceiptsFile, make_receipt, make_receipts
 from backstory.lineage import registry
 from backstory.lineage.impact import Impact, find_impact
 from backstory.lineage.reconcile import Reconciliation, reconcile_predictions
@@ -28,10 +30,11 @@ from backstory.lineage.why import tell_story
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject
 from backstory.records.envelope import PREDICTION
+from backstory.records.identity import ID_CHARACTERS
 from backstory.records.schema import Schema
 from backstory.verify.archive import verify_archive
 from backstory.verify.audit import Progress
-from backstory.verify.finding import Finding, VerificationReport
+from backstory.verify.finding import VerificationReport
 
 
 class Questions:
@@ -151,6 +154,12 @@ class Questions:
         check: bool = True,
         workers: int | None = None,
         spools: str | Path | Sequence[str | Path] = (),
+        state: str | Path | None = None,
+        full: bool = False,
+        against: str | Path | Sequence[str | Path] = (),
+        policy: str | Path | None = None,
+        max_age_seconds: int | None = None,
+        tsa_roots: Sequence[str | Path] = (),
         progress: Progress | None = None,
     ) -> VerificationReport:
         """Check the whole archive from its bytes, over all cores.
@@ -159,22 +168,38 @@ class Questions:
             check: Raise if anything does not verify; False returns the report instead.
             workers: Processes that hash; None for one a core.
             spools: Spool or spools of workers; a stream that is in none and did not end is unknown from there on.
+            state: File outside the archive in which you remember what was checked: the next audit then reads what is
+                new, and looks whether the rest is there.
+            full: Read everything again, whatever the state says.
+            against: Checkpoints you kept: signed notes in files or directories, or the text `size root`. The log must
+                contain each.
+            policy: A tlog-policy file: which witnesses must have cosigned.
+            max_age_seconds: How old the newest cosignatures that meet the policy may be.
+            tsa_roots: Files of certificates of time-stamping authorities to believe.
             progress: Is told what is being checked, how much is done, and how much there is.
 
         Returns:
-            A report: `verdict` in a sentence, `findings` with severity, place and what, `counts` of what was checked,
-            `failed`, `incomplete`, and `authenticated`: whether a public key was pinned.
+            A report: `verdict` in a sentence, `findings` with severity, place, what, the stream, seq and entry
+            concerned and what it means for whom, `counts` of what was checked, `failed`, `incomplete`, `authenticated`:
+            whether a public key was pinned, and `since`: before which entry an earlier audit was believed.
 
         Raises:
             VerificationError: Something does not verify; `.findings` names every place.
         """
-        options = {} if progress is None else {"progress": progress}
-        roots = [Path(root) for root in ([spools] if isinstance(spools, str | Path) else spools)]
-        report = verify_archive(self._ledger.layout.root, vkey=self._vkey, workers=workers, spools=roots, **options)
-        damaged = self._ledger.catalog_damage()
-        if damaged is not None:
-            finding = Finding(severity="failed", place="catalog.sqlite", what=f"{damaged}; run `backstory reindex`")
-            report = report.with_finding(finding)
+        report = verify_archive(
+            self._ledger.layout.root,
+            vkey=self._vkey,
+            workers=workers,
+            spools=[Path(root) for root in ([spools] if isinstance(spools, str | Path) else spools)],
+            state=None if state is None else Path(state),
+            full=full,
+            against=[against] if isinstance(against, str | Path) else against,
+            policy=policy,
+            max_age_seconds=max_age_seconds,
+            tsa_roots=[Path(root) for root in tsa_roots],
+            progress=progress,
+            world=self._ledger.world,
+        )
         if check and report.failed:
             raise VerificationError(report.verdict, report.findings)
         return report
@@ -235,6 +260,54 @@ class Questions:
         if groups:
             self._gate.pass_through("receipt", groups, 1)
         return make_receipt(self._ledger, found, groups)
+
+    def receipts(self, predictions: Iterable[str | UUID]) -> ReceiptsFile:
+        """Return one file that proves many predictions to a stranger; what they share is in it once.
+
+        Sealed groups are opened in it if the archive was opened with an actor and a purpose.
+
+        Args:
+            predictions: Their ids; each whole, or a unique prefix.
+
+        Returns:
+            The file: `save(path)` writes it; `ids` are the predictions' in its order, `data` are the bytes.
+            `backstory.verify_receipts` checks it.
+
+        Raises:
+            NotFoundError: There is no such prediction, or it is not sealed yet; call `flush()`.
+            InputError: No prediction is asked for.
+            LimitError: They are too many for one file.
+        """
+        if isinstance(predictions, str | UUID):
+            raise InputError("receipts: expected several ids; `receipt` takes one")
+        names = [name if len(name) == ID_CHARACTERS else self._found(name).id for name in map(str, predictions)]
+        places = find_places(self._ledger, names, PREDICTION)
+        opened = self._gate.allows()
+        groups = sorted(
+            {g for digest in {p.manifest.schema for p in places} for g in self._ledger.schema(digest).groups}
+        )
+        if groups and opened:
+            self._gate.pass_through("receipt", groups, len(places))
+        return make_receipts(self._ledger, places, opened=opened)
+
+    def promise(self, prediction: str) -> PromiseFile:
+        """Return the operator's signed promise that a record is on disk and will be in the log within the delay.
+
+        Whoever holds it and the public key of promises can show later that the record was dropped. It can be had as
+        soon as the prediction was given out, and for a day or the delay after the stream was last written to.
+
+        Args:
+            prediction: Its id, or a unique prefix.
+
+        Returns:
+            The file: `save(path)` writes it; `id` is the prediction's, `data` are the bytes. `backstory.verify_promise`
+            checks it.
+
+        Raises:
+            NotFoundError: There is no such prediction, or no promise was given about it, as where promises are not
+                switched on.
+        """
+        return promise_of(self._ledger, self._recorder, self._found(prediction))
 
     def _found(self, prediction: str | UUID) -> Found:
         if not isinstance(prediction, str | UUID):

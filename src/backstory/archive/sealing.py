@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Mapping
 from typing import Literal, get_args
 
+from backstory.archive.promising import begin_promising
 from backstory.archive.sealer import SealerProcess
 from backstory.capture.policy import Policy
 from backstory.capture.recorder import Recorder
@@ -51,6 +52,7 @@ class Sealing:
             raise InputError(f"opening archive: expected sealer 'process' or 'none', got {sealer!r}")
         self._ledger = ledger
         self.recorder = Recorder(ledger.spool, ledger.blobs, ledger.world, policy, on_sync=self.after_sync)
+        begin_promising(ledger, self.recorder)
         self.process: SealerProcess | None = None
         if sealer == "process" and ledger.writable:
             self.process = SealerProcess(ledger.layout.root, vkey, ledger.world.monotonic_ns)

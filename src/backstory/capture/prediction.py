@@ -21,6 +21,7 @@ from backstory.capture.ids import Ids
 from backstory.capture.options import SeenOptions
 from backstory.capture.output import output_column
 from backstory.capture.policy import Policy
+from backstory.capture.promise import PromiseFile
 from backstory.capture.recorded_types import RecordedTypes
 from backstory.capture.recorder import Batch, Recorded, Recorder
 from backstory.capture.steps import is_personal
@@ -116,6 +117,7 @@ class Predictions:
     output: Any
     ids: Ids
     _wait: Callable[[Level], None]
+    _promise: Callable[[str], PromiseFile]
 
     def __len__(self) -> int:
         """Return the number of predictions."""
@@ -137,16 +139,40 @@ class Predictions:
         self._wait(level)
         return self
 
+    def promise(self, index: int = 0) -> PromiseFile:
+        """Return the operator's signed promise that a record is on disk and will be in the log; see `Archive.promise`.
+
+        Args:
+            index: Which of the predictions.
+
+        Raises:
+            InputError: There is no such prediction.
+            NotFoundError: No promise was given about it, as where promises are not switched on.
+        """
+        try:
+            identity = self.ids[index]
+        except (IndexError, TypeError) as error:
+            raise InputError(f"promise: expected one of {len(self.ids)} predictions, got {index!r}") from error
+        return self._promise(identity)
+
 
 class Capture:
     """Runs models and records what they did.
 
     Attributes:
         types: The types columns are recorded in.
+        promise: Returns the promise about a record.
     """
 
-    def __init__(self, recorder: Recorder, blobs: BlobStore, seal: Callable[[], None]) -> None:
-        """Record through a recorder; `seal` is called where a caller waits for the proof."""
+    def __init__(
+        self,
+        recorder: Recorder,
+        blobs: BlobStore,
+        seal: Callable[[], None],
+        promise: Callable[[str], PromiseFile],
+    ) -> None:
+        """Record through a recorder; `seal` is called where a caller waits for the proof, `promise` where one asks."""
+        self.promise = promise
         self._recorder = recorder
         self._blobs = blobs
         self._seal = seal
@@ -351,7 +377,7 @@ class Begun:
                 f"model changed its input while predicting: {difference}; recorded as it was before (id {first} on)",
                 ids=[first, last],
             )
-        return Predictions(output, ids, self.capture.wait)
+        return Predictions(output, ids, self.capture.wait, self.capture.promise)
 
     def _within(self, around: Enclosing | None) -> Begun:
         """Return the call with the request id of the prediction around it: of many rows it is a record of its own."""

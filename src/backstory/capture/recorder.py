@@ -24,6 +24,7 @@ import pyarrow as pa
 
 from backstory.capture.ids import Ids, new_stream_id
 from backstory.capture.policy import SYNC_INTERVAL_NS, Policy
+from backstory.capture.promise import Promiser
 from backstory.capture.stream import Stream
 from backstory.columns.record_table import envelope_columns
 from backstory.errors import BusyError, ConflictError, LimitError, StorageError
@@ -181,6 +182,8 @@ class Recorder:
         self._syncer: threading.Thread | None = None
         self._trouble: Exception | None = None
         self._job = job
+        self.promiser = Promiser(world, self._ring)
+        """Signs what was made durable, once it is switched on."""
         _RECORDERS.add(self)
 
     def record(self, batch: Batch) -> Recorded | None:
@@ -438,6 +441,7 @@ class Recorder:
                     self._retire(digest)
                 except StorageError as error:
                     errors.append(error)
+        self.promiser.make()
         if errors:
             raise errors[0]
 
@@ -495,7 +499,7 @@ class Recorder:
         writer = self._spool.create(info)
         _, refused = self._refused.pop(schema.digest, (schema, 0))
         refused, self._unplaced = refused + self._unplaced, 0
-        return Stream(info, writer, self._world, buffer_size=self.policy.buffer_size, refused=refused)
+        return Stream(info, writer, self._world, self.promiser, buffer_size=self.policy.buffer_size, refused=refused)
 
     def _retire(self, digest: str) -> None:
         """Close the stream of a schema; its records wait in the spool for the sealer.
@@ -548,6 +552,7 @@ class Recorder:
             synced_ns = self._world.monotonic_ns() if is_due else synced_ns
             try:
                 failed = [s for s in list(self._streams.values()) if not self._write(s, durably=is_due)]
+                self.promiser.make()
                 self._on_sync()
             except Exception as error:  # noqa: BLE001  whatever it is: without this thread nothing becomes durable
                 _log.exception("recording: what waits is kept in memory")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from backstory.capture.ids import IdSource
+from backstory.capture.promise import Promiser
 from backstory.errors import StorageError
 from backstory.records.canonical import JsonObject
 from backstory.records.identity import ID_SIZE, time_text
@@ -50,9 +51,16 @@ class Stream:
     """
 
     def __init__(
-        self, info: StreamInfo, writer: SpoolWriter, world: World, *, buffer_size: int, refused: int = 0
+        self,
+        info: StreamInfo,
+        writer: SpoolWriter,
+        world: World,
+        promiser: Promiser,
+        *,
+        buffer_size: int,
+        refused: int = 0,
     ) -> None:
-        """Record into a writer; `buffer_size` bytes of rows may wait."""
+        """Record into a writer; `buffer_size` bytes of rows may wait, and what was made durable may be promised."""
         self.info = info
         self.lock = threading.Lock()
         self.io = threading.Lock()
@@ -61,6 +69,7 @@ class Stream:
         self.pending_size = 0
         self.failure: StorageError | None = None
         self.is_retired = False
+        self._promiser = promiser
         self._buffer_size = buffer_size
         self._writer = writer
         self._world = world
@@ -129,6 +138,7 @@ class Stream:
             self._write_rows(waiting)
             first_seq = self._writer.next_seq
             if rows:
+                self._promiser.announce(self.info.stream, first_seq, first_id)
                 self._writer.append_table(build(first_seq, first_id, now_ns), first_seq)
             return first_seq, first_id
 
@@ -197,11 +207,12 @@ class Stream:
             end_seq = self._writer.next_seq
             if mark == END or self._mark_is_due():
                 self._append_mark(mark, end_seq)
-            self._writer.sync()
+            durable = self._writer.sync()
         except StorageError as error:
             self.failure = error
             raise
         self.failure, self.durable_seq = None, end_seq
+        self._promiser.take(self.info.stream, durable)
 
     def _write_waiting(self) -> None:
         """Write the rows that wait; `io` is held."""
@@ -220,6 +231,7 @@ class Stream:
     def _write_rows(self, rows: list[bytes]) -> None:
         """Write rows that were taken; `io` is held."""
         if rows:
+            self._promiser.announce(self.info.stream, self._writer.next_seq, rows)
             self._writer.append_rows(rows, self._writer.next_seq)
         with self.lock:
             self._settle()

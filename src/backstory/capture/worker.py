@@ -13,6 +13,7 @@ from typing import Any, ParamSpec, Self, TypeVar
 from backstory.capture.observation import Observation
 from backstory.capture.policy import BUFFER_SIZE, Durability, OnFailure, OnFull, Policy
 from backstory.capture.prediction import Call, Capture
+from backstory.capture.promise import PromiseFile
 from backstory.capture.recorder import Recorder, RecorderStatus
 from backstory.capture.single import SingleCapture
 from backstory.capture.steps import Keep, Sampling
@@ -48,7 +49,7 @@ class WorkerRecorder:
         self._model = None if model is None else info.models[model]
         self._world = world
         self._recorder = Recorder(spool, self._blobs, world, policy)
-        self._capture = Capture(self._recorder, self._blobs, _refuse_to_seal)
+        self._capture = Capture(self._recorder, self._blobs, _refuse_to_seal, _refuse_to_promise)
         self._single = SingleCapture(
             self._capture, self._recorder, functools.partial(self._site, "record", by_hand=True)
         )
@@ -204,3 +205,7 @@ def recorder(
 
 def _refuse_to_seal() -> None:
     raise ConflictError("recorder: a worker cannot seal; wait for 'durable', and let `backstory seal --spool` seal")
+
+
+def _refuse_to_promise(_id: str) -> PromiseFile:
+    raise ConflictError("recorder: a worker holds no key of the archive and cannot promise anything in its name")

@@ -14,6 +14,7 @@ from backstory.errors import ForbiddenError, InputError, NotFoundError
 if TYPE_CHECKING:
     from backstory.archive import Archive
     from backstory.ledger.ledger import Ledger
+    from backstory.storage.layout import Layout
 
 
 @contextmanager
@@ -27,7 +28,7 @@ def open_archive(asking: Asking, opening: Opening = SEALED_STAY_SEALED) -> Itera
     """
     import backstory
 
-    _require_named(asking)
+    require_named(asking)
     if (opening.actor is None) != (opening.purpose is None):
         raise InputError("sealed values: expected both --actor and --purpose, got one of them")
     mode = "r" if opening.actor is None else "rw"
@@ -42,14 +43,29 @@ def open_ledger(asking: Asking, *, writable: bool = False) -> Iterator[Ledger]:
     from backstory.ledger.ledger import Ledger
     from backstory.storage.world import World
 
-    _require_named(asking)
+    require_named(asking)
     if writable and asking.archive.is_dir() and not os.access(asking.archive, os.W_OK):
         raise ForbiddenError(f"opening archive: the directory {asking.archive} cannot be written")
     with closing(Ledger(asking.archive, World(), writable=writable, vkey=asking.vkey, actor=None)) as ledger:
         yield ledger
 
 
-def _require_named(asking: Asking) -> None:
+def find_layout(asking: Asking) -> Layout:
+    """Return where the files of an archive are, for commands that need none of its stores.
+
+    Raises:
+        VerificationError: Its public key is not the pinned one.
+    """
+    from backstory.ledger.log import LogReader
+    from backstory.storage.layout import read_layout
+
+    require_named(asking)
+    layout = read_layout(asking.archive)
+    LogReader(layout, asking.vkey)
+    return layout
+
+
+def require_named(asking: Asking) -> None:
     """Insist that the present directory is an archive where nobody named another."""
     if asking.archive == Path() and not Path("backstory.toml").is_file():
         raise NotFoundError(f"no archive in this directory: give -a DIR or set {ARCHIVE_VARIABLE}")

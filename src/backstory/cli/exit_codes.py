@@ -12,6 +12,7 @@ from backstory.errors import (
     InputError,
     NotFoundError,
     StorageError,
+    UnsupportedVersionError,
     VerificationError,
 )
 
@@ -44,6 +45,7 @@ MEANINGS = {
 
 _BY_CLASS: dict[type[BackstoryError], int] = {
     InputError: INPUT,
+    UnsupportedVersionError: UNVERIFIED,
     NotFoundError: NOT_FOUND,
     AmbiguousError: CONFLICT,
     ConflictError: CONFLICT,

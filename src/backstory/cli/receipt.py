@@ -1,9 +1,9 @@
-"""`backstory receipt`: the file that proves one prediction to a stranger."""
+"""`backstory receipt`: the file that proves predictions to a stranger."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -12,36 +12,60 @@ from backstory.cli.archives import open_archive
 from backstory.cli.options import ASKING, SEALED_STAY_SEALED, Asking, Opening
 from backstory.errors import ConflictError
 
+if TYPE_CHECKING:
+    from backstory.verify.receipt import Receipt
+
 
 def receipt(
     prediction: str,
     /,
-    *,
+    *more: str,
     output: Annotated[Path | None, Parameter(name=("--output", "-o"))] = None,
+    verifier: Annotated[bool, Parameter(negative=())] = False,
     asking: Asking = ASKING,
     opening: Opening = SEALED_STAY_SEALED,
 ) -> None:
-    """Write the file that proves one prediction to a stranger with the public key.
+    """Write the file that proves predictions to a stranger with the public key.
 
     Args:
         prediction: Id of the prediction, or a unique prefix.
-        output: File to write. [default: the id with .tlog-proof, in the current directory]
+        more: Further ones, in the same file.
+        output: File to write. [default: the id with .tlog-proof, of several the first with .receipts, in the current
+            directory]
+        verifier: Write beside it, too, programs that check it without Backstory: for Python, Node and a browser.
         asking: Which archive.
         opening: Who asks; sealed values are then opened in the receipt.
     """
-    from backstory.verify.receipt import verify_receipt
+    from backstory.verify.receipt import verify_receipts
+    from backstory.verify.standalone import verifier_files
 
     with open_archive(asking, opening) as archive:
-        made = archive.receipt(prediction)
-        checked = verify_receipt(made.data, vkey=archive.vkey)
-        path = output or Path(f"{checked.id}.tlog-proof")
-        if path.exists():
-            raise ConflictError(f"receipt: expected nothing at {path}; -o names another file")
+        made = archive.receipts([prediction, *more]) if more else archive.receipt(prediction)
+        checked = verify_receipts(made.data, vkey=archive.vkey)
+        path = output or Path(f"{checked[0].id}{'.receipts' if more else '.tlog-proof'}")
+        files = verifier_files() if verifier else {}
+        in_the_way = [
+            path,
+            *(path.parent / name for name, data in files.items() if _is_other(path.parent / name, data)),
+        ]
+        for there in in_the_way:
+            if there.exists():
+                raise ConflictError(f"receipt: expected nothing at {there}; -o names another file")
         made.save(path)
-    facts = {"id": checked.id, "path": str(path), "size": len(made.data), "tree_size": checked.tree_size}
-    if asking.json:
-        print_json(facts)
+        for name, data in files.items():
+            (path.parent / name).write_bytes(data)
+    _print(path, len(made.data), checked, as_json=asking.json)
+
+
+def _is_other(path: Path, data: bytes) -> bool:
+    return path.exists() and path.read_bytes() != data
+
+
+def _print(path: Path, size: int, checked: tuple[Receipt, ...], *, as_json: bool) -> None:
+    first = checked[0]
+    if as_json:
+        which = {"id": first.id} if len(checked) == 1 else {"ids": [receipt.id for receipt in checked]}
+        print_json({**which, "path": str(path), "size": size, "tree_size": first.tree_size})
     else:
-        print_text(
-            f"{path}: receipt of prediction {checked.id} at tree size {checked.tree_size}, {len(made.data):,} bytes"
-        )
+        what = f"receipt of prediction {first.id}" if len(checked) == 1 else f"receipts of {len(checked):,} predictions"
+        print_text(f"{path}: {what} at tree size {first.tree_size}, {size:,} bytes")

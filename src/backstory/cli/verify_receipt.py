@@ -1,25 +1,43 @@
-"""`backstory verify-receipt`: check a receipt without any archive."""
+"""`backstory verify-receipt`: check a file of receipts without any archive."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from backstory.cli.answer import print_json, print_text
 from backstory.cli.options import Json
 
 
-def verify_receipt(path: Path, /, *, vkey: str, json: Json = False) -> None:
-    """Check a receipt against a public key. Needs no archive.
+def verify_receipt(
+    path: Path,
+    /,
+    *,
+    vkey: Annotated[list[str] | None, Parameter(negative=())] = None,
+    policy: Path | None = None,
+    max_age: int | None = None,
+    json: Json = False,
+) -> None:
+    """Check a receipt, or a file of many, against a public key. Needs no archive.
 
     Args:
         path: The receipt.
-        vkey: Public key of the log, obtained from somewhere other than the receipt.
+        vkey: Public key of the log, obtained from somewhere other than the receipt; repeated where the log changed its
+            key.
+        policy: File of a C2SP policy: witnesses that must have cosigned, and without --vkey the log's key.
+        max_age: Seconds since which the policy's witnesses must have cosigned.
         json: Print one JSON document.
     """
-    from backstory.verify.receipt import verify_receipt as check
+    from backstory.storage.world import World
+    from backstory.verify.receipt import verify_receipts
 
-    checked = check(path, vkey=vkey)
+    now = World().now_ns() // 10**9
+    checked = verify_receipts(path, vkey=vkey, policy=policy, max_age_seconds=max_age, now=now)
     if json:
-        print_json({"verdict": "verified", **checked.to_dict()})
+        found = [receipt.to_dict() for receipt in checked]
+        print_json({"verdict": "verified", **(found[0] if len(found) == 1 else {"receipts": found})})
     else:
-        print_text(f"verified under the given key\n{checked}")
+        whose = "the given key" if vkey else "a key of the given policy"
+        print_text("\n".join([f"verified under {whose}", *map(str, checked)]))

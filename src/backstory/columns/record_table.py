@@ -80,7 +80,7 @@ def table_of_rows(schema: Schema, stream: str, first_seq: int, count: int, data:
                 columns, [*_ENVELOPE_TYPES.values(), *(arrow_type(column.type) for column in others)], strict=True
             )
         ]
-    except (msgspec.DecodeError, pa.ArrowException, TypeError, ValueError, OverflowError):
+    except (msgspec.DecodeError, pa.ArrowException, TypeError, ValueError, OverflowError, RecursionError):
         raise FormatError(f"spool: rows are not those of their schema ({where})") from None  # it quotes values
     if len(arrays[0]) != count:
         raise FormatError(f"spool: expected {count} records, got {len(arrays[0])} rows ({where})")

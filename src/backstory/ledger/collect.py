@@ -8,6 +8,7 @@ from pathlib import Path
 
 from backstory.errors import ConflictError
 from backstory.ledger.ledger import Ledger
+from backstory.ledger.rotate import list_keys
 from backstory.ledger.seal import seal_all
 from backstory.ledger.watch import Rule, Watch
 from backstory.storage.disk import read_file
@@ -52,7 +53,7 @@ def watch_worker(ledger: Ledger, root: Path, rule: Rule) -> Watch:
 def _view(ledger: Ledger, root: Path) -> tuple[Ledger, Callable[[], None]]:
     """Return the archive with a worker's spool in place of its own, and what copies the blobs workers left there."""
     info = read_worker_spool(root)
-    if info.vkey != ledger.layout.config.vkey:
+    if info.vkey not in {valid.key.vkey for valid in list_keys(ledger)}:  # the key may have been rotated since
         raise ConflictError(f"collecting: the spool at {root} is for the archive {info.origin!r} with another key")
     private = ledger.keys.key(WRAP_KEY, "private")
     spool, blobs = worker_stores(root, info, ledger.world, private)

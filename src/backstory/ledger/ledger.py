@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -13,16 +12,14 @@ from pathlib import Path
 from backstory.catalog.catalog import Catalog
 from backstory.errors import (
     BackstoryError,
-    ConflictError,
     ForbiddenError,
-    FormatError,
-    InputError,
     StorageError,
     VerificationError,
 )
 from backstory.ledger.hashing import RowHasher
 from backstory.ledger.log import LogReader
-from backstory.ledger.sequencer import Entries, Heads, Leases, Sequencer
+from backstory.ledger.sequencer import Entries, Heads, Leases, Renewal, Sequencer
+from backstory.ledger.signing import KeyFiles
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject
 from backstory.records.commitment import commit
@@ -33,30 +30,26 @@ from backstory.records.row import encode_row
 from backstory.records.schema import Schema, parse_schema
 from backstory.storage.blobs import BlobStore
 from backstory.storage.checked_files import WAY_OUT, CheckedFiles
-from backstory.storage.keys import DIRECTORY_MODE, KeyStore
-from backstory.storage.layout import CONFIG_NAME, FORMAT, ArchiveConfig, Layout, read_layout
+from backstory.storage.keys import KeyStore
+from backstory.storage.layout import Layout, read_layout
 from backstory.storage.lock import LockStore
 from backstory.storage.segment import ParquetReader
 from backstory.storage.spool import Spool
 from backstory.storage.vault import Vault
 from backstory.storage.world import World
-from backstory.tlog.checkpoint import Checkpoint
-from backstory.tlog.hashing import EMPTY_ROOT
-from backstory.tlog.note import Ed25519Signer, sign_note
+from backstory.tlog.signer import Signer
 
 _log = logging.getLogger("backstory")
 _DOCUMENTS_KEPT = 512
 _READERS_KEPT = 16
 _GROUPS_KEPT = 4
 """Row groups a segment's reader keeps decoded: a few megabytes each."""
-SIGNING_KEY = "log-{incarnation}"
 
 
 class Ledger:
     """The stores of one archive and its log.
 
     Attributes:
-        layout: Where things are.
         world: Clock, randomness, disk.
         writable: Whether anything may be written.
         log: Verified reads of entries.
@@ -70,9 +63,18 @@ class Ledger:
         hasher: Hashes what is sealed, with a process beside this one for much.
     """
 
-    def __init__(self, root: Path, world: World, *, writable: bool, vkey: str | None, actor: str | None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        world: World,
+        *,
+        writable: bool,
+        vkey: str | Sequence[str] | None,
+        actor: str | None,
+        signer: Signer | None = None,
+    ) -> None:
         """Open an archive; see `backstory.open`."""
-        self.layout = layout = read_layout(root)
+        layout = read_layout(root)
         self.world = world
         self.actor = actor
         self.log = LogReader(layout, vkey)
@@ -83,6 +85,7 @@ class Ledger:
         self.writable = writable
         self.lock = LockStore(layout.lock, writable=writable)
         self.hasher = RowHasher()
+        self._signers = KeyFiles(self.keys, signer)
         self._sequencer: Sequencer | None = None
         self._documents = lru_cache(_DOCUMENTS_KEPT)(
             lambda digest: canonical.parse_object(self.blobs.get(digest), f"blob {digest}")
@@ -93,27 +96,36 @@ class Ledger:
         self.checked = CheckedFiles()
         if writable:
             self._writer().recover()
+            self.log.renew()
         self.catalog = Catalog(layout.catalog) if writable else Catalog(None, start=layout.catalog)
         self.catch_up()
         self._insist_whole_catalog()
+
+    @property
+    def layout(self) -> Layout:
+        """Where things are."""
+        return self.log.layout
 
     def _writer(self) -> Sequencer:
         if not self.writable:
             raise ForbiddenError("archive is open for reading only: expected mode 'rw' to record, register or seal")
         if self._sequencer is None:
-            name = SIGNING_KEY.format(incarnation=self.layout.config.incarnation)
-            if not self.keys.has(name):
-                raise ForbiddenError(
-                    f"archive: expected the signing key {name!r} in the key store; open with mode 'r' without it"
-                )
-            signer = Ed25519Signer.from_seed(self.layout.config.origin, self.keys.key(name, "seed"))
-            self._sequencer = Sequencer(self.layout, self.lock, signer, self.world.disk)
+            root = self.layout.root
+            self._sequencer = Sequencer(lambda: read_layout(root), self.lock, self._signers, self.world.disk)
         return self._sequencer
 
-    def append(self, entries: Entries, heads: Heads | None = None, leases: Leases | None = None) -> range:
+    def append(
+        self,
+        entries: Entries,
+        heads: Heads | None = None,
+        leases: Leases | None = None,
+        *,
+        renewal: Renewal | None = None,
+    ) -> range:
         """Append entries to the log, each given its version, time and actor; see `Sequencer.commit`.
 
-        A function that is given for them finds the catalog at the state it appends to.
+        A function that is given for them finds the catalog at the state it appends to. The time is what the clock says:
+        where it was set back, a later entry has an earlier time, and its index says that it is later.
         """
         envelope: JsonObject = {"time": time_text(self.world.now_ns()), "v": 1}
         if self.actor is not None:
@@ -124,7 +136,7 @@ class Ledger:
             return [{**envelope, **entry} for entry in (entries() if callable(entries) else entries)]
 
         given = asked if callable(entries) else [{**envelope, **entry} for entry in entries]
-        indexes = self._writer().commit(given, heads, leases)
+        indexes = self._writer().commit(given, heads, leases, renewal=renewal)
         self.catch_up()
         return indexes
 
@@ -287,53 +299,3 @@ def _way_out() -> Iterator[None]:
         yield
     except StorageError as error:
         raise StorageError(f"{error}; {WAY_OUT}", **error.details) from error
-
-
-def create_archive(root: Path, origin: str, world: World) -> str:
-    """Create an archive and its keys, and write the first entry.
-
-    Args:
-        root: Directory that does not exist yet, or is empty.
-        origin: Name of the log and of its key; by convention a URL without scheme.
-        world: Clock, randomness, disk.
-
-    Returns:
-        The public key to pin, as a C2SP verifier key.
-
-    Raises:
-        ConflictError: There is something at `root`.
-        InputError: The origin is not usable as a key name.
-    """
-    if (root / CONFIG_NAME).is_file():
-        raise ConflictError(f"creating archive: an archive is there; open it with backstory.open({str(root)!r})")
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise ConflictError(f"creating archive: expected nothing or an empty directory at {root}")
-    if not origin or '"' in origin or "\\" in origin or not origin.isprintable():
-        raise InputError("creating archive: expected an origin such as 'example.org/delays'")
-    disk = world.disk
-    try:
-        signer = Ed25519Signer.from_seed(origin, world.random_bytes(32))
-    except FormatError as error:
-        raise InputError(f"creating archive: the origin cannot be the name of a key: {error}") from error
-    layout = Layout(root, ArchiveConfig(origin=origin, vkey=signer.vkey))
-    for folder in (layout.log / "staged", layout.segments, layout.blobs, layout.spool):
-        disk.make_directory(folder)
-    disk.make_directory(layout.vault, mode=DIRECTORY_MODE)
-    keys = KeyStore(layout.keys, disk)
-    keys.put(SIGNING_KEY.format(incarnation=layout.config.incarnation), {"seed": signer.seed})
-    note = sign_note(Checkpoint(origin=origin, size=0, root=EMPTY_ROOT).encode(), signer)
-    disk.write(layout.log / "checkpoint", note)
-    lock = LockStore.create(layout.lock, note)
-    config = layout.config.encode()
-    entry: JsonObject = {
-        "config": hashlib.sha256(config).hexdigest(),
-        "format": FORMAT,
-        "origin": origin,
-        "time": time_text(world.now_ns()),
-        "type": "archive.created",
-        "v": 1,
-        "vkey": signer.vkey,
-    }
-    Sequencer(layout, lock, signer, disk).commit([entry])
-    disk.write(layout.config_file, config)  # last: before it, the directory is not an archive
-    return signer.vkey

@@ -281,6 +281,41 @@ def find_records(ledger: Ledger, names: Sequence[str], kind: str) -> list[tuple[
     return [(key, found[key]) for key in keys]
 
 
+def find_places(ledger: Ledger, names: Sequence[str], kind: str) -> list[Place]:
+    """Return where many records are sealed, by their whole ids, in the order of the log.
+
+    Args:
+        ledger: The archive.
+        names: Ids as text, in any order.
+        kind: Kind of record.
+
+    Raises:
+        NotFoundError: No sealed record has one of them.
+        QueryError: One is no id.
+    """
+    keys = {_whole_id(name): name for name in names}
+    wanted, low, high = pa.array(list(keys), pa.binary(ID_SIZE)), min(keys, default=b""), max(keys, default=b"")
+    places = []
+    ledger.catch_up()
+    for position in ledger.catalog.segments_with_id(low.hex(), high.hex()):
+        manifest = parse_manifest(ledger.log.entry(position))
+        if manifest.kind != kind:
+            continue
+        with _changed_rather_than_malformed(ledger, manifest):
+            reader = ledger.segment(manifest, checked=False)
+            for group in range(reader.group_count):
+                bounds = reader.bounds(group, "id")
+                if bounds is None or (bounds[0] <= high and bounds[1] >= low):
+                    ids = reader.read_groups([group], ["id"])["id"]
+                    for at in pc.indices_nonzero(pc.is_in(ids, value_set=wanted)).to_pylist():
+                        keys.pop(ids[at].as_py(), None)
+                        places.append(Place(position=position, manifest=manifest, row=group * ROW_GROUP_ROWS + at))
+    if keys:
+        missing = next(iter(keys.values()))
+        raise NotFoundError(f"{kind}: none sealed with {len(keys)} of {len(names)} ids, such as {missing!r}")
+    return sorted(places, key=lambda place: (place.position, place.row))
+
+
 def _whole_id(name: str) -> bytes:
     try:
         data = bytes.fromhex(name.replace("-", ""))

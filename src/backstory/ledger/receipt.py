@@ -1,26 +1,37 @@
-"""Making a receipt: everything a stranger needs to check one record. Bytes: docs/format.md section 14."""
+"""Making receipts: everything a stranger needs to check records. Bytes: docs/format.md section 14."""
 
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from backstory.columns.arrow_type import flatten
 from backstory.columns.commit import salts
 from backstory.columns.encode import encode_columns
 from backstory.columns.seal import pick_columns
 from backstory.columns.tree import split_hashes
-from backstory.errors import ConflictError
+from backstory.errors import ConflictError, FormatError, InputError, LimitError, VerificationError
 from backstory.ledger.ledger import Ledger
-from backstory.ledger.read import Found, read_run
+from backstory.ledger.read import Found, Place, read_run
 from backstory.records import canonical
-from backstory.records.canonical import JsonObject
+from backstory.records.canonical import JsonObject, JsonValue
 from backstory.records.commitment import verify_opening
-from backstory.records.limits import SUBTREE_ROWS
+from backstory.records.identity import id_text
+from backstory.records.limits import RECEIPTS_COUNT_MAX, RECEIPTS_SIZE_MAX, SUBTREE_ROWS
+from backstory.records.schema import Schema
+from backstory.storage.anchors import newest_cosigned
 from backstory.storage.disk import Disk
-from backstory.tlog.proof import inclusion_proof
+from backstory.tlog.checkpoint import Checkpoint, open_checkpoint
+from backstory.tlog.hashing import hash_leaf
+from backstory.tlog.proof import inclusion_proof, verify_inclusion
 from backstory.tlog.proof_file import ProofFile, encode_proof_file
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +57,57 @@ class ReceiptFile:
             ConflictError: There is something at `path`, and it must stay.
             StorageError: It cannot be written.
         """
-        file = Path(path)
-        if not overwrite and file.exists():
-            raise ConflictError(f"receipt: expected nothing at {file}; overwrite=True replaces it")
-        Disk().write(file, self.data)
-        return file
+        return _save(self.data, path, overwrite=overwrite)
 
     def __repr__(self) -> str:
         """Return of what it is and its size."""
         return f"<ReceiptFile: record {self.id}, {len(self.data):,} bytes>"
 
 
+@dataclass(frozen=True, slots=True)
+class ReceiptsFile:
+    """Receipts of many records as they go out, in one file.
+
+    Attributes:
+        data: The bytes of the file.
+        ids: Ids of the records in the file's order, which is that of the log.
+    """
+
+    data: bytes
+    ids: tuple[str, ...]
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write the receipts to a file, by convention ending in `.receipts`, and return its path.
+
+        Args:
+            path: The file.
+            overwrite: Whether a file that is there gives way.
+
+        Raises:
+            ConflictError: There is something at `path`, and it must stay.
+            StorageError: It cannot be written.
+        """
+        return _save(self.data, path, overwrite=overwrite)
+
+    def __repr__(self) -> str:
+        """Return of how many records it is and its size."""
+        return f"<ReceiptsFile: {len(self.ids):,} records, {len(self.data):,} bytes>"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Proven:
+    """A record with its path in the segment's tree."""
+
+    id: str
+    place: Place
+    row: bytes
+    path: tuple[bytes, ...]
+    context: str
+    openings: JsonObject
+
+
 def make_receipt(ledger: Ledger, found: Found, groups: tuple[str, ...]) -> ReceiptFile:
-    """Make the receipt of a record under the published checkpoint.
+    """Make the receipt of a record under the newest checkpoint that others cosigned, else the published one.
 
     Args:
         ledger: The archive.
@@ -66,55 +115,197 @@ def make_receipt(ledger: Ledger, found: Found, groups: tuple[str, ...]) -> Recei
         groups: Sealed groups to open in it; whether the holder may see them is the caller's question.
 
     Raises:
-        ConflictError: The record is not sealed yet.
+        ConflictError: The record is not sealed yet, or has no such group.
         NotFoundError: The sealed values were erased.
+        VerificationError: The archive's bytes are not those the log committed to.
     """
     place = found.place
     if place is None:
         raise ConflictError(f"receipt: record {found.id} is not sealed yet; `flush()` or `backstory seal` does it")
-    run, leaves, roots = read_run(ledger, place)
-    number, within = divmod(place.row, SUBTREE_ROWS)
-    path = inclusion_proof(split_hashes(leaves), within) + inclusion_proof(roots, number)
-    row = next(encode_columns(flatten(run.slice(within, 1))).rows())
-    note, checkpoint = ledger.log.signed_checkpoint()  # once: another process may publish the next one meanwhile
-    context = ledger.blobs.get(found.table["context"][0].as_py().hex())
+    (record,) = _prove(ledger, [place], lambda _: groups)
+    entries, note, proofs = _prove_entries(ledger, [place.position])
     extra: JsonObject = {
-        "context": _text(context),
-        "entry": _text(ledger.log.entry_bytes(place.position)),
+        "context": _text(ledger.blobs.get(record.context)),
+        "entry": _text(entries[0]),
         "index": str(place.row),
-        "openings": {group: _opening(ledger, found, group) for group in groups},
-        "path": [sibling.hex() for sibling in path],
-        "row": _text(row),
+        "openings": record.openings,
+        "path": [sibling.hex() for sibling in record.path],
+        "row": _text(record.row),
         "schema": _text(found.schema.encoded),
         "v": 1,
     }
-    file = ProofFile(
-        extra=canonical.encode(extra),
-        index=place.position,
-        proof=tuple(ledger.log.proof(place.position, checkpoint)),
-        note=note,
-    )
+    file = ProofFile(extra=canonical.encode(extra), index=place.position, proof=proofs[0], note=note)
     return ReceiptFile(encode_proof_file(file), found.id)
 
 
-def _opening(ledger: Ledger, found: Found, group: str) -> JsonObject:
-    """Return the salt and row that open a sealed group of a record.
+def make_receipts(ledger: Ledger, places: Sequence[Place], *, opened: bool) -> ReceiptsFile:
+    """Make one file of receipts of several records.
+
+    Args:
+        ledger: The archive.
+        places: Where they are sealed.
+        opened: Whether to open their sealed groups; whether the holder may see them is the caller's question.
 
     Raises:
-        ConflictError: The record has no such group.
-        VerificationError: The sealed values are not those the record committed to.
+        InputError: No record is asked for.
+        LimitError: They are too many for one file.
+        NotFoundError: Sealed values were erased.
+        VerificationError: The archive's bytes are not those the log committed to.
     """
-    place, schema = found.place, found.schema
-    if place is None or place.manifest.shard is None or group not in schema.groups:
-        raise ConflictError(f"receipt: record {found.id} has no sealed group {group!r}")
-    shard = place.manifest.shard.name
-    sealed = ledger.vault.read_table(shard).slice(place.row, 1)
-    columns = pick_columns(sealed, [column.name for column in schema.group_columns(group)])
-    salt_key = ledger.keys.key(shard, "salt_key")
-    salt = salts(salt_key, place.row, 1, len(schema.groups))[0, schema.groups.index(group)].tobytes()
-    row = next(encode_columns(flatten(columns)).rows())
-    verify_opening(found.table["commitment"][0].as_py()[group], group, salt, row)
-    return {"row": _text(row), "salt": salt.hex()}
+    distinct = sorted({(place.position, place.row): place for place in places}.items())
+    if not distinct:
+        raise InputError("receipts: expected at least one record")
+    if len(distinct) > RECEIPTS_COUNT_MAX:
+        raise LimitError(f"receipts: expected at most {RECEIPTS_COUNT_MAX:,} in one file, got {len(distinct):,}")
+    ordered = [place for _, place in distinct]
+    positions = list(dict.fromkeys(place.position for place in ordered))
+    entries, note, proofs = _prove_entries(ledger, positions)
+    contexts, schemas, nodes = _Shared(), _Shared(), _Shared()
+    listed: list[JsonValue] = []
+    receipts: list[JsonValue] = []
+    ids: list[str] = []
+    numbers: dict[int, int] = {}
+    for record in _prove(ledger, ordered, lambda schema: schema.groups if opened else ()):
+        position = record.place.position
+        if position not in numbers:
+            numbers[position] = entry = len(numbers)
+            proof: list[JsonValue] = [nodes.add(node) for node in proofs[entry]]
+            listed.append({"entry": _text(entries[entry]), "index": str(position), "proof": proof})
+        path: list[JsonValue] = [nodes.add(node) for node in record.path]
+        receipts.append(
+            {
+                "context": contexts.add(ledger.blobs.get(record.context)),
+                "entry": numbers[position],
+                "index": str(record.place.row),
+                "openings": record.openings,
+                "path": path,
+                "row": _text(record.row),
+                "schema": schemas.add(ledger.schema(record.place.manifest.schema).encoded),
+            }
+        )
+        ids.append(record.id)
+    file: JsonObject = {
+        "backstory": "receipts",
+        "contexts": contexts.texts(),
+        "entries": listed,
+        "nodes": nodes.texts(),
+        "note": note.decode(),
+        "receipts": receipts,
+        "schemas": schemas.texts(),
+        "v": 1,
+    }
+    data = canonical.encode(file)
+    if len(data) > RECEIPTS_SIZE_MAX:
+        raise LimitError(f"receipts: expected at most {RECEIPTS_SIZE_MAX:,} bytes in one file, got {len(data):,}")
+    return ReceiptsFile(data, tuple(ids))
+
+
+class _Shared:
+    """Things that records share, each once, in the order of first use."""
+
+    def __init__(self) -> None:
+        self._positions: dict[bytes, int] = {}
+
+    def add(self, item: bytes) -> int:
+        """Return the position of a thing."""
+        return self._positions.setdefault(item, len(self._positions))
+
+    def texts(self) -> list[JsonValue]:
+        """Return all of them in base64."""
+        return [_text(item) for item in self._positions]
+
+
+def _prove_entries(ledger: Ledger, positions: Sequence[int]) -> tuple[list[bytes], bytes, list[tuple[bytes, ...]]]:
+    """Return entries, and a signed checkpoint with their inclusion proofs.
+
+    It is the newest that a quorum of witnesses cosigned, where that covers them all, and otherwise the published one.
+    """
+    entries = [ledger.log.entry_bytes(position) for position in positions]
+    cosigned = newest_cosigned(ledger.layout)
+    if cosigned is not None:
+        try:
+            checkpoint = open_checkpoint(cosigned, ledger.layout.config.origin, ledger.log.keys)
+            return entries, cosigned, _proofs(ledger, positions, entries, checkpoint)
+        except (FormatError, VerificationError):
+            pass  # of a smaller tree, damaged, or of another history, which is the audit's to report
+    note, checkpoint = ledger.log.signed_checkpoint()  # once: another process may publish the next one meanwhile
+    return entries, note, _proofs(ledger, positions, entries, checkpoint)
+
+
+def _proofs(
+    ledger: Ledger, positions: Sequence[int], entries: Sequence[bytes], checkpoint: Checkpoint
+) -> list[tuple[bytes, ...]]:
+    if positions[-1] >= checkpoint.size:
+        raise VerificationError(f"receipt: entry {positions[-1]} is beyond the checkpoint of size {checkpoint.size}")
+    proofs = [tuple(ledger.log.proof(position, checkpoint)) for position in positions]
+    for position, entry, proof in zip(positions, entries, proofs, strict=True):
+        verify_inclusion(hash_leaf(entry), position, checkpoint.size, proof, checkpoint.root)
+    return proofs
+
+
+def _prove(
+    ledger: Ledger, places: Sequence[Place], groups_of: Callable[[Schema], tuple[str, ...]]
+) -> Iterator[_Proven]:
+    """Read records in the order of the log, with their paths; what is next to each other is read once."""
+    for _, of_entry in groupby(places, key=lambda place: place.position):
+        in_entry = list(of_entry)
+        manifest = in_entry[0].manifest
+        schema = ledger.schema(manifest.schema)
+        shard = _Shard(ledger, in_entry[0], schema, groups_of(schema))
+        for number, of_run in groupby(in_entry, key=lambda place: place.row // SUBTREE_ROWS):
+            in_run = list(of_run)
+            run, leaves, roots = read_run(ledger, in_run[0])
+            hashes, above = split_hashes(leaves), inclusion_proof(roots, number)
+            records = run.take([place.row % SUBTREE_ROWS for place in in_run])
+            openings = shard.open(in_run, records)
+            for at, (place, row) in enumerate(zip(in_run, encode_columns(flatten(records)).rows(), strict=True)):
+                yield _Proven(
+                    id=id_text(records["id"][at].as_py()),
+                    place=place,
+                    row=row,
+                    path=(*inclusion_proof(hashes, place.row % SUBTREE_ROWS), *above),
+                    context=records["context"][at].as_py().hex(),
+                    openings=openings[at],
+                )
+
+
+class _Shard:
+    """The sealed values of one segment, read when the first of them is opened."""
+
+    def __init__(self, ledger: Ledger, place: Place, schema: Schema, groups: tuple[str, ...]) -> None:
+        self._schema, self._groups = schema, groups
+        if not groups:
+            return
+        shard = place.manifest.shard
+        if shard is None or not set(groups) <= set(schema.groups):
+            raise ConflictError(f"receipt: the record has no sealed group {', '.join(map(repr, groups))}")
+        self._values = ledger.vault.read_table(shard.name)
+        self._salt_key = ledger.keys.key(shard.name, "salt_key")
+
+    def open(self, places: Sequence[Place], records: pa.Table) -> list[JsonObject]:
+        """Return for each record row and salt of the groups, by name.
+
+        Raises:
+            VerificationError: The sealed values are not those the records committed to.
+        """
+        openings: list[JsonObject] = [{} for _ in places]
+        for group in self._groups:
+            names = [column.name for column in self._schema.group_columns(group)]
+            values = pick_columns(self._values.take([place.row for place in places]), names)
+            number, count = self._schema.groups.index(group), len(self._schema.groups)
+            for at, row in enumerate(encode_columns(flatten(values)).rows()):
+                salt = salts(self._salt_key, places[at].row, 1, count)[0, number].tobytes()
+                verify_opening(records["commitment"][at].as_py()[group], group, salt, row)
+                openings[at][group] = {"row": _text(row), "salt": salt.hex()}
+        return openings
+
+
+def _save(data: bytes, path: str | Path, *, overwrite: bool) -> Path:
+    file = Path(path)
+    if not overwrite and file.exists():
+        raise ConflictError(f"receipt: expected nothing at {file}; overwrite=True replaces it")
+    Disk().write(file, data)
+    return file
 
 
 def _text(data: bytes) -> str:

@@ -62,6 +62,24 @@ def write_segment(ledger: Ledger, stream: str, schema: Schema, table: pa.Table, 
             written.result()
     with storage_errors("reading", path):  # it is gone where another sealer took over and took it for a leftover
         file = FileRef(name=path.name, sha256=file_digest(path), size=path.stat().st_size)
+    root = root_of_subtrees(hashed.subtrees).hex()
+    return describe(table, stream, schema, first_seq, root=root, file=file, shard=shard.result())
+
+
+def describe(
+    table: pa.Table, stream: str, schema: Schema, first_seq: int, *, root: str, file: FileRef, shard: FileRef | None
+) -> Manifest:
+    """Return the manifest of a run of records.
+
+    Args:
+        table: The records, of which the envelope is looked at, in order of seq.
+        stream: Their stream, in hex.
+        schema: Their schema.
+        first_seq: Sequence number of the first.
+        root: Root of their leaves, in hex.
+        file: Their segment.
+        shard: Their vault shard.
+    """
     ends = table.slice(0, 1), table.slice(table.num_rows - 1, 1)
     ids = [part["id"][0].as_py().hex() for part in ends]
     times = [time_text(part["time"][0].value) for part in ends]
@@ -76,9 +94,9 @@ def write_segment(ledger: Ledger, stream: str, schema: Schema, table: pa.Table, 
         last_time=times[1],
         contexts=tuple(sorted(context.hex() for context in pc.unique(table["context"]).to_pylist())),
         schema=schema.digest,
-        root=root_of_subtrees(hashed.subtrees).hex(),
+        root=root,
         file=file,
-        shard=shard.result(),
+        shard=shard,
     )
 
 

@@ -9,12 +9,14 @@ from functools import lru_cache
 from backstory.errors import FormatError
 
 ID_SIZE = 16
+ID_CHARACTERS = 36
+"""Length of an id's text."""
 _LAST_BITS = 48
 _LAST: int = 2**_LAST_BITS - 1
 """The last group of an id's text."""
 _LOW_BITS = 2**62 - 1
 _TIME_MS_MAX = 2**48 - 1
-_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.(\d{9})Z")
+_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.(\d{9})Z", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _HEX_ID = re.compile(r"[0-9a-f]{32}")
@@ -98,7 +100,7 @@ def time_text(time_ns: int) -> str:
     '1970-01-01T00:00:00.000000001Z'
     """
     seconds, fraction = divmod(time_ns, 10**9)
-    return f"{(_EPOCH + timedelta(seconds=seconds)).strftime('%Y-%m-%dT%H:%M:%S')}.{fraction:09d}Z"
+    return f"{(_EPOCH + timedelta(seconds=seconds)).isoformat()[:19]}.{fraction:09d}Z"
 
 
 def parse_time(text: str) -> int:

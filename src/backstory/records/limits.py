@@ -44,6 +44,12 @@ SEGMENT_CONTEXTS_MAX = 256
 ROW_GROUP_ROWS = 8_192
 """Rows of a Parquet row group; a multiple of `SUBTREE_ROWS`, so a group's subtree roots need no other group."""
 
+RECEIPTS_COUNT_MAX = 65_536
+"""Receipts of one file; a browser must be able to check it."""
+
+RECEIPTS_SIZE_MAX = 256 << 20
+"""Bytes of such a file: base64 and JSON in memory are a few times as large."""
+
 SUBTREE_ROWS = 256
 """Leaves under one stored subtree root."""
 

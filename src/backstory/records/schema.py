@@ -23,7 +23,7 @@ CLASSES = ("D0", "D1", "D2", "D3", "D4", "D5", "D6")
 
 _PRIMITIVE = re.compile(
     r"null|bool|u?int(8|16|32|64)|float(16|32|64)|string|bytes|date|time|duration"
-    r"|timestamp(\[[^\[\]\x00-\x20]{1,64}\])?|decimal\(\d{1,2},-?\d{1,2}\)"
+    r"|timestamp(\[[^\[\]\x00-\x20]{1,64}\])?|decimal\([0-9]{1,2},-?[0-9]{1,2}\)"
 )
 
 
@@ -139,7 +139,16 @@ class Schema:
 
     def group_columns(self, group: str) -> tuple[Column, ...]:
         """Return the columns of one sealed group, in table order."""
-        return tuple(c for c in self.columns if c.group == group)
+        return tuple(self._grouped.get(group, ()))
+
+    @cached_property
+    def _grouped(self) -> dict[str, list[Column]]:
+        """The columns of every sealed group; whoever opens all of many groups looks at each column once."""
+        grouped: dict[str, list[Column]] = {}
+        for column in self.columns:
+            if column.group is not None:
+                grouped.setdefault(column.group, []).append(column)
+        return grouped
 
     def sensitivity_of(self, group: str) -> str:
         """Return the highest class of a sealed group's columns."""

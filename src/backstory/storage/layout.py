@@ -12,7 +12,10 @@ from backstory.storage.disk import read_file
 
 FORMAT = 1
 CONFIG_NAME = "backstory.toml"
+LOCK_NAME = "lock.sqlite"
 _INCARNATION = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+"""What no setting holds: it would be written in another way than it was read, and is in no path."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +28,8 @@ class ArchiveConfig:
         incarnation: Name of the log's directory below `log/`.
         vault: Directory of the vault, absolute or relative to the archive.
         keys: Directory of the keys, absolute or relative to the archive.
+        lock: File of the lock store, absolute or relative to the archive.
+        ml_dsa: A second key of the log, of type 06, that signs beside the first; empty if there is none.
     """
 
     origin: str
@@ -32,6 +37,8 @@ class ArchiveConfig:
     incarnation: str = "1"
     vault: str = "vault"
     keys: str = "keys"
+    lock: str = LOCK_NAME
+    ml_dsa: str = ""
 
     def encode(self) -> bytes:
         """Return the file's bytes."""
@@ -40,7 +47,17 @@ class ArchiveConfig:
             f"# This file's SHA-256 stands in the log: after a change by hand `backstory verify` fails.\n"
             f"format = {FORMAT}\norigin = {_quoted(self.origin)}\nvkey = {_quoted(self.vkey)}\n"
             f"incarnation = {_quoted(self.incarnation)}\nvault = {_quoted(self.vault)}\nkeys = {_quoted(self.keys)}\n"
+            + "".join(f"{name} = {_quoted(getattr(self, name))}\n" for name in _optional(self))
         ).encode()
+
+
+_NEEDED = {"format", "origin", "vkey", "incarnation", "vault", "keys"}
+_DEFAULTS = {"lock": LOCK_NAME, "ml_dsa": ""}
+"""Settings that are written only where they are not as here, and these values."""
+
+
+def _optional(config: ArchiveConfig) -> list[str]:
+    return [name for name, value in _DEFAULTS.items() if getattr(config, name) != value]
 
 
 def _quoted(text: str) -> str:
@@ -67,12 +84,17 @@ class Layout:
     @property
     def lock(self) -> Path:
         """The lock store."""
-        return self.root / "lock.sqlite"
+        return self.root / self.config.lock
 
     @property
     def log(self) -> Path:
         """Directory of the current incarnation's log."""
         return self.root / "log" / self.config.incarnation
+
+    @property
+    def staged(self) -> Path:
+        """Directory of what a commit is about to publish."""
+        return self.log / "staged"
 
     @property
     def segments(self) -> Path:
@@ -121,7 +143,7 @@ def read_layout(root: Path) -> Layout:
         )
     try:
         document = tomllib.loads(read_file(path).decode())
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets in brackets
         raise FormatError(f"opening archive: {CONFIG_NAME} is not TOML (at {root})") from error
     version = document.get("format")
     if isinstance(version, int) and version > FORMAT:
@@ -129,17 +151,12 @@ def read_layout(root: Path) -> Layout:
             f"opening archive: expected format {FORMAT} or older, got {version} (at {root}); use a newer Backstory",
             format=version,
         )
-    if (
-        version is True
-        or version != FORMAT
-        or set(document) != {"format", "origin", "vkey", "incarnation", "vault", "keys"}
-    ):
+    if version is True or version != FORMAT or not _NEEDED <= set(document) <= _NEEDED | set(_DEFAULTS):
         raise FormatError(f"opening archive: {CONFIG_NAME} is not of format {FORMAT} (at {root})")
     values = {key: value for key, value in document.items() if key != "format"}
-    if not all(isinstance(value, str) for value in values.values()) or not _INCARNATION.fullmatch(
-        values["incarnation"]
-    ):
-        raise FormatError(f"opening archive: {CONFIG_NAME} has a setting of the wrong type (at {root})")
+    is_text = all(isinstance(value, str) and _CONTROL.search(value) is None for value in values.values())
+    if not is_text or not _INCARNATION.fullmatch(values["incarnation"]):
+        raise FormatError(f"opening archive: {CONFIG_NAME} has a setting of the wrong type or form (at {root})")
     return Layout(root, ArchiveConfig(**values))
 
 

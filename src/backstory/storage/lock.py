@@ -27,29 +27,41 @@ class LockStore:
     """Compare-and-swap state of one archive."""
 
     def __init__(self, path: Path, *, writable: bool = True) -> None:
-        """Use an existing lock store.
+        """Use an existing lock store; to read, it need not be there until it is asked.
 
         Raises:
             StorageError: There is none; it is never created on the fly.
         """
-        if not path.is_file():
-            raise StorageError(f"lock store: expected a file at {path}")
         self._path = path
         self._writable = writable
+        if writable:
+            self._insist_there()
 
     @classmethod
-    def create(cls, path: Path, note: bytes) -> LockStore:
-        """Create a lock store that holds the checkpoint of an empty log.
+    def create(cls, path: Path, note: bytes, size: int = 0, heads: Mapping[str, int] | None = None) -> LockStore:
+        """Create a lock store.
+
+        Args:
+            path: Where.
+            note: The signed checkpoint it holds first.
+            size: That checkpoint's size.
+            heads: The next sequence number of each stream that is sealed so far.
 
         Raises:
             ConflictError: There is one already.
+            StorageError: It cannot be written.
         """
         if path.exists():
             raise ConflictError(f"lock store: expected none at {path}")
-        with contextlib.closing(sqlite3.connect(path)) as connection:
-            connection.executescript(_TABLES)
-            connection.execute("INSERT INTO checkpoint VALUES (0, 0, ?)", (note,))
-            connection.commit()
+        try:
+            with contextlib.closing(sqlite3.connect(path)) as connection:
+                connection.execute("PRAGMA synchronous = FULL")
+                connection.executescript(_TABLES)
+                connection.execute("INSERT INTO checkpoint VALUES (0, ?, ?)", (size, note))
+                connection.executemany("INSERT INTO stream VALUES (?, ?)", (heads or {}).items())
+                connection.commit()
+        except sqlite3.Error as error:
+            raise StorageError(f"lock store: cannot be created at {path}: {error.sqlite_errorname}") from error
         return cls(path)
 
     def checkpoint(self) -> tuple[int, bytes]:
@@ -100,18 +112,21 @@ class LockStore:
             if swapped.rowcount != 1:
                 connection.rollback()
                 raise ConflictError("commit: the checkpoint moved since it was read")
-            for name, holder in (leases or {}).items():
-                if connection.execute("SELECT holder FROM lease WHERE name = ?", (name,)).fetchone() != (holder,):
-                    connection.rollback()
-                    raise ConflictError(f"commit: another process took over {name}")
-            for stream, (first, end) in heads.items():
-                row = connection.execute("SELECT next_seq FROM stream WHERE stream = ?", (stream,)).fetchone()
-                head = row[0] if row else 0
-                if head != first:
-                    connection.rollback()
-                    raise ConflictError(f"commit: expected stream {stream} to continue at seq {head}, got {first}")
-                connection.execute("INSERT OR REPLACE INTO stream VALUES (?, ?)", (stream, end))
+            _check_moves(connection, heads, leases or {})
+            connection.executemany(
+                "INSERT OR REPLACE INTO stream VALUES (?, ?)", [(stream, end) for stream, (_, end) in heads.items()]
+            )
             connection.commit()
+
+    def check_moves(self, heads: Mapping[str, tuple[int, int]], leases: Mapping[str, str]) -> None:
+        """Insist, ahead of a commit, that streams are where it begins and leases with these holders; see `commit`.
+
+        Raises:
+            ConflictError: Another process sealed a stream, or took a lease over.
+        """
+        if heads or leases:
+            with self._connected() as connection:
+                _check_moves(connection, heads, leases)
 
     def check(self) -> None:
         """Insist that the file is sound and has the tables it was created with.
@@ -158,8 +173,13 @@ class LockStore:
             connection.execute("DELETE FROM lease WHERE name = ? AND holder = ?", (name, holder))
             connection.commit()
 
+    def _insist_there(self) -> None:
+        if not self._path.is_file():
+            raise StorageError(f"lock store: expected a file at {self._path}")
+
     @contextlib.contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
+        self._insist_there()
         uri = f"{self._path.resolve().as_uri()}?mode={'rw' if self._writable else 'ro'}"
         try:
             with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_SECONDS)) as connection:
@@ -176,6 +196,21 @@ class LockStore:
             raise StorageError(f"lock store: {error.sqlite_errorname} ({self._path.name})") from error
         except sqlite3.DatabaseError as error:
             raise StorageError(f"lock store: not a sound SQLite file ({self._path.name}); {_RESTORE}") from error
+
+
+def _check_moves(
+    connection: sqlite3.Connection, heads: Mapping[str, tuple[int, int]], leases: Mapping[str, str]
+) -> None:
+    for name, holder in leases.items():
+        if connection.execute("SELECT holder FROM lease WHERE name = ?", (name,)).fetchone() != (holder,):
+            connection.rollback()
+            raise ConflictError(f"commit: another process took over {name}")
+    for stream, (first, _) in heads.items():
+        row = connection.execute("SELECT next_seq FROM stream WHERE stream = ?", (stream,)).fetchone()
+        head = row[0] if row else 0
+        if head != first:
+            connection.rollback()
+            raise ConflictError(f"commit: expected stream {stream} to continue at seq {head}, got {first}")
 
 
 def _tables_of(connection: sqlite3.Connection) -> list[tuple[str, str, str]]:

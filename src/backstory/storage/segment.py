@@ -24,7 +24,7 @@ from backstory.records.limits import ROW_GROUP_ROWS, SUBTREE_ROWS
 SCHEMA_KEY = b"backstory.schema"
 SUBTREES_KEY = b"backstory.subtrees"
 COUNTS_KEY = b"backstory.counts"
-_NAME = re.compile(r"([0-9a-f]{32})-([0-9]{1,18})-([0-9]{1,18})\.parquet")
+_NAME = re.compile(r"([0-9a-f]{32})-(0|[1-9][0-9]{0,17})-([1-9][0-9]{0,17})\.parquet")
 _HASH_SIZE = 32
 _COMPRESSION_LEVEL = 3
 _COUNTERS = frozenset({"seq", "batch_row", "index"})
@@ -271,11 +271,18 @@ class ParquetReader:
         return table
 
     def bounds(self, group: int, column: str) -> tuple[Any, Any] | None:
-        """Return the least and greatest value of a column in a row group, if the file says so."""
+        """Return the least and greatest value of a column in a row group, if the file says so.
+
+        Raises:
+            FormatError: What the file says does not decode.
+        """
         row_group = self._file.metadata.row_group(self._groups[group])
-        for index in range(row_group.num_columns):
-            part = row_group.column(index)
-            if part.path_in_schema == column:
-                statistics = part.statistics
-                return (statistics.min, statistics.max) if statistics and statistics.has_min_max else None
+        try:
+            for index in range(row_group.num_columns):
+                part = row_group.column(index)
+                if part.path_in_schema == column:
+                    statistics = part.statistics
+                    return (statistics.min, statistics.max) if statistics and statistics.has_min_max else None
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise FormatError(f"reading {self._name}: statistics of row group {group} do not decode") from error
         return None

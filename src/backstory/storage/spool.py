@@ -42,6 +42,7 @@ from backstory.storage.spool_writer import BATCH_SUFFIX, SpoolWriter
 from backstory.storage.vault import decrypt
 
 _INFO_NAME = "stream.json"
+_MEMBERS = frozenset({"check", "encrypted", "job", "opened", "policy", "schema", "spill", "stream", "v"})
 _log = logging.getLogger("backstory")
 
 
@@ -79,7 +80,9 @@ class StreamInfo:
         }
         if self.spill is not None:
             document["spill"] = self.spill
-        return document if self.job is None else {**document, "job": self.job}
+        if self.job is not None:
+            document["job"] = self.job
+        return {**document, "check": canonical.digest_of(document)}
 
 
 class StreamKeys(Protocol):
@@ -171,6 +174,11 @@ class Spool:
         what = f"spool: {_INFO_NAME} of stream {stream}"
         document = canonical.parse_object(read_file(self._root / stream / _INFO_NAME), what)
         canonical.check_version(document, 1, what)
+        if not set(document) <= _MEMBERS:
+            raise FormatError(f"{what} has members that version 1 does not know")
+        check = document.pop("check", None)  # none in what was written before there was one
+        if check is not None and check != canonical.digest_of(document):
+            raise FormatError(f"{what} is damaged: its digest is not that of what it says")
         encrypted, policy = document.get("encrypted"), document.get("policy")
         job, spill = document.get("job"), document.get("spill")
         if document.get("stream") != stream or not isinstance(encrypted, bool) or not isinstance(policy, dict):
@@ -186,15 +194,20 @@ class Spool:
         )
 
     def is_open(self, stream: str) -> bool:
-        """Say whether the stream's writer is alive."""
+        """Say whether the stream's writer is alive.
+
+        Raises:
+            StorageError: The system does not tell.
+        """
         path = self._root / stream / "writer"
-        try:
-            with path.open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except FileNotFoundError:
-            return False
+        with storage_errors("locking", path):
+            try:
+                with path.open("rb") as file:
+                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            except FileNotFoundError:
+                return False
         return False
 
     def frames(self, info: StreamInfo, first_seq: int) -> Iterator[Frame]:
@@ -271,11 +284,14 @@ class Spool:
             return table_of_rows(schema, info.stream, frame.first_seq, frame.count, data)
         try:
             table = pa.ipc.open_stream(pa.BufferReader(data)).read_all()
-        except (pa.ArrowException, OSError) as error:
+            table.validate(full=True)  # nobody looks at offsets and texts again
+            has_all = table.num_rows == frame.count and {"context", "seq", "stream"} <= set(table.column_names)
+            place = (table["seq"][0].as_py(), table["stream"][0].as_py()) if has_all else None
+        except (pa.ArrowException, OSError, LookupError, OverflowError, ValueError) as error:
             raise FormatError(f"spool: batch is not Arrow IPC ({where})") from error
-        if table.num_rows != frame.count or not {"context", "seq", "stream"} <= set(table.column_names):
+        if not has_all:
             raise FormatError(f"spool: expected {frame.count} records, got {table.num_rows} rows ({where})")
-        if (table["seq"][0].as_py(), table["stream"][0].as_py().hex()) != (frame.first_seq, info.stream):
+        if place != (frame.first_seq, bytes.fromhex(info.stream)):
             raise FormatError(f"spool: batch is of another place or stream ({where})")
         return table
 

@@ -13,7 +13,7 @@ import io
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeAlias
 
 import pyarrow as pa
 
@@ -30,6 +30,8 @@ INLINE_SIZE_MAX = 1 << 20
 ROTATE_SIZE = 8 << 20
 """A frames file above this many bytes is closed and another begun, so that the sealer can remove it."""
 BATCH_SUFFIX = ".arrow"
+Held: TypeAlias = tuple[int, int, bytes]
+"""First sequence number of a frame, the one after its last, and its bytes."""
 _ARRAY = b"\xdd"
 """MessagePack's head of an array, before its length in four bytes."""
 
@@ -46,8 +48,8 @@ class SpoolWriter:
         self._disk = disk
         self._number = 0
         self._synced_seq = 0
-        self._held: list[tuple[int, int, bytes]] = []
-        """First sequence number, the one after the last, and bytes of each frame that is not durable."""
+        self._held: list[Held] = []
+        """The frames that are not durable."""
         self._is_void = False
         self._is_appending = False
         self._file = self._begin(MAGIC)
@@ -93,8 +95,8 @@ class SpoolWriter:
         """
         self._append(kind, next_seq, 0, canonical.encode(document))
 
-    def sync(self) -> None:
-        """Make everything appended so far durable, in a new file if need be.
+    def sync(self) -> list[Held]:
+        """Make everything appended so far durable, in a new file if need be; return what was not durable before.
 
         Raises:
             StorageError: That failed; what was appended since the last sync is still held, and calling again tries
@@ -103,17 +105,17 @@ class SpoolWriter:
         self._look_back()
         if not self._is_void:
             if not self._held:
-                return
+                return []
             try:
                 self._file.sync()
             except StorageError:
                 self._is_void = True
             else:
-                self._forget_held()
+                durable = self._forget_held()
                 self._say_synced()
                 self._rotate_if_large()
-                return
-        self._resume()
+                return durable
+        return self._resume()
 
     def _say_synced(self) -> None:
         """Say in the file that what stands in it is durable, which tells damage to it from a tail a crash left."""
@@ -161,9 +163,10 @@ class SpoolWriter:
         if self._is_appending or not self._file.is_whole:
             self._is_void, self._is_appending = True, False
 
-    def _forget_held(self) -> None:
+    def _forget_held(self) -> list[Held]:
         self._synced_seq = self.next_seq
-        self._held.clear()
+        durable, self._held = self._held, []
+        return durable
 
     def _protected(self, data: bytes, first_seq: int) -> bytes:
         return data if self._key is None else encrypt(self._key, data, self._bound_to(first_seq))
@@ -171,13 +174,14 @@ class SpoolWriter:
     def _bound_to(self, first_seq: int) -> str:
         return f"{self._stream}-{first_seq}"
 
-    def _resume(self) -> None:
+    def _resume(self) -> list[Held]:
         """Write what is held into a new file, durably, and leave the old one to whoever reads both."""
         first_seq = self._held[0][0] if self._held else self._synced_seq
         held = b"".join(frame for _, _, frame in self._held)
         self._go_on_in(self._begin(MAGIC + encode_frame(RESUME, first_seq, 0, b"") + held))
-        self._forget_held()
+        durable = self._forget_held()
         self._say_synced()
+        return durable
 
     def _rotate_if_large(self) -> None:
         if self._file.size > ROTATE_SIZE:

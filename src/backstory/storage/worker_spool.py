@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 from backstory.errors import ForbiddenError, FormatError, NotFoundError, VerificationError
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject
+from backstory.records.identity import check_digest
 from backstory.storage.blobs import BlobStore
 from backstory.storage.disk import Disk, read_file
 from backstory.storage.keys import DIRECTORY_MODE, KEY_MODE, KEY_SIZE
@@ -96,7 +97,8 @@ class WrappedKeys:
             data = _SUITE.decrypt(read_file(self._path(name)), self._private, info=name.encode())
         except (InvalidTag, ValueError) as error:
             raise VerificationError(f"keys: {name!r} in the worker's spool does not unwrap") from error
-        return bytes.fromhex(canonical.text_of(canonical.parse_object(data, f"keys: {name!r}"), part))
+        what = f"keys: {name!r}"
+        return bytes.fromhex(check_digest(canonical.parse_object(data, what).get(part), what))
 
     def destroy(self, name: str) -> None:
         """Remove keys."""
@@ -141,9 +143,9 @@ def read_worker_spool(root: Path) -> WorkerSpoolInfo:
     what = f"worker's spool: {_INFO_NAME}"
     document = canonical.parse_object(read_file(path), what)
     canonical.check_version(document, 1, what)
-    models, wrap_key = document.get("models"), bytes.fromhex(canonical.text_of(document, "wrap_key"))
-    if not isinstance(models, dict) or len(wrap_key) != KEY_SIZE:
-        raise FormatError(f"{what} names no models, or no key of {KEY_SIZE} bytes")
+    models, wrap_key = document.get("models"), bytes.fromhex(check_digest(document.get("wrap_key"), f"{what}, its key"))
+    if not isinstance(models, dict):
+        raise FormatError(f"{what} names no models")
     return WorkerSpoolInfo(
         origin=canonical.text_of(document, "origin"),
         vkey=canonical.text_of(document, "vkey"),

@@ -13,6 +13,15 @@ HASH_SIZE: Final = 32
 TREE_SIZE_MAX: Final = 2**63 - 1
 """Leaves. C2SP: sizes and indexes fit a signed 64-bit integer."""
 
+TIME_MAX: Final = 2**63 - 1
+"""POSIX seconds of a cosignature; C2SP."""
+
+FUTURE_TIME_MAX: Final = 60
+"""Seconds. How far a witness's clock may be ahead of the reader's before its cosignature does not count."""
+
+POLICY_SIZE_MAX: Final = 1_000_000
+"""Bytes of a policy file; room for some hundred witnesses with the largest kind of key."""
+
 PROOF_HASHES_MAX: Final = 63
 """Hashes. No proof in a tree of at most 2**63 - 1 leaves is longer, and C2SP sets the same cap."""
 

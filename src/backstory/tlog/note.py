@@ -1,4 +1,4 @@
-"""Signed notes (C2SP signed-note) with Ed25519 keys.
+"""Signed notes (C2SP signed-note): a text, and lines that sign it.
 
     example.org/delays                 text, ends with a newline
     17
@@ -6,222 +6,33 @@
                                        empty line: the last one of the note
     — example.org/delays 6YNSgs4h…     one or more signatures: key name, base64 of key id and signature
 
-The signature covers the text with its last newline and nothing below it, so others may add their signatures. A checker
-ignores signatures of keys it does not know; of those it knows every one must hold, and there must be one.
+A signature covers the text with its last newline and nothing below it, so others may add theirs. A checker ignores
+signatures of keys it does not know; of those it knows every one must hold, there must be one, and no key has two.
 
-This module knows the signature type 01 (Ed25519 over the text). What the text says is for others to parse.
+This module signs and checks with keys of type 01 (Ed25519 over the text, whatever it says). The other kinds sign what a
+checkpoint says and are in `cosignature`.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from hashlib import sha256
-from typing import TYPE_CHECKING, Final, Protocol
-
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from typing import TYPE_CHECKING, Final
 
 from backstory.errors import FormatError, InputError, VerificationError
-from backstory.tlog.limits import KEY_NAME_SIZE_MAX, NOTE_SIGNATURES_MAX, NOTE_SIZE_MAX
-from backstory.tlog.text import encode_base64, parse_base64
+from backstory.tlog.key import KEY_ID_SIZE, KeyKind, VerifierKey, check_name
+from backstory.tlog.limits import NOTE_SIGNATURES_MAX, NOTE_SIZE_MAX
+from backstory.tlog.text import encode_base64, parse_base64, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
-_ED25519: Final = b"\x01"
-_ED25519_KEY_SIZE: Final = 32
-_KEY_ID_SIZE: Final = 4
+    from backstory.tlog.signer import Signer
+
 _CONTROL: Final = re.compile(r"[\x00-\x09\x0b-\x1f]")
-_KEY_ID: Final = re.compile(r"[0-9a-f]{8}")
+# Signers that a message names: others can add their lines to a note.
+_NAMED_MAX: Final = 5
 _SIGNATURE_MARK: Final = "\N{EM DASH}"
-
-
-class Signer(Protocol):
-    """Whoever can sign for one key: a key in memory, a file, a hardware module."""
-
-    @property
-    def name(self) -> str:
-        """Name of the key; a log's key has the log's origin as its name."""
-
-    @property
-    def vkey(self) -> str:
-        """The verifier key, `<name>+<key id>+<public key>`."""
-
-    def sign(self, message: bytes) -> bytes:
-        """Sign a message.
-
-        Args:
-            message: The bytes to sign.
-
-        Returns:
-            The bare signature, without a key id.
-        """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VerifierKey:
-    """The public half of a key, under its name.
-
-    Attributes:
-        name: Name of the key.
-        public_key: Ed25519 public key, 32 bytes.
-    """
-
-    name: str
-    public_key: bytes
-
-    @classmethod
-    def parse(cls, vkey: str) -> VerifierKey:
-        """Parse a verifier key.
-
-        Args:
-            vkey: `<name>+<key id in hex>+<base64 of type and public key>`.
-
-        Returns:
-            The key.
-
-        Raises:
-            FormatError: It has another form, the key id is not of this name and key, or the type is not Ed25519 (01).
-        """
-        # At most two cuts: base64 may hold a plus sign itself.
-        match vkey.split("+", 2):
-            case [name, key_id, public_text] if _KEY_ID.fullmatch(key_id) is not None:
-                check_name(name, "name of the verifier key")
-            case _:
-                raise FormatError("verifier key is malformed: expected <name>+<8 hex digits>+<base64>")
-        public = parse_base64(public_text, "public key of the verifier key", 1 + _ED25519_KEY_SIZE)
-        if not public.startswith(_ED25519):
-            raise FormatError(f"verifier key is malformed: expected type 01 (Ed25519), got {public[:1].hex()}")
-        key = cls(name=name, public_key=public[1:])
-        if key.key_id.hex() != key_id:
-            raise FormatError(f"verifier key is malformed: expected key id {key.key_id.hex()}, got {key_id}")
-        return key
-
-    @property
-    def key_id(self) -> bytes:
-        """First four bytes of the hash of name, type and public key."""
-        return sha256(self.name.encode() + b"\n" + _ED25519 + self.public_key).digest()[:_KEY_ID_SIZE]
-
-    @property
-    def vkey(self) -> str:
-        """The key as text, as `parse` reads it."""
-        return f"{self.name}+{self.key_id.hex()}+{encode_base64(_ED25519 + self.public_key)}"
-
-    def verify(self, message: bytes, signature: bytes) -> None:
-        """Check a signature.
-
-        Args:
-            message: The signed bytes.
-            signature: The bare signature, without a key id.
-
-        Raises:
-            VerificationError: It is not a signature of this key over this message.
-        """
-        try:
-            Ed25519PublicKey.from_public_bytes(self.public_key).verify(signature, message)
-        except (InvalidSignature, ValueError) as error:
-            raise VerificationError(f"signature does not verify under key {self.name}+{self.key_id.hex()}") from error
-
-
-def require_key(vkey: str) -> VerifierKey:
-    """Read a verifier key that a person gave.
-
-    Args:
-        vkey: The key as text; white space around it is passed over.
-
-    Returns:
-        The key.
-
-    Raises:
-        InputError: It is malformed: a key cut short is a mistake of the caller, not a sign of tampering.
-    """
-    if not isinstance(vkey, str):
-        raise InputError(f"public key: expected the text that `init` printed, got {type(vkey).__name__}")
-    try:
-        return VerifierKey.parse(vkey.strip())
-    except FormatError as error:
-        hint = "" if "+" in vkey else "; if this names a file, give what is in it"
-        raise InputError(f"public key: expected a C2SP verifier key as `init` printed it; {error}{hint}") from error
-
-
-class Ed25519Signer:
-    """A signing key held in memory."""
-
-    __slots__ = ("_key", "_verifier")
-
-    def __init__(self, name: str, key: Ed25519PrivateKey) -> None:
-        """Give a key its name.
-
-        Args:
-            name: Name of the key: no space, no plus sign.
-            key: The private key.
-
-        Raises:
-            FormatError: The name is not usable.
-        """
-        check_name(name, "name of the signing key")
-        self._key = key
-        self._verifier = VerifierKey(name=name, public_key=key.public_key().public_bytes_raw())
-
-    @classmethod
-    def generate(cls, name: str) -> Ed25519Signer:
-        """Make a new key from the system's randomness.
-
-        Args:
-            name: Name of the key: no space, no plus sign.
-
-        Returns:
-            A signer that nobody else has; keep its `seed`.
-
-        Raises:
-            FormatError: The name is not usable.
-        """
-        return cls(name, Ed25519PrivateKey.generate())
-
-    @classmethod
-    def from_seed(cls, name: str, seed: bytes) -> Ed25519Signer:
-        """Restore a key from its seed.
-
-        Args:
-            name: Name of the key: no space, no plus sign.
-            seed: The 32 secret bytes.
-
-        Returns:
-            The signer.
-
-        Raises:
-            FormatError: The name is not usable, or the seed has another size.
-        """
-        if len(seed) != _ED25519_KEY_SIZE:
-            raise FormatError(f"seed is malformed: expected {_ED25519_KEY_SIZE} bytes, got {len(seed)}")
-        return cls(name, Ed25519PrivateKey.from_private_bytes(seed))
-
-    @property
-    def name(self) -> str:
-        """Name of the key."""
-        return self._verifier.name
-
-    @property
-    def vkey(self) -> str:
-        """The verifier key as text; this is what others pin."""
-        return self._verifier.vkey
-
-    @property
-    def seed(self) -> bytes:
-        """The 32 secret bytes."""
-        return self._key.private_bytes_raw()
-
-    def sign(self, message: bytes) -> bytes:
-        """Sign a message.
-
-        Args:
-            message: The bytes to sign.
-
-        Returns:
-            64 bytes, always the same for the same message.
-        """
-        return self._key.sign(message)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,6 +48,33 @@ class NoteSignature:
     name: str
     key_id: bytes
     signature: bytes
+
+    @classmethod
+    def parse(cls, line: str) -> NoteSignature:
+        """Parse a signature line.
+
+        Args:
+            line: The line without its newline.
+
+        Returns:
+            Its parts.
+
+        Raises:
+            FormatError: It has another form.
+        """
+        match line.split(" "):
+            case [mark, name, blob_text] if mark == _SIGNATURE_MARK:
+                check_name(name, "key name of a signature line")
+            case _:
+                raise FormatError("signature line is malformed: expected an em dash, a key name and base64")
+        blob = parse_base64(blob_text, "signature")
+        if len(blob) <= KEY_ID_SIZE:
+            raise FormatError(f"signature is malformed: expected more than {KEY_ID_SIZE} bytes, got {len(blob)}")
+        return cls(name=name, key_id=blob[:KEY_ID_SIZE], signature=blob[KEY_ID_SIZE:])
+
+    def encode(self) -> str:
+        """Write the line with its newline."""
+        return f"{_SIGNATURE_MARK} {self.name} {encode_base64(self.key_id + self.signature)}\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -280,32 +118,109 @@ def parse_note(data: bytes) -> Note:
     lines = tail[:-1].split("\n")
     if len(lines) > NOTE_SIGNATURES_MAX:
         raise FormatError(f"note is malformed: expected at most {NOTE_SIGNATURES_MAX} signatures, got {len(lines)}")
-    return Note(text=text + "\n", signatures=tuple(_parse_signature(line) for line in lines))
+    return Note(text=text + "\n", signatures=tuple(NoteSignature.parse(line) for line in lines))
 
 
-def sign_note(text: str, signer: Signer) -> bytes:
-    """Sign a text as a note with one signature.
+def sign_note(text: str, *signers: Signer) -> bytes:
+    """Sign a text as a note.
 
     Args:
         text: The text, ending with a newline.
-        signer: Who signs.
+        signers: Who signs, at least one, each with an Ed25519 key (type 01); the lines are in this order.
 
     Returns:
         The note.
 
     Raises:
-        FormatError: The text has no last newline or holds control characters, or the signer's key is malformed.
-        VerificationError: The signer's signature does not fit its own verifier key.
+        FormatError: The text has no last newline or holds control characters, there is no signer or the same one twice,
+            or a signer's key is malformed.
+        InputError: A signer's key is of another kind.
+        VerificationError: A signer's signature does not fit its own verifier key.
     """
     if not text.endswith("\n"):
         raise FormatError("text of a note is malformed: expected a newline at its end")
     _check_text(text)
+    return encode_note(text, [sign_text(text, signer) for signer in signers])
+
+
+def sign_text(text: str, signer: Signer) -> NoteSignature:
+    """Make one signature line for a text.
+
+    Args:
+        text: The text, ending with a newline.
+        signer: Who signs, with an Ed25519 key (type 01).
+
+    Returns:
+        The line.
+
+    Raises:
+        FormatError: The signer's key is malformed.
+        InputError: The signer's key is of another kind.
+        VerificationError: The signer's signature does not fit its own verifier key.
+    """
     key = VerifierKey.parse(signer.vkey)
-    signature = signer.sign(text.encode())
+    _check_kind(key)
+    return NoteSignature(name=key.name, key_id=key.key_id, signature=sign_checked(text.encode(), signer, key))
+
+
+def sign_checked(message: bytes, signer: Signer, key: VerifierKey) -> bytes:
+    """Let a signer sign, and check what comes back.
+
+    Args:
+        message: The bytes to sign.
+        signer: Who signs.
+        key: The signer's verifier key.
+
+    Returns:
+        The bare signature.
+
+    Raises:
+        VerificationError: The signature does not fit the key.
+    """
+    signature = signer.sign(message)
     # A signer can be a device or a service; a note nobody can verify must not get out.
-    key.verify(text.encode(), signature)
-    note = f"{text}\n{_SIGNATURE_MARK} {key.name} {encode_base64(key.key_id + signature)}\n"
-    return note.encode()
+    key.verify(message, signature)
+    return signature
+
+
+def encode_note(text: str, lines: Sequence[NoteSignature]) -> bytes:
+    """Write a text and its signature lines as a note.
+
+    Args:
+        text: The text, ending with a newline.
+        lines: The lines, 1 to `NOTE_SIGNATURES_MAX`.
+
+    Returns:
+        The note.
+
+    Raises:
+        FormatError: A reader would refuse it, or two lines are of one key.
+    """
+    if len({(line.name, line.key_id) for line in lines}) != len(lines):
+        raise FormatError("note is malformed: expected one signature of each key")
+    data = f"{text}\n{''.join(line.encode() for line in lines)}".encode()
+    # What a reader would refuse must not be handed out.
+    parse_note(data)
+    return data
+
+
+def add_signatures(data: bytes, lines: Sequence[NoteSignature]) -> bytes:
+    """Add signature lines to a note; nothing is verified.
+
+    Args:
+        data: The note.
+        lines: Lines to put at its end. One of a key that has a line there takes that line's place.
+
+    Returns:
+        The note with the lines.
+
+    Raises:
+        FormatError: The note is malformed, or would be over a limit.
+    """
+    note = parse_note(data)
+    new = {(line.name, line.key_id) for line in lines}
+    kept = [line for line in note.signatures if (line.name, line.key_id) not in new]
+    return encode_note(note.text, [*kept, *lines])
 
 
 def verify_note(data: bytes, keys: Iterable[VerifierKey]) -> str:
@@ -313,52 +228,72 @@ def verify_note(data: bytes, keys: Iterable[VerifierKey]) -> str:
 
     Args:
         data: The note.
-        keys: The keys to accept. They must come from somewhere else than the note.
+        keys: The Ed25519 keys (type 01) to accept. They must come from somewhere else than the note.
 
     Returns:
         The text, signed by at least one of the keys.
 
     Raises:
         FormatError: The note is malformed.
-        InputError: Two of the keys cannot be told apart by name and key id.
-        VerificationError: No signature is by one of the keys, or one claims to be does not hold.
+        InputError: A key is of another kind, or two of them cannot be told apart by name and key id.
+        VerificationError: No signature is by one of the keys, or one that claims to be does not hold.
     """
+    known = list(keys)
+    for key in known:
+        _check_kind(key)
     note = parse_note(data)
-    known: dict[tuple[str, bytes], VerifierKey] = {}
-    for key in keys:
-        if known.setdefault((key.name, key.key_id), key) != key:
-            raise InputError(f"keys are ambiguous: two are called {key.name}+{key.key_id.hex()}")
-    message_bytes = note.text.encode()
-    is_signed = False
-    for line in note.signatures:
-        signing_key = known.get((line.name, line.key_id))
-        if signing_key is not None:
-            signing_key.verify(message_bytes, line.signature)
-            is_signed = True
-    if not is_signed:
-        signers = ", ".join(f"{line.name}+{line.key_id.hex()}" for line in note.signatures)
-        accepted = ", ".join(f"{name}+{key_id.hex()}" for name, key_id in known)
-        raise VerificationError(f"note does not verify: signed by {signers}, expected {accepted}")
+    lines = find_signatures(note, known)
+    for key, line in lines:
+        key.verify(note.text.encode(), line.signature)
+    if not lines:
+        raise unsigned(note, known)
     return note.text
 
 
-def check_name(name: str, what: str) -> None:
-    """Refuse a name that no key or origin may have.
+def find_signatures(note: Note, keys: Iterable[VerifierKey]) -> list[tuple[VerifierKey, NoteSignature]]:
+    """Find the signature lines of known keys; nothing is verified.
 
     Args:
-        name: The name.
-        what: What it names, for the message.
+        note: The note.
+        keys: The keys to look for.
+
+    Returns:
+        Each line that names one of the keys, with that key, in the order of the note.
 
     Raises:
-        FormatError: It is empty or too long, or holds a space, a plus sign, a control character or a byte order mark.
+        InputError: Two of the keys cannot be told apart by name and key id.
+        VerificationError: One of the keys has two lines.
     """
-    try:
-        size = len(name.encode())
-    except UnicodeEncodeError as error:
-        raise FormatError(f"{what} is malformed: expected text that has a UTF-8 form") from error
-    has_bad_character = any(character.isspace() or character < " " or character in "+\ufeff" for character in name)
-    if not 1 <= size <= KEY_NAME_SIZE_MAX or has_bad_character:
-        raise FormatError(f"{what} is malformed: expected 1 to {KEY_NAME_SIZE_MAX} bytes without spaces and plus signs")
+    known: dict[tuple[str, bytes], VerifierKey] = {}
+    for key in keys:
+        if known.setdefault((key.name, key.key_id), key) != key:
+            raise InputError(f"keys are ambiguous: two are called {key.label}")
+    found: dict[VerifierKey, NoteSignature] = {}
+    for line in note.signatures:
+        signing_key = known.get((line.name, line.key_id))
+        if signing_key is None:
+            continue
+        if signing_key in found:
+            raise VerificationError(f"note does not verify: two signatures of {signing_key.label}")
+        found[signing_key] = line
+    return list(found.items())
+
+
+def unsigned(note: Note, keys: Iterable[VerifierKey]) -> VerificationError:
+    """Make the error for a note without a signature that counts.
+
+    Args:
+        note: The note.
+        keys: The keys that were accepted.
+
+    Returns:
+        The error to raise.
+    """
+    signers = ", ".join(f"{printable(line.name)}+{line.key_id.hex()}" for line in note.signatures[:_NAMED_MAX])
+    if len(note.signatures) > _NAMED_MAX:
+        signers += f" and {len(note.signatures) - _NAMED_MAX} more"
+    accepted = ", ".join(key.label for key in keys) or "no key"
+    return VerificationError(f"note does not verify: signed by {signers}, expected {accepted}")
 
 
 def _check_text(text: str) -> None:
@@ -366,13 +301,8 @@ def _check_text(text: str) -> None:
         raise FormatError("note is malformed: expected no control character but newline, and no byte order mark")
 
 
-def _parse_signature(line: str) -> NoteSignature:
-    match line.split(" "):
-        case [mark, name, blob_text] if mark == _SIGNATURE_MARK:
-            check_name(name, "key name of a signature line")
-        case _:
-            raise FormatError("signature line is malformed: expected an em dash, a key name and base64")
-    blob = parse_base64(blob_text, "signature")
-    if len(blob) <= _KEY_ID_SIZE:
-        raise FormatError(f"signature is malformed: expected more than {_KEY_ID_SIZE} bytes, got {len(blob)}")
-    return NoteSignature(name=name, key_id=blob[:_KEY_ID_SIZE], signature=blob[_KEY_ID_SIZE:])
+def _check_kind(key: VerifierKey) -> None:
+    if key.kind is not KeyKind.ED25519:
+        raise InputError(
+            f"key {key.label} is of type {key.kind:02x}: expected 01, the type that signs notes of any text"
+        )

@@ -1,8 +1,8 @@
-"""The two scalar forms of the log's text formats: decimal numbers and base64.
+"""The two scalar forms of the log's text formats: decimal numbers and base64; and how names are printed.
 
-Both have exactly one spelling for each value. Python's own parsers are more forgiving (`int` takes `+8`, ` 8`, `1_0`
-and digits of other scripts; base64 decoding ignores stray low bits), so nothing else in this package calls them on text
-from outside.
+Both forms have exactly one spelling for each value. Python's own parsers are more forgiving (`int` takes `+8`, ` 8`,
+`1_0` and digits of other scripts; base64 decoding ignores stray low bits), so nothing else in this package calls them
+on text from outside.
 """
 
 from __future__ import annotations
@@ -60,6 +60,18 @@ def parse_base64(text: str, what: str, size: int | None = None) -> bytes:
     if size is not None and len(data) != size:
         raise FormatError(f"{what} is malformed: expected {size} bytes, got {len(data)}")
     return data
+
+
+def printable(name: str) -> str:
+    """Write a name that others chose so that it does no harm in a message or on a terminal.
+
+    Args:
+        name: The name, which may hold bytes that are no UTF-8 (`surrogateescape`).
+
+    Returns:
+        The name with escapes for whatever is not printable.
+    """
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in name)
 
 
 def encode_base64(data: bytes) -> str:

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from backstory.storage.layout import Layout
 from backstory.storage.lock import LockStore
+from backstory.storage.world import World
 from backstory.verify.finding import Finding, Severity
 from backstory.verify.pool import WorkerPool
+from backstory.verify.state import StateKeeper
 from backstory.verify.worker import Answer, Task
 
 GROUPS_PER_TASK = 4
 """Row groups one task hashes: 32,768 rows, a few hundred milliseconds."""
+FINDINGS_MAX = 10_000
+"""So many findings are told one by one, the rest by their number."""
 
-Progress = Callable[[str, int, int], None]
-"""Told what is being checked, how much is done, and how much there is."""
+
+class Progress(Protocol):
+    """Told what is being checked, how much is done, and how much there is."""
+
+    def __call__(self, what: str, done: int, total: int, /) -> None:
+        """Show it."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -26,35 +36,76 @@ class Audit:
         layout: The archive.
         pool: Processes that hash.
         progress: Is told how far the verification is.
+        keeper: Decides what need not be read again.
         heads: Next sequence number of every stream as the lock store says with the checkpoint; None where that could
             not be read.
         findings: What was found so far.
+        problems: How many of all findings are more than notes.
         counts: What was checked so far.
         totals: What of it there is to check, where that can be more.
-        blobs_named: Blobs that some entry or document refers to.
+        blobs_named: Blobs that something read in this run refers to and no entry.
+        payloads_named: Blobs that values of records seem to stand for, with a place where one does.
     """
 
     layout: Layout
     pool: WorkerPool
     progress: Progress
+    keeper: StateKeeper = field(default_factory=lambda: StateKeeper(None, World()))
     heads: Mapping[str, int] | None = None
     findings: list[Finding] = field(default_factory=list)
+    problems: int = 0
+    omitted: Counter[Severity] = field(default_factory=Counter)
     counts: dict[str, int] = field(default_factory=dict)
     totals: dict[str, int] = field(default_factory=dict)
     blobs_named: set[str] = field(default_factory=set)
+    payloads_named: dict[str, str] = field(default_factory=dict)
 
     def expect(self, what: str, total: int) -> None:
         """Say how much there is to check; what of it was, is counted as it is."""
         self.counts[what], self.totals[what] = 0, total
 
-    def add(self, severity: Severity, place: str, what: object) -> None:
-        """Keep a finding."""
-        self.findings.append(Finding(severity=severity, place=place, what=str(what)))
+    def add(
+        self,
+        severity: Severity,
+        place: str,
+        what: object,
+        *,
+        stream: str | None = None,
+        seq: int | None = None,
+        end_seq: int | None = None,
+        index: int | None = None,
+        meaning: str | None = None,
+    ) -> None:
+        """Keep a finding; see `Finding`."""
+        self.keep(
+            Finding(
+                severity=severity,
+                place=place,
+                what=str(what),
+                stream=stream,
+                seq=seq,
+                end_seq=end_seq,
+                index=index,
+                meaning=meaning,
+            )
+        )
 
-    def add_all(self, severity: Severity, place: str, problems: list[str]) -> None:
-        """Keep a finding for each of the problems, each once."""
-        for problem in dict.fromkeys(problems):
-            self.add(severity, place, problem)
+    def keep(self, *findings: Finding) -> None:
+        """Keep findings that were made elsewhere; of very many only their number."""
+        for finding in findings:
+            self.problems += finding.severity != "note"
+            if len(self.findings) < FINDINGS_MAX:
+                self.findings.append(finding)
+            else:
+                self.omitted[finding.severity] += 1
+
+    def all_findings(self) -> tuple[Finding, ...]:
+        """Return what was found, with a line for those that are not told one by one."""
+        rest = [
+            Finding(severity=severity, place="archive", what=f"{count} findings more, not told one by one")
+            for severity, count in sorted(self.omitted.items())
+        ]
+        return (*self.findings, *rest)
 
     def head_now(self, stream: str) -> int:
         """Return the next sequence number of a stream as the lock store says now: others may seal meanwhile."""
@@ -62,7 +113,7 @@ class Audit:
             return 0
         return LockStore(self.layout.lock, writable=False).heads().get(stream, 0)
 
-    def answers(self, what: str, tasks: list[Task], total: int) -> Iterator[Answer]:
+    def answers(self, what: str, tasks: Iterable[Task], total: int) -> Iterator[Answer]:
         """Run tasks and yield their answers in order, telling how far it is."""
         done = 0
         for answer in self.pool.run(tasks):

@@ -1,165 +1,241 @@
-"""Checking blobs against their names, and source snapshots against their dataset versions."""
+"""Checking blobs against their names, and that everything something refers to is there."""
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 
-from backstory.columns.tree import root_of_subtrees
 from backstory.errors import BackstoryError
 from backstory.records import canonical
-from backstory.records.canonical import JsonObject
-from backstory.records.limits import ROW_GROUP_ROWS
 from backstory.storage.blobs import BlobStore
-from backstory.storage.checked_files import file_digest
-from backstory.storage.disk import Disk
-from backstory.verify.audit import GROUPS_PER_TASK, Audit
+from backstory.storage.disk import TEMPORARY_PREFIX, Disk
+from backstory.verify.audit import Audit
+from backstory.verify.entries import Entries
 from backstory.verify.worker import Task
 
+DIGEST = re.compile(r"[0-9a-f]{64}")
+_BLOB_KEYS = frozenset(
+    {"artifact", "context", "contexts", "dataset", "edges", "environment", "group", "model", "schema", "table"}
+)
+"""Members of entries and documents that name a blob, or a list of them."""
 
-def check_snapshots(audit: Audit, entries: list[JsonObject | None]) -> None:
-    """Hash the rows of every kept source snapshot against its dataset version."""
-    blobs = BlobStore(audit.layout.blobs, Disk())
-    tasks: list[Task] = []
-    parts: list[tuple[str, JsonObject, int]] = []
-    total = 0
-    for digest, table in _snapshots(entries).items():
-        try:
-            document = canonical.parse_object(blobs.get(digest), f"dataset {digest}")
-            rows = canonical.count_of(document, "rows")
-            own = _snapshot_tasks(audit, digest, rows, None if table is None else blobs.path(table))
-        except BackstoryError as error:
-            audit.add("failed", f"dataset {digest}", error)
-            continue
-        parts.append((digest, document, len(own)))
-        tasks += own
-        total += rows
-    audit.expect("source rows", total)
-    answers = audit.answers("source rows", tasks, total)
-    for digest, document, count in parts:
-        own_answers = [next(answers) for _ in range(count)]
-        audit.counts["source rows"] += sum(answer.rows for answer in own_answers)
-        place = f"dataset {document.get('name')} {digest}"
-        failed = [problem for answer in own_answers for problem in answer.failed]
-        unknown = [problem for answer in own_answers for problem in answer.unknown]
-        audit.add_all("failed", place, failed)
-        audit.add_all("unknown", place, unknown)
-        root = root_of_subtrees(b"".join(answer.subtrees for answer in own_answers)).hex()
-        if not failed and not unknown and root != document.get("root"):
-            audit.add("failed", place, "the kept rows do not lead to the version's root")
+_MEANS_CHANGED = (
+    "whatever refers to this blob (a model, a context, a snapshot, a schema) cannot be shown to be as it was"
+)
+_MEANS_MISSING = "what refers to it can no longer be told or run again; what is proven of records stays so"
+_MEANS_PAYLOAD = "the text or bytes that stand in the record by their digest cannot be shown"
 
 
-def _snapshot_tasks(audit: Audit, digest: str, rows: int, path: Path | None) -> list[Task]:
-    """Return the tasks that hash a snapshot: a blob, or without a path a shard of the vault, which is read whole."""
-    if path is None:
-        vault, keys = str(audit.layout.vault), str(audit.layout.keys)
-        return [Task(path="", first_group=0, end_group=0, shard=f"{digest}.shard", vault=vault, keys=keys)]
-    groups = -(-rows // ROW_GROUP_ROWS)
-    starts = range(0, groups, GROUPS_PER_TASK)
-    return [Task(path=str(path), first_group=i, end_group=min(i + GROUPS_PER_TASK, groups)) for i in starts]
+@dataclass(slots=True, kw_only=True)
+class Blobs:
+    """What a log names besides files of records.
+
+    Attributes:
+        old: Digests of the blobs that entries before a bound lead to.
+        new: Digests of the blobs that only entries from it on lead to.
+        waiting: Digests of the blobs that only the spool leads to.
+        snapshots: Dataset versions that were kept, each with the blob of its rows, None for one in the vault, and
+            whether it is new.
+        positions: Tables of positions in the vault, each with what its document says, and whether it is new.
+        read_old: Whether what is not new is to be read again, as sizes are not what they were.
+        read_unnamed: The same of the blobs that nothing leads to.
+    """
+
+    old: set[bytes] = field(default_factory=set)
+    new: set[bytes] = field(default_factory=set)
+    waiting: set[bytes] = field(default_factory=set)
+    snapshots: dict[str, tuple[str | None, bool]] = field(default_factory=dict)
+    positions: dict[str, tuple[canonical.JsonObject, bool]] = field(default_factory=dict)
+    read_old: bool = True
+    read_unnamed: bool = True
+
+    @property
+    def tables(self) -> dict[str, bool]:
+        """Names of the tables in the vault, each with whether it is new."""
+        snapshots = {f"{digest}.shard": is_new for digest, (table, is_new) in self.snapshots.items() if table is None}
+        return snapshots | {name: is_new for name, (_, is_new) in self.positions.items()}
 
 
-def _snapshots(entries: list[JsonObject | None]) -> dict[str, str | None]:
-    """Return the kept snapshots: by digest of the dataset version the blob of its rows, None for a personal one."""
-    found: dict[str, str | None] = {}
-    for entry in entries:
-        if entry is not None and entry.get("type") == "source.fixed":
-            table = entry.get("table")
-            found[str(entry.get("dataset"))] = table if isinstance(table, str) else None
+def find_blobs(audit: Audit, entries: Entries) -> Blobs:
+    """Return the blobs that the log leads to, through documents too, and name those that are missing."""
+    found = Blobs()
+    bound = audit.keeper.others_before
+    store = BlobStore(audit.layout.blobs, Disk())
+    for index, entry in entries.documents():
+        known = found.old if index < bound else found.new
+        _follow(audit, store, found, known, list(_named_blobs(entry)), index)
+        dataset, table = entry.get("dataset"), entry.get("table")
+        if entry.get("type") == "source.fixed" and isinstance(dataset, str):
+            found.snapshots.setdefault(dataset, (table if isinstance(table, str) else None, index >= bound))
+    _follow(audit, store, found, found.waiting, sorted(audit.blobs_named), None)
+    _compare_sizes(audit, found)
     return found
 
 
-_DIGEST = re.compile(r"[0-9a-f]{64}")
-_BLOB_KEYS = frozenset({"artifact", "context", "dataset", "edges", "environment", "group", "model", "schema", "table"})
-"""Members of entries and documents that name a blob."""
-
-
-def check_blobs(audit: Audit, entries: list[JsonObject | None]) -> None:
-    """Check every blob against its name, and that every blob something refers to is there."""
-    blobs = BlobStore(audit.layout.blobs, Disk())
-    present = _check_names(audit, blobs)
-    wanted = {digest for entry in entries if entry for digest in _named_blobs(entry)} | audit.blobs_named
-    seen: set[str] = set()
-    sealed: dict[str, canonical.JsonValue] = {}
+def _follow(
+    audit: Audit, store: BlobStore, found: Blobs, known: set[bytes], wanted: list[str], index: int | None
+) -> None:
+    """Add blobs and what they lead to."""
     while wanted:
         digest = wanted.pop()
-        seen.add(digest)
-        if digest not in present:
-            audit.add("failed", _place(digest), "the log refers to it and it is missing")
+        key = bytes.fromhex(digest)
+        if key in found.old or key in found.new or key in found.waiting:
             continue
-        try:
-            data = blobs.get(digest)
-            document = canonical.parse(data) if data[:1] == b"{" else None
-        except BackstoryError:
-            continue  # a changed blob was named above; other bytes are no document
-        wanted |= set(_named_blobs(document)) - seen
-        sealed.update(_sealed_edges(document))
-    for digest in sorted(present - seen):
-        audit.add("note", _place(digest), "nothing refers to it: left by a writer that was stopped")
-    _check_sealed_edges(audit, sealed)
+        known.add(key)
+        if not store.path(digest).is_file():
+            by = "a record in the spool" if index is None else f"entry {index}"
+            what = f"the log refers to it and it is missing ({by} leads to it)"
+            audit.add("failed", _place(digest), what, index=index, meaning=_MEANS_MISSING)
+            continue
+        document = _document(store, digest)
+        wanted += list(_named_blobs(document))
+        for name, value in _sealed_edges(document):
+            found.positions.setdefault(name, (value, known is not found.old))
 
 
-def _check_sealed_edges(audit: Audit, sealed: dict[str, canonical.JsonValue]) -> None:
-    """Hash the positions in the vault against the roots that documents name."""
-    named = {name: root for name, root in sorted(sealed.items()) if name == f"{root}.shard" and _is_digest(root)}
-    for name in sorted(set(sealed) - set(named)):
-        audit.add("failed", "vault", f"a document names a positions table that is not named by its root: {name!r}")
-    vault, keys = str(audit.layout.vault), str(audit.layout.keys)
-    tasks = [Task(path="", first_group=0, end_group=0, shard=name, vault=vault, keys=keys) for name in named]
-    for (name, root), answer in zip(named.items(), audit.answers("positions", tasks, 0), strict=True):
-        audit.add_all("failed", f"vault/{name}", answer.failed)
-        audit.add_all("unknown", f"vault/{name}", answer.unknown)
-        if not answer.failed and not answer.unknown and root_of_subtrees(answer.subtrees).hex() != root:
-            audit.add("failed", f"vault/{name}", "the positions do not lead to the root in its document: changed")
+def _compare_sizes(audit: Audit, found: Blobs) -> None:
+    """Decide what an earlier audit read and need not be read again: where all sizes are as they were, nothing."""
+    given = audit.keeper.given
+    if given is None or not audit.keeper.others_before:
+        return
+    named, unnamed, count = sizes_of(audit, found, is_earlier=True)
+    found.read_old, found.read_unnamed = named != given.named, unnamed != given.unnamed
+    if found.read_old:
+        audit.add("note", "blobs", "sizes or names of blobs are not those of the earlier audit: all are read again")
+    if count < given.payloads:
+        what = f"{given.payloads - count} blobs that no entry names are not here any more"
+        meaning = "payloads of records may be among them: `--full` reads the records again and names these"
+        audit.add("unknown", "blobs", what, meaning=meaning)
 
 
-def _check_names(audit: Audit, blobs: BlobStore) -> set[str]:
-    """Check that every blob has the bytes its name promises; return the digests that are names."""
-    present: set[str] = set()
-    paths = list(blobs.paths())
-    for done, path in enumerate(paths):
+def _document(store: BlobStore, digest: str) -> canonical.JsonValue:
+    """Return a blob that is a document; None of any other, and of a changed one, which is named where it is hashed."""
+    try:
+        with store.path(digest).open("rb") as file:
+            if file.read(1) != b"{":
+                return None
+        return canonical.parse(store.get(digest))
+    except (BackstoryError, OSError):
+        return None
+
+
+def check_blobs(audit: Audit, found: Blobs) -> None:
+    """Hash blobs over all cores, and say of which it is not known who refers to them.
+
+    Args:
+        audit: The verification.
+        found: What the log leads to, and what of it an earlier audit read.
+    """
+    audit.expect("blobs", sum(1 for _ in _listed(audit.layout.blobs)))
+    asked: deque[str] = deque()
+    for answer in audit.pool.run(_tasks(audit, found, asked)):
+        digest = asked.popleft()
+        audit.counts["blobs"] += bool(answer.sha256)
+        for problem in answer.unknown:
+            audit.add("unknown", _place(digest), problem, meaning="nothing is known of it until it can be read")
+        if answer.sha256 not in {"", digest}:
+            what = "its bytes are not the ones its name promises: it was changed"
+            audit.add("failed", _place(digest), what, meaning=_MEANS_CHANGED)
+        audit.progress("blobs", audit.counts["blobs"], audit.totals["blobs"])
+    for digest, place in sorted(audit.payloads_named.items()):
+        if not _path(audit, digest).is_file():
+            what = f"a value of a record in {place} stands for it and it is missing, if that is no text that looks so"
+            audit.add("unknown", _place(digest), what, meaning=_MEANS_PAYLOAD)
+
+
+def _tasks(audit: Audit, found: Blobs, asked: deque[str]) -> Iterator[Task]:
+    """Yield what hashes the blobs that are to be read, each with its digest in `asked`."""
+    is_partial = bool(audit.keeper.others_before or audit.keeper.read_before)
+    for path, size in _listed(audit.layout.blobs):
         digest = path.parent.name + path.name
-        if path != audit.layout.blobs / digest[:2] / digest[2:] or not _DIGEST.fullmatch(digest):
-            audit.add("failed", f"blobs/sha256/{path.relative_to(audit.layout.blobs)}", "is not named by a digest")
+        if path != _path(audit, digest) or not DIGEST.fullmatch(digest):
+            place = f"blobs/sha256/{path.relative_to(audit.layout.blobs).as_posix()}"
+            audit.add("failed", place, "is not named by a digest", meaning="somebody else wrote into the archive")
             continue
-        present.add(digest)
-        try:
-            if file_digest(path) != digest:
-                audit.add("failed", _place(digest), "its bytes are not the ones its name promises: it was changed")
-        except OSError as error:
-            audit.add("unknown", _place(digest), f"could not be read: {error.strerror}")
-        audit.progress("blobs", done + 1, len(paths))
-    audit.counts["blobs"] = len(paths)
-    return present
+        key = bytes.fromhex(digest)
+        is_unnamed = not (key in found.old or key in found.new or key in found.waiting)
+        is_unnamed = is_unnamed and digest not in audit.payloads_named
+        if is_unnamed and not is_partial:
+            audit.add("note", _place(digest), "nothing refers to it: left by a writer that was stopped")
+        if (key not in found.old or found.read_old) and (not is_unnamed or found.read_unnamed):
+            asked.append(digest)
+            yield Task(path=str(path), digest=True, weight=size // 1000)
+
+
+def sizes_of(audit: Audit, found: Blobs, *, is_earlier: bool = False) -> tuple[str, str, int]:
+    """Return the SHA-256 over names and sizes of what the log leads to, that of other blobs, and how many these are.
+
+    Args:
+        audit: The verification.
+        found: What the log leads to.
+        is_earlier: Whether only what the log led to at the earlier audit counts.
+    """
+    named, unnamed, count = sha256(), sha256(), 0
+    for path, size in _listed(audit.layout.blobs):
+        digest = path.parent.name + path.name
+        key = bytes.fromhex(digest) if DIGEST.fullmatch(digest) else b""
+        if key in found.old or (key in found.new and not is_earlier):
+            named.update(f"{digest} {size}\n".encode())
+        elif key not in found.new and key not in found.waiting:
+            if not (is_earlier and digest in audit.payloads_named):
+                unnamed.update(f"{digest} {size}\n".encode())
+            count += 1
+    for name, is_new in sorted(found.tables.items()):
+        if not (is_new and is_earlier):
+            named.update(f"vault/{name} {_size(audit.layout.vault / name)}\n".encode())
+    return named.hexdigest(), unnamed.hexdigest(), count
+
+
+def _listed(root: Path) -> Iterator[tuple[Path, int]]:
+    """Yield every file below the blobs' directory and its size, in order; temporary ones are left out."""
+    for folder, folders, names in os.walk(root):
+        folders.sort()
+        for name in sorted(names):
+            path = Path(folder, name)
+            if not name.startswith(TEMPORARY_PREFIX):
+                yield path, _size(path)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
+
+
+def _path(audit: Audit, digest: str) -> Path:
+    return audit.layout.blobs / digest[:2] / digest[2:]
 
 
 def _place(digest: str) -> str:
     return f"blobs/sha256/{digest[:2]}/{digest[2:]}"
 
 
-def _is_digest(value: canonical.JsonValue) -> bool:
-    return isinstance(value, str) and _DIGEST.fullmatch(value) is not None
-
-
-def _sealed_edges(value: canonical.JsonValue) -> Iterator[tuple[str, canonical.JsonValue]]:
-    """Yield the positions tables in the vault a document refers to, each with the root it must have."""
+def _sealed_edges(value: canonical.JsonValue) -> Iterator[tuple[str, canonical.JsonObject]]:
+    """Yield the positions tables in the vault a document refers to, each with what it says of it."""
+    members: Sequence[canonical.JsonValue] = ()
     if isinstance(value, dict):
         name = value.get("sealed_edges")
         if isinstance(name, str):
-            yield name, value.get("root")
-        for member in value.values():
-            yield from _sealed_edges(member)
+            yield name, value
+        members = list(value.values())
     elif isinstance(value, list):
-        for member in value:
-            yield from _sealed_edges(member)
+        members = value
+    for member in members:
+        yield from _sealed_edges(member)
 
 
 def _named_blobs(value: canonical.JsonValue) -> Iterator[str]:
     if isinstance(value, dict):
         for key, member in value.items():
-            if key in _BLOB_KEYS and isinstance(member, str) and _DIGEST.fullmatch(member):
-                yield member
+            if key in _BLOB_KEYS:
+                named = member if isinstance(member, list) else [member]
+                yield from (one for one in named if isinstance(one, str) and DIGEST.fullmatch(one))
             yield from _named_blobs(member)
     elif isinstance(value, list):
         for member in value:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 from backstory.errors import FormatError
-from backstory.records.canonical import JsonObject
 from backstory.records.job import (
     FINISHED_TYPE,
     PART_TYPE,
@@ -17,38 +15,37 @@ from backstory.records.job import (
     parse_job_end,
     parse_job_part,
 )
-from backstory.records.manifest import Manifest
 from backstory.verify.audit import Audit
+from backstory.verify.entries import Entries
+from backstory.verify.held import Holdings
+
+_MEANS = "how many records a run of this job left, and whether a part was done twice, can no longer be shown"
 
 
-def check_jobs(audit: Audit, entries: Sequence[JsonObject | None], manifests: Sequence[tuple[int, Manifest]]) -> None:
+def check_jobs(audit: Audit, entries: Entries, holdings: Holdings) -> None:
     """Check the entries about jobs, as far as the log can be read: where an entry is missing, more may be."""
-    if None in entries:
+    if not entries.is_whole:
         return  # said already
-    sealed: Counter[str] = Counter()
-    for _, manifest in manifests:
-        sealed[manifest.stream] += manifest.count
+    sealed = holdings.sealed
     seen: set[PartName | str] = set()
     runs: dict[tuple[str, str], list[int]] = {}
-    for index, entry in enumerate(entries):
+    for index, entry in entries.documents(PART_TYPE, FINISHED_TYPE):
         try:
-            if entry is not None and entry.get("type") == PART_TYPE:
+            if entry["type"] == PART_TYPE:
                 part = parse_job_part(entry)
                 runs.setdefault((part.which.name, part.which.run), []).append(part.records)
                 problem = _problem_of_part(part, sealed, seen)
                 seen |= {part.which, part.stream}
-            elif entry is not None and entry.get("type") == FINISHED_TYPE:
+            else:
                 end = parse_job_end(entry)
                 problem = _problem_of_end(end, runs.get((end.name, end.run), []))
                 if problem is None and end.expected not in {None, end.records}:
                     what = f"a run of a job ended with {end.records} records, {end.expected} were expected"
-                    audit.add("note", f"entry {index}", what)
-            else:
-                continue
+                    audit.add("note", f"entry {index}", what, index=index)
         except FormatError as error:
             problem = str(error)
         if problem is not None:
-            audit.add("failed", f"entry {index}", problem)
+            audit.add("failed", f"entry {index}", problem, index=index, meaning=_MEANS)
 
 
 def _problem_of_part(part: JobPart, sealed: Mapping[str, int], seen: AbstractSet[PartName | str]) -> str | None:

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
+import itertools
 import os
 import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from typing import Self
 
 import msgspec
 
 from backstory.storage.pipe import receive, send
-from backstory.verify.worker import Answer, Task, keep_open, work
+from backstory.verify.worker import Answer, Opener, Task, work
 
-INLINE_TASKS = 2
-"""So few tasks are done sooner here than a process starts."""
+INLINE_WEIGHT = 60_000
+"""So much (rows, or thousands of bytes) is hashed sooner here than a process starts."""
 
+TASKS_AHEAD = 4
+"""Tasks a process has before it, so that none waits for the slowest; what is ahead is what memory holds."""
 
 DEATHS_MAX = 3
 """After so many processes died over tasks, no more are started: something is wrong with all of them."""
@@ -51,35 +55,42 @@ class WorkerPool:
         while not self._idle.empty():
             self._idle.get().communicate()
 
-    def run(self, tasks: Sequence[Task]) -> Iterator[Answer]:
-        """Run tasks and yield their answers in the order of the tasks."""
-        count = min(self._workers, len(tasks))
-        if count <= 1 or len(tasks) <= INLINE_TASKS or not sys.executable:
-            opener = keep_open()
-            yield from (work(task, opener) for task in tasks)
+    def run(self, tasks: Iterable[Task]) -> Iterator[Answer]:
+        """Run tasks, taken as they are needed, and yield their answers in the order of the tasks."""
+        rest = iter(tasks)
+        first, weight = [], 0
+        while weight <= INLINE_WEIGHT and (task := next(rest, None)) is not None:
+            first.append(task)
+            weight += task.weight
+        if self._workers <= 1 or weight <= INLINE_WEIGHT or not sys.executable:
+            opener = Opener()
+            yield from (work(task, opener) for task in itertools.chain(first, rest))
             return
-        waiting: queue.SimpleQueue[tuple[Task, Future[Answer]]] = queue.SimpleQueue()
-        futures: list[Future[Answer]] = []
-        for task in tasks:
-            future: Future[Answer] = Future()
-            futures.append(future)
-            waiting.put((task, future))
-        threads = [threading.Thread(target=self._drive, args=(waiting,), daemon=True) for _ in range(count)]
+        waiting: queue.SimpleQueue[tuple[Task, Future[Answer]] | None] = queue.SimpleQueue()
+        threads = [threading.Thread(target=self._drive, args=(waiting,), daemon=True) for _ in range(self._workers)]
         for thread in threads:
             thread.start()
-        for future in futures:
-            yield future.result()
-        for thread in threads:
-            thread.join()
+        futures: collections.deque[Future[Answer]] = collections.deque()
+        try:
+            for task in itertools.chain(first, rest):
+                future: Future[Answer] = Future()
+                futures.append(future)
+                waiting.put((task, future))
+                if len(futures) >= TASKS_AHEAD * self._workers:
+                    yield futures.popleft().result()
+            while futures:
+                yield futures.popleft().result()
+        finally:
+            for _ in threads:
+                waiting.put(None)
+            for thread in threads:
+                thread.join()
 
-    def _drive(self, waiting: queue.SimpleQueue[tuple[Task, Future[Answer]]]) -> None:
+    def _drive(self, waiting: queue.SimpleQueue[tuple[Task, Future[Answer]] | None]) -> None:
         """Feed one worker process, taking another when it dies over a task; do the tasks here where none starts."""
-        process, opener = None, keep_open()
-        while True:
-            try:
-                task, future = waiting.get_nowait()
-            except queue.Empty:
-                break
+        process, opener = None, Opener()
+        while (given := waiting.get()) is not None:
+            task, future = given
             try:
                 if self._deaths > DEATHS_MAX:
                     future.set_result(Answer(unknown=["was not checked: worker processes keep dying"]))

@@ -1,14 +1,16 @@
-"""Checking one receipt: needs the file and a public key, nothing else.
+"""Checking receipts: needs the file and a public key, nothing else.
 
 Made of `backstory.records` and `backstory.tlog` alone: no archive, no writer, no Arrow. The order of the checks is that
-of docs/format.md section 14.
+of docs/format.md section 14. `standalone/` holds the same check twice more, written apart from this one.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
 
 from backstory.errors import FormatError, InputError, StorageError, VerificationError
@@ -16,16 +18,19 @@ from backstory.records import canonical
 from backstory.records.canonical import JsonObject, JsonValue
 from backstory.records.commitment import verify_opening
 from backstory.records.identity import id_text, time_text
+from backstory.records.limits import RECEIPTS_SIZE_MAX
 from backstory.records.manifest import Manifest, parse_manifest
 from backstory.records.row import NULL_STRUCT, Value, decode_row
 from backstory.records.schema import COMMITMENT_PREFIX, Schema, escape_name, parse_schema
-from backstory.tlog.checkpoint import Checkpoint, open_checkpoint
+from backstory.tlog.checkpoint import Checkpoint, open_checkpoint, parse_checkpoint
 from backstory.tlog.hashing import hash_leaf
-from backstory.tlog.note import VerifierKey, require_key
+from backstory.tlog.key import ValidKey, require_keys
+from backstory.tlog.note import parse_note
+from backstory.tlog.policy import Policy, WitnessTime, parse_policy
 from backstory.tlog.proof import verify_inclusion
-from backstory.tlog.proof_file import ProofFile, begins_proof_file, parse_proof_file
+from backstory.tlog.proof_file import begins_proof_file, parse_proof_file
+from backstory.verify.receipt_file import MANY_MAGIC, Claim, ManyReceipts, check_version, read_claim
 
-RECEIPT_SIZE_MAX = 32 << 20
 _NAME_SIZE_MAX = 255
 """No file system has longer names: what is longer is no name, and is not repeated in messages."""
 
@@ -49,6 +54,7 @@ class Receipt:
         sealed: Groups that are committed to and not shown.
         context: The context the record refers to.
         classes: Sensitivity class of every column.
+        witnesses: Witnesses of the given policy that cosigned the checkpoint, and when; None without a policy.
     """
 
     id: str
@@ -63,6 +69,7 @@ class Receipt:
     sealed: tuple[str, ...]
     context: JsonObject
     classes: dict[str, str]
+    witnesses: tuple[WitnessTime, ...] | None
 
     def __repr__(self) -> str:
         """Return what it proves on one line."""
@@ -82,6 +89,7 @@ class Receipt:
             "stream": self.stream,
             "tree_size": self.tree_size,
             "values": {name: plain(value) for name, value in self.values.items()},
+            "witnesses": None if self.witnesses is None else _by_key(self.witnesses),
         }
 
     def __str__(self) -> str:
@@ -99,10 +107,21 @@ class Receipt:
         shown = {**self.values, **{n: v for values in self.opened.values() for n, v in values.items()}}
         lines += [f"  {n} = {plain(v)}" for n, v in shown.items() if n.partition(".")[0] not in _ENVELOPE_NAMES]
         lines += [f"  sealed group {group!r}: committed, not shown" for group in self.sealed]
-        return "\n".join(lines)
+        lines.append(self._witnessed())
+        # A value with a line break must not look like another value.
+        return "\n".join("".join(c if c.isprintable() else repr(c)[1:-1] for c in line) for line in lines)
+
+    def _witnessed(self) -> str:
+        """Say who else saw the checkpoint."""
+        if self.witnesses is None:
+            return "no witness was asked for"
+        names = ", ".join(f"{witness.name} at {_moment(witness.time)}" for witness in self.witnesses)
+        return f"cosigned by {names}" if names else "cosigned by no witness; none is required"
 
 
 _ENVELOPE_NAMES = frozenset({"id", "stream", "seq", "time", "kind", "context", "batch_row", "batch_rows", "commitment"})
+_CALENDAR_END = 253_402_300_799
+"""The last second of the year 9999."""
 
 
 def plain(value: Value) -> JsonValue:
@@ -115,142 +134,239 @@ def plain(value: Value) -> JsonValue:
         return [plain(item) for item in value]
     if isinstance(value, NULL_STRUCT):
         return None
+    if isinstance(value, Decimal):
+        return f"{value:f}"  # never with an exponent: as it was recorded
     return repr(value) if isinstance(value, float) else str(value)
 
 
-def verify_receipt(receipt: str | Path | bytes, *, vkey: str) -> Receipt:
-    """Check a receipt against a public key.
+def _by_key(witnesses: tuple[WitnessTime, ...]) -> list[JsonValue]:
+    ordered = sorted(witnesses, key=lambda witness: witness.vkey.encode())
+    return [{"time": str(witness.time), "vkey": witness.vkey} for witness in ordered]
+
+
+def _moment(seconds: int) -> str:
+    """Return a witness's time for a reader; one no calendar has stays a number."""
+    return f"{time_text(seconds * 10**9)[:19]}Z" if 0 < seconds <= _CALENDAR_END else f"second {seconds}"
+
+
+def verify_receipt(
+    receipt: str | Path | bytes,
+    *,
+    vkey: str | Sequence[str] | None = None,
+    policy: str | Path | bytes | Policy | None = None,
+    max_age_seconds: int | None = None,
+    now: int | None = None,
+) -> Receipt:
+    """Check the receipt of one record.
 
     Args:
         receipt: Path of the file, or its content as bytes or text.
-        vkey: The public key, obtained from somewhere other than the receipt, as `init` printed it.
+        vkey: The log's public key, obtained from somewhere other than the receipt, as `init` printed it. Several where
+            the log changed its key, each with the tree sizes it speaks for, as `backstory keys list` prints them.
+        policy: A C2SP policy: path of the file, its content, or as `parse_policy` returns it. Its quorum of witnesses
+            must have cosigned; where there is no `vkey`, its log keys are believed.
+        max_age_seconds: How old the quorum's cosignatures may be at most; needs `now`.
+        now: POSIX seconds; cosignatures that claim to be later do not count.
 
     Returns:
         What the receipt proves.
 
     Raises:
         VerificationError: Something in it does not verify or is malformed, or it is of another key's log.
-        FormatError: It is not a receipt: its first line is not that of one.
-        InputError: The key is malformed.
+        FormatError: It is not a receipt: its beginning is not that of one.
+        UnsupportedVersionError: It is of a version newer than this package, so that nothing can be said.
+        InputError: A key or the policy is malformed, there is neither, or the file holds several receipts.
         StorageError: The file cannot be read.
     """
-    key = require_key(vkey)
-    data = _content(receipt)
-    if not begins_proof_file(data):
-        raise FormatError("receipt: this is none, its first line is not that of a receipt")
+    receipts = verify_receipts(receipt, vkey=vkey, policy=policy, max_age_seconds=max_age_seconds, now=now)
+    if len(receipts) != 1:
+        raise InputError(f"receipt: expected one, the file holds {len(receipts)}; `verify_receipts` gives them all")
+    return receipts[0]
+
+
+def verify_receipts(
+    receipts: str | Path | bytes,
+    *,
+    vkey: str | Sequence[str] | None = None,
+    policy: str | Path | bytes | Policy | None = None,
+    max_age_seconds: int | None = None,
+    now: int | None = None,
+) -> tuple[Receipt, ...]:
+    """Check a file of receipts, of one record or of many: all of them verify, or there is an error.
+
+    Args:
+        receipts: Path of the file, or its content as bytes or text.
+        vkey: As `verify_receipt` takes it.
+        policy: As `verify_receipt` takes it.
+        max_age_seconds: As `verify_receipt` takes it.
+        now: As `verify_receipt` takes it.
+
+    Returns:
+        What each receipt proves, in the order of the file, which is that of the log.
+
+    Raises:
+        VerificationError: As `verify_receipt` raises it; it names the first receipt that does not verify.
+        FormatError: As `verify_receipt` raises it.
+        UnsupportedVersionError: As `verify_receipt` raises it.
+        InputError: A key or the policy is malformed, or there is neither.
+        StorageError: The file cannot be read.
+    """
+    trust = _Trust(
+        keys=None if vkey is None else require_keys(vkey),
+        policy=None if policy is None else _read_policy(policy),
+        max_age_seconds=max_age_seconds,
+        now=now,
+    )
+    data = _content(receipts)
+    if not data.startswith(MANY_MAGIC) and not begins_proof_file(data):
+        raise FormatError("receipt: this is none, its beginning is not that of a receipt")
     try:
-        return _check_file(data, key)
+        return _check_many(data, trust) if data.startswith(MANY_MAGIC) else (_check_one(data, trust),)
     except FormatError as error:
         raise VerificationError(f"receipt: damaged or changed: {error}") from error
 
 
-def _check_file(data: bytes, key: VerifierKey) -> Receipt:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Trust:
+    """Whom the one who checks believes: keys of logs, a policy, or both."""
+
+    keys: tuple[ValidKey, ...] | None
+    policy: Policy | None
+    max_age_seconds: int | None
+    now: int | None
+
+    def __post_init__(self) -> None:
+        if self.keys is None and (self.policy is None or not self.policy.logs):
+            raise InputError("receipt: expected the log's public key, or a policy that names it")
+        if self.policy is None and self.max_age_seconds is not None:
+            raise InputError("receipt: an age is limited by what witnesses say: expected a policy")
+
+    def open(self, note: bytes) -> _Log:
+        """Check a signed checkpoint: number 1 of the checks."""
+        if self.policy is None:
+            origin = parse_checkpoint(parse_note(note).text).origin
+            return _Log(checkpoint=open_checkpoint(note, origin, self.keys or ()), witnesses=None)
+        witnessed = self.policy.check(note, keys=self.keys, now=self.now, max_age_seconds=self.max_age_seconds)
+        return _Log(checkpoint=witnessed.checkpoint, witnesses=witnessed.witnesses)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Log:
+    """A log as its signed checkpoint describes it, and who cosigned that."""
+
+    checkpoint: Checkpoint
+    witnesses: tuple[WitnessTime, ...] | None
+
+
+def _check_one(data: bytes, trust: _Trust) -> Receipt:
     file = parse_proof_file(data)
-    checkpoint = open_checkpoint(file.note, key.name, [key])
-    extra = canonical.parse_object(file.extra or b"", "receipt")
-    canonical.check_version(extra, 1, "receipt")
-    entry = _bytes(extra, "entry")
-    verify_inclusion(hash_leaf(entry), file.index, checkpoint.size, file.proof, checkpoint.root)
-    manifest = parse_manifest(canonical.parse_object(entry, "receipt's entry"))
-    return _check_record(file, checkpoint, manifest, extra)
+    log = trust.open(file.note)
+    return _check_claim(log, read_claim(file))
 
 
-def _check_record(file: ProofFile, checkpoint: Checkpoint, manifest: Manifest, extra: JsonObject) -> Receipt:
-    schema_bytes, row = _bytes(extra, "schema"), _bytes(extra, "row")
-    if hashlib.sha256(schema_bytes).hexdigest() != manifest.schema:
+def _check_many(data: bytes, trust: _Trust) -> tuple[Receipt, ...]:
+    file = ManyReceipts(data)
+    log, checked = trust.open(file.note), list[Receipt]()
+    try:
+        for claim in file.claims():
+            checked.append(_check_claim(log, claim))
+    except (FormatError, VerificationError) as error:
+        raise VerificationError(f"receipt {len(checked)} of the file: {error}") from error
+    return tuple(checked)
+
+
+def _check_claim(log: _Log, claim: Claim) -> Receipt:
+    """Check what a file says of one record: numbers 2 to 7 of the checks."""
+    checkpoint = log.checkpoint
+    verify_inclusion(hash_leaf(claim.entry), claim.leaf_index, checkpoint.size, claim.proof, checkpoint.root)
+    manifest = _read_manifest(claim.entry)
+    digest = hashlib.sha256(claim.schema).hexdigest()
+    if digest != manifest.schema:
         raise VerificationError("receipt: its schema is not the one its manifest names")
-    schema = parse_schema(schema_bytes)
-    index = canonical.count_of(extra, "index")
-    path = [_hash(value) for value in _list(extra, "path")]
-    verify_inclusion(hash_leaf(row), index, manifest.count, path, bytes.fromhex(manifest.root))
-    values = decode_row(row)
-    if len(values) != len(schema.leaf_names):
-        raise VerificationError(f"receipt: expected {len(schema.leaf_names)} columns by the schema, got {len(values)}")
-    named = dict(zip(schema.leaf_names, values, strict=True))
-    if named.get("seq") != manifest.first_seq + index or named.get("stream") != bytes.fromhex(manifest.stream):
+    schema = _read_schema(claim.schema)
+    verify_inclusion(hash_leaf(claim.row), claim.index, manifest.count, claim.path, bytes.fromhex(manifest.root))
+    values = _named(claim.row, schema.leaf_names)
+    seq, found = manifest.first_seq + claim.index, values.get("seq")
+    if type(found) is not int or found != seq or values.get("stream") != bytes.fromhex(manifest.stream):
         raise VerificationError("receipt: the record's stream and seq are not those of its place in the segment")
-    context = _bytes(extra, "context")
-    if hashlib.sha256(context).digest() != named.get("context"):
+    if hashlib.sha256(claim.context).digest() != values.get("context"):
         raise VerificationError("receipt: its context is not the one the record names")
-    opened = {group: _open(schema, named, group, value) for group, value in _object(extra, "openings").items()}
-    identity = named.get("id")
+    opened = {group: _open(schema, values, group, *opening) for group, opening in claim.openings.items()}
+    identity = values.get("id")
     return Receipt(
         id=id_text(identity if isinstance(identity, bytes) else b""),
         origin=checkpoint.origin,
         tree_size=checkpoint.size,
         root=checkpoint.root.hex(),
-        leaf_index=file.index,
+        leaf_index=claim.leaf_index,
         stream=manifest.stream,
-        seq=manifest.first_seq + index,
-        values={name: value for name, value in named.items() if not name.startswith(COMMITMENT_PREFIX)},
+        seq=seq,
+        values={name: value for name, value in values.items() if not name.startswith(COMMITMENT_PREFIX)},
         opened=opened,
         sealed=tuple(group for group in schema.groups if group not in opened),
-        context=canonical.parse_object(context, "receipt's context"),
+        context=canonical.parse_object(claim.context, "receipt's context"),
         classes={column.name: column.sensitivity for column in schema.columns},
+        witnesses=log.witnesses,
     )
 
 
-def _open(schema: Schema, named: dict[str, Value], group: str, value: JsonValue) -> dict[str, Value]:
-    commitment = named.get(COMMITMENT_PREFIX + escape_name(group))
-    if group not in schema.groups or not isinstance(commitment, bytes) or not isinstance(value, dict):
+@lru_cache(maxsize=16)
+def _read_manifest(entry: bytes) -> Manifest:
+    document = canonical.parse_object(entry, "receipt's entry")
+    check_version(document, "receipt's entry")
+    return parse_manifest(document)
+
+
+@lru_cache(maxsize=16)
+def _read_schema(data: bytes) -> Schema:
+    check_version(canonical.parse_object(data, "receipt's schema"), "receipt's schema")
+    return parse_schema(data)
+
+
+def _open(schema: Schema, values: dict[str, Value], group: str, row: bytes, salt: bytes) -> dict[str, Value]:
+    commitment = values.get(COMMITMENT_PREFIX + escape_name(group))
+    if not schema.group_columns(group) or not isinstance(commitment, bytes):
         raise VerificationError(f"receipt: opening of a group the record does not have ({group!r})")
-    row = _bytes(value, "row")
-    verify_opening(commitment, group, _hash(value.get("salt")), row)
-    names = sorted((column.name for column in schema.group_columns(group)), key=str.encode)
+    verify_opening(commitment, group, salt, row)
+    return _named(row, sorted((column.name for column in schema.group_columns(group)), key=str.encode))
+
+
+def _named(row: bytes, names: Sequence[str]) -> dict[str, Value]:
     values = decode_row(row)
     if len(values) != len(names):
-        raise VerificationError(f"receipt: opening of group {group!r} has {len(values)} columns, expected {len(names)}")
+        raise VerificationError(f"receipt: expected {len(names)} columns by the schema, got {len(values)}")
     return dict(zip(names, values, strict=True))
 
 
-def _content(receipt: str | Path | bytes) -> bytes:
-    if isinstance(receipt, bytes | bytearray | memoryview):
-        return bytes(receipt)
-    if not isinstance(receipt, str | Path):
-        raise InputError(f"receipt: expected a path or the content of the file, got {type(receipt).__name__}")
-    text = str(receipt)
-    return text.encode(errors="replace") if "\n" in text else _read(Path(receipt))
+def _read_policy(policy: str | Path | bytes | Policy) -> Policy:
+    if isinstance(policy, Policy):
+        return policy
+    if not isinstance(policy, str | Path | bytes):
+        raise InputError(f"policy: expected a path or the content of the file, got {type(policy).__name__}")
+    is_path = isinstance(policy, Path) or (isinstance(policy, str) and "\n" not in policy)
+    try:
+        return parse_policy(_read(Path(policy), "policy") if is_path else policy)  # type: ignore[arg-type]
+    except FormatError as error:
+        raise InputError(f"policy: {error}") from error
 
 
-def _read(path: Path) -> bytes:
+def _content(receipts: str | Path | bytes) -> bytes:
+    if isinstance(receipts, bytes | bytearray | memoryview):
+        return bytes(receipts)
+    if not isinstance(receipts, str | Path):
+        raise InputError(f"receipt: expected a path or the content of the file, got {type(receipts).__name__}")
+    text = str(receipts)
+    is_text = "\n" in text or text.startswith(MANY_MAGIC.decode())
+    return text.encode(errors="replace") if is_text else _read(Path(receipts), "receipt")
+
+
+def _read(path: Path, what: str) -> bytes:
+    """Read a file; of one that is too large only so much that it is seen to be."""
     name = path.name if len(path.name) <= _NAME_SIZE_MAX else f"with a name of {len(path.name)} characters"
     try:
-        if path.stat().st_size > RECEIPT_SIZE_MAX:
-            raise FormatError(f"receipt: expected at most {RECEIPT_SIZE_MAX} bytes ({name})")
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return file.read(RECEIPTS_SIZE_MAX + 1)
     except OSError as error:
-        raise StorageError(f"reading receipt {name}: {error.strerror}") from error
-
-
-def _bytes(document: JsonObject, key: str) -> bytes:
-    text = canonical.text_of(document, key)
-    try:
-        data = base64.b64decode(text, validate=True)
+        raise StorageError(f"reading {what} {name}: {error.strerror}") from error
     except ValueError as error:
-        raise FormatError(f"receipt: {key!r} is not base64") from error
-    if base64.b64encode(data).decode() != text:
-        raise FormatError(f"receipt: {key!r} is not canonical base64")
-    return data
-
-
-def _hash(value: JsonValue) -> bytes:
-    if not isinstance(value, str) or len(value) != 64 or value != value.lower():  # noqa: PLR2004  hex digits
-        raise FormatError("receipt: expected 64 lower-case hex digits")
-    try:
-        return bytes.fromhex(value)
-    except ValueError as error:
-        raise FormatError("receipt: expected 64 lower-case hex digits") from error
-
-
-def _list(document: JsonObject, key: str) -> list[JsonValue]:
-    value = document.get(key)
-    if not isinstance(value, list):
-        raise FormatError(f"receipt: expected a list {key!r}")
-    return value
-
-
-def _object(document: JsonObject, key: str) -> JsonObject:
-    value = document.get(key)
-    if not isinstance(value, dict):
-        raise FormatError(f"receipt: expected an object {key!r}")
-    return value
+        raise StorageError(f"reading {what}: its name cannot be one of a file") from error

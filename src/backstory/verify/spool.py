@@ -8,16 +8,27 @@ from __future__ import annotations
 import pyarrow.compute as pc
 
 from backstory.errors import BackstoryError
+from backstory.records.manifest import OPENED_TYPE
 from backstory.records.schema import parse_schema
 from backstory.storage.blobs import BlobStore
 from backstory.storage.disk import Disk
 from backstory.storage.keys import KeyStore
 from backstory.storage.spool import Spool
 from backstory.verify.audit import Audit
+from backstory.verify.entries import Entries
+
+_MEANS = (
+    "records of this stream that wait to be sealed are lost, or are not what was recorded: no proof covers them yet"
+)
 
 
-def check_spool(audit: Audit) -> None:
-    """Say what is recorded and not yet sealed, and what cannot be read of it."""
+def check_spool(audit: Audit, entries: Entries) -> None:
+    """Say what is recorded and not yet sealed, and what cannot be read of it.
+
+    Args:
+        audit: The verification.
+        entries: The log, which says how streams began of which records are sealed.
+    """
     layout = audit.layout
     spool = Spool(layout.spool, KeyStore(layout.keys, Disk()), Disk())
     known = set(spool.stream_names())
@@ -26,7 +37,27 @@ def check_spool(audit: Audit) -> None:
         audit.add("note", "spool", f"{waiting} records are recorded and not yet sealed: no proof covers them yet")
     for path in sorted(layout.spool.glob("*")):
         if path.name not in known and any(path.glob("frames-*")):
-            audit.add("failed", f"spool/{path.name}", "holds records and no stream.json, without which none is read")
+            what = "holds records and no stream.json, without which none is read"
+            seq = (audit.heads or {}).get(path.name, 0)
+            audit.add("failed", f"spool/{path.name}", what, stream=path.name, seq=seq, meaning=_MEANS)
+    _compare_openings(audit, spool, entries)
+
+
+def _compare_openings(audit: Audit, spool: Spool, entries: Entries) -> None:
+    """Check that streams say of themselves what the log says of their beginning, where it does."""
+    names = set(spool.stream_names())
+    for index, entry in entries.documents(OPENED_TYPE) if names else ():
+        stream = str(entry.get("stream"))
+        if stream not in names or not entry.get("policy"):  # an empty one is a restore's, which did not know it
+            continue
+        try:
+            info = spool.info(stream)
+        except BackstoryError:
+            continue  # said already, or sealed just now
+        said = {"opened": info.opened, "policy": info.policy, "schema": info.schema}
+        if said != {key: entry.get(key) for key in said}:
+            what = f"stream.json says other things of the stream's beginning than entry {index}"
+            audit.add("failed", f"spool/{stream}", what, stream=stream, index=index, meaning=_MEANS)
 
 
 def _check_stream(audit: Audit, spool: Spool, stream: str) -> int:
@@ -43,7 +74,8 @@ def _check_stream(audit: Audit, spool: Spool, stream: str) -> int:
         if stream not in spool.stream_names():
             return 0
         if audit.head_now(stream) == began:
-            audit.add_all("failed", f"spool/{stream}", findings)
+            for what in dict.fromkeys(findings):
+                audit.add("failed", f"spool/{stream}", what, stream=stream, seq=began, meaning=_MEANS)
             return waiting
 
 
@@ -61,17 +93,24 @@ def _read_stream(audit: Audit, spool: Spool, stream: str, head: int, findings: l
             table = spool.table(info, schema, frame)
             audit.blobs_named |= {digest.hex() for digest in pc.unique(table["context"]).to_pylist()}
             at = frame.first_seq + frame.count
-        torn = spool.torn_size(info)
+        torn, mark = spool.torn_size(info), spool.last_mark(info)
     except BackstoryError as error:
         findings.append(str(error))
         return at - head
     if not spool.is_open(stream):
         if torn:
-            audit.add("note", place, f"unknown after seq {at - 1}: {torn} bytes of a write that a crash cut short")
+            what = f"unknown after seq {at - 1}: {torn} bytes of a write that a crash cut short"
+            audit.add("note", place, what, stream=stream, seq=at)
+        elif mark is None or not mark[1]:
+            what = f"unknown after seq {at - 1}: its writer ended without saying so"
+            audit.add("note", place, what, stream=stream, seq=at)
+        elif mark[0].get("recorded") not in {str(at), at}:
+            findings.append(f"its writer counted {mark[0].get('recorded')} records, and there are {at}")
         if not any((audit.layout.spool / stream).glob("frames-*")):
-            audit.add("unknown", place, f"has no frames file: whether there were records after seq {at - 1} is unknown")
+            what = f"has no frames file: whether there were records after seq {at - 1} is unknown"
+            audit.add("unknown", place, what, stream=stream, seq=at, meaning=_MEANS)
     if info.job is not None and at > head:
         what = f"{at - head} records of a part of a job are not in the log: they will be all, or removed"
-        audit.add("note", place, what)
+        audit.add("note", place, what, stream=stream, seq=head, end_seq=at)
         return 0
     return at - head

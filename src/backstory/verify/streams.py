@@ -14,15 +14,20 @@ from backstory.errors import FormatError
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject
 from backstory.records.identity import check_hex_id
-from backstory.records.manifest import CLOSED_TYPE, HEARTBEAT_TYPE, OPENED_TYPE, STREAM_TYPES, Manifest
+from backstory.records.manifest import CLOSED_TYPE, HEARTBEAT_TYPE, OPENED_TYPE, STREAM_TYPES
 from backstory.storage.disk import Disk
 from backstory.storage.keys import KeyStore
 from backstory.storage.layout import Layout
 from backstory.storage.spool import Spool
 from backstory.storage.worker_spool import read_worker_spool
 from backstory.verify.audit import Audit
+from backstory.verify.entries import Entries
 from backstory.verify.finding import Severity
+from backstory.verify.held import Holdings
 
+_MEANS = (
+    "whether everything this writer recorded is in the log is not shown: records may be missing after its last ones"
+)
 _SYNCHRONISED, _UNSYNCHRONISED = "synchronised", "unsynchronised"
 
 
@@ -66,8 +71,8 @@ class Told:
 
 def check_streams(
     audit: Audit,
-    entries: Sequence[JsonObject | None],
-    manifests: Sequence[tuple[int, Manifest]],
+    entries: Entries,
+    holdings: Holdings,
     spools: Sequence[Path],
     later: Callable[[], Sequence[JsonObject | None]],
 ) -> None:
@@ -76,32 +81,31 @@ def check_streams(
     Args:
         audit: The verification under way.
         entries: The log; where one could not be read nothing is checked, as more may be missing.
-        manifests: Its manifests, with their indexes.
+        holdings: Its manifests.
         spools: Spools of workers, which may hold streams the archive's own does not.
         later: Gives the entries that are in the log by now behind these.
 
     Raises:
         NotFoundError: One of the spools is not there.
     """
-    if None in entries:
+    if not entries.is_whole:
         return  # said already
     streams: dict[str, Told] = {}
-    for index, entry in enumerate(entries):
-        if entry is not None and entry.get("type") in STREAM_TYPES:
-            try:
-                _tell(streams, index, entry)
-            except FormatError as error:
-                audit.add("failed", f"entry {index}", error)
-    for index, manifest in manifests:
-        told = streams.setdefault(manifest.stream, Told())
-        told.first_manifest = index if told.first_manifest is None else told.first_manifest
-        told.sealed += manifest.count
+    for index, entry in entries.documents(*STREAM_TYPES):
+        try:
+            _tell(streams, index, entry)
+        except FormatError as error:
+            audit.add("failed", f"entry {index}", error, index=index, meaning=_MEANS)
+    for stream, index in holdings.first_manifests.items():
+        told = streams.setdefault(stream, Told())
+        told.first_manifest, told.sealed = index, holdings.sealed[stream]
     waiting = {name for spool in spools_of(audit.layout, spools) for name in spool.stream_names()}
     elsewhere = waiting | _ended(later())  # in this order: a spool is left after the end
     synchronised = any(mark.clock == _SYNCHRONISED for told in streams.values() for mark in told.marks)
     for stream, told in sorted(streams.items()):
         for severity, what in _findings(told, is_elsewhere=stream in elsewhere, synchronised=synchronised):
-            audit.add(severity, f"stream {stream}", what)
+            meaning = None if severity == "note" else _MEANS
+            audit.add(severity, f"stream {stream}", what, stream=stream, seq=told.sealed, meaning=meaning)
 
 
 def _tell(streams: dict[str, Told], index: int, entry: JsonObject) -> None:

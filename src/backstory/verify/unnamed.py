@@ -6,17 +6,18 @@ one whose records are in other files by the log. Records that are in neither wer
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from backstory.errors import BackstoryError
+from backstory.errors import BackstoryError, FormatError
 from backstory.records.canonical import JsonObject
-from backstory.records.manifest import Manifest
 from backstory.storage.disk import TEMPORARY_PREFIX
 from backstory.storage.segment import segment_range
 from backstory.storage.spool import Spool
 from backstory.verify.audit import Audit
-from backstory.verify.held import held_files, read_on
+from backstory.verify.entries import Entries
+from backstory.verify.held import Holdings, add_later, held_file
 from backstory.verify.streams import spools_of
 
 _LEFT_BY = "not looked into, it may be left by a stopped run of"
@@ -24,8 +25,8 @@ _LEFT_BY = "not looked into, it may be left by a stopped run of"
 
 def check_unnamed(
     audit: Audit,
-    entries: Sequence[JsonObject | None],
-    manifests: Sequence[tuple[int, Manifest]],
+    entries: Entries,
+    holdings: Holdings,
     spools: Sequence[Path],
     later: Callable[[], Sequence[JsonObject | None]],
 ) -> None:
@@ -34,38 +35,67 @@ def check_unnamed(
     Args:
         audit: The verification under way.
         entries: The log; where one could not be read nothing is said, as it may name what is here.
-        manifests: Its manifests, with their indexes.
+        holdings: Its manifests, and what was merged.
         spools: Spools of workers, which may hold streams the archive's own does not.
         later: Gives the entries that are in the log by now behind these.
 
     Raises:
         NotFoundError: One of the spools is not there.
     """
-    if None in entries:
+    if not entries.is_whole:
         return  # said already
-    named = {file.ref.name for file in held_files(entries, manifests)[0]}
-    paths = [path for path in sorted(audit.layout.segments.glob("*")) if path.name not in named]
-    ranges = {path: segment_range(path.name) for path in paths if not path.name.startswith(TEMPORARY_PREFIX)}
+    paths = [
+        path
+        for path in sorted(audit.layout.segments.glob("*"))
+        if not path.name.startswith(TEMPORARY_PREFIX) and not _holds(path.name, holdings, entries.document)
+    ]
+    if not paths:
+        return
+    ranges = {path: segment_range(path.name) for path in paths}
     waiting = {path for path, held in ranges.items() if held and _is_in_spool(spools_of(audit.layout, spools), *held)}
-    log, all_manifests = list(entries), list(manifests)
-    read_on(log, all_manifests, later())  # after the spool, which is left after a commit
-    current = {file.ref.name for file in held_files(log, all_manifests)[0]}
-    ends = {manifest.stream: manifest.end_seq for _, manifest in all_manifests}
+    new = dict(enumerate(later(), len(entries)))  # after the spool, which is left after a commit
+    now = copy.deepcopy(holdings)
+    add_later(now, new)
+
+    def read(index: int) -> JsonObject | None:
+        return new.get(index) if index in new else entries.document(index)
+
     for path, held in ranges.items():
-        if path.name in current or not path.exists():
-            continue
-        place = f"segments/{path.name}"
-        if held is None:
-            audit.add("note", place, "no entry speaks of it")
-        elif held[2] <= ends.get(held[0], 0):
-            audit.add("note", place, f"by its name its records are in other files by the log: {_LEFT_BY} a merge")
-        elif path in waiting:
-            audit.add("note", place, f"by its name its records are in the spool, and not sealed: {_LEFT_BY} a sealer")
-        else:
-            what = (
-                "no entry speaks of it, and by its name its records are in no spool: the log was longer once, or it is"
-            )
-            audit.add("unknown", place, f"{what} of another archive, or of a worker whose spool was not named")
+        if path.exists() and not _holds(path.name, now, read):
+            _say(audit, path, held, now, in_spool=path in waiting)
+
+
+def _say(audit: Audit, path: Path, held: tuple[str, int, int] | None, now: Holdings, *, in_spool: bool) -> None:
+    place = f"segments/{path.name}"
+    if held is None:
+        audit.add("note", place, "no entry speaks of it")
+        return
+    stream, seq, end_seq = held
+    if end_seq <= now.ends.get(stream, 0):
+        what = f"by its name its records are in other files by the log: {_LEFT_BY} a merge"
+        audit.add("note", place, what, stream=stream, seq=seq, end_seq=end_seq)
+    elif in_spool:
+        what = f"by its name its records are in the spool, and not sealed: {_LEFT_BY} a sealer"
+        audit.add("note", place, what, stream=stream, seq=seq, end_seq=end_seq)
+    else:
+        what = "no entry speaks of it, and by its name its records are in no spool: the log was longer once, or it is"
+        what = f"{what} of another archive, or of a worker whose spool was not named"
+        meaning = f"records {seq} to {end_seq - 1} of stream {stream} may have been in the log and were taken out of it"
+        audit.add("unknown", place, what, stream=stream, seq=seq, end_seq=end_seq, meaning=meaning)
+
+
+def _holds(name: str, holdings: Holdings, read: Callable[[int], JsonObject | None]) -> bool:
+    """Say whether by the log a file holds records now."""
+    held = segment_range(name)
+    if name in holdings.odd_names:
+        return holdings.is_holder(holdings.odd_names[name])
+    found = None if held is None else holdings.manifest_at(held[0], held[1])
+    if found is None:
+        return False
+    try:
+        return held_file(holdings.holder_of(found[0]), read).ref.name == name
+    except FormatError:
+        return False
 
 
 def _is_in_spool(spools: Sequence[Spool], stream: str, first: int, end: int) -> bool:

@@ -1,0 +1,21 @@
+"""The check of a receipt for whoever has no Backstory: one Python file, one JavaScript module, one page for a browser.
+
+They import nothing of this package, and nothing of it imports them: a second and a third implementation of
+docs/format.md section 14. Here they are only handed out.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_FOLDER = Path(__file__).parent
+_SCRIPT_MARK = "/* verify_receipt.mjs */"
+"""Stands in the page where the script goes."""
+
+
+def verifier_files() -> dict[str, bytes]:
+    """Return the stand-alone verifiers by file name; the page is whole, with the script in it."""
+    files = {name: (_FOLDER / name).read_bytes() for name in ("verify_receipt.py", "verify_receipt.mjs")}
+    page = (_FOLDER / "verify_receipt.html").read_text("utf-8")
+    script = files["verify_receipt.mjs"].decode()
+    return {**files, "verify_receipt.html": page.replace(_SCRIPT_MARK, script).encode()}

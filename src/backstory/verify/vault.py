@@ -1,0 +1,224 @@
+"""Checking what is in the vault besides tables, and keys: the openings of names, files nobody refers to, key files.
+
+Tables and shards are opened where their records or rows are checked; here is the rest.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from backstory.errors import BackstoryError, FormatError
+from backstory.records import canonical
+from backstory.records.canonical import JsonObject
+from backstory.records.commitment import verify_opening
+from backstory.records.row import encode_row
+from backstory.records.succession import ADDED_TYPE
+from backstory.storage.disk import TEMPORARY_PREFIX, Disk, read_file
+from backstory.storage.keys import KeyStore
+from backstory.storage.vault import OPENING_MAGIC, OPENINGS_KEY, decrypt
+from backstory.storage.worker_spool import read_worker_spool, wrap_key_of
+from backstory.tlog.signer import Ed25519Signer, MlDsaSigner
+from backstory.verify.audit import Audit
+from backstory.verify.blobs import DIGEST, Blobs
+from backstory.verify.entries import Entries
+from backstory.verify.held import Holdings
+from backstory.verify.tables import DATASET_KEY
+
+WRAP_KEY = "worker-spools"
+OPENED_GROUPS = ("actor", "purpose")
+"""Members of entries that are commitments to a text, and the groups these are commitments of."""
+_SHARD = re.compile(r"([0-9a-f]{32})-([0-9]{1,18})-([0-9]{1,18})\.shard")
+_MEANS_OPENING = "who wrote this entry, or why sealed values were read, can no longer be shown"
+_MEANS_KEY_GONE = "kept elsewhere, or destroyed: what only it opens cannot be read from here"
+_MEANS_KEY_OTHER = "what is signed or opened with it is not this archive's: nothing can be added until it is put back"
+_MEANS_KEY_BAD = "what only this key opens cannot be read until the key is put back from a copy"
+
+
+@dataclass(slots=True, kw_only=True)
+class _Openings:
+    """What is found of openings: commitments that are in entries, how many have none, how many do not decrypt."""
+
+    named: set[bytes] = field(default_factory=set)
+    missing: list[tuple[int, str]] = field(default_factory=list)
+    read: int = 0
+    bad: list[tuple[str, str, int | None]] = field(default_factory=list)
+
+
+def check_vault(audit: Audit, entries: Entries, holdings: Holdings, found: Blobs) -> None:
+    """Check openings against their commitments, and name files of the vault that nothing refers to."""
+    _check_openings(audit, entries)
+    if not entries.is_whole:
+        return  # an entry that could not be read may name what is here
+    tables = found.tables
+    for path in sorted(audit.layout.vault.glob("*")):
+        if path.is_dir() or path.name.startswith(TEMPORARY_PREFIX):
+            continue
+        if path.name not in tables and _manifest_of(holdings, path.name) is None:
+            audit.add("note", f"vault/{path.name}", "nothing refers to it: left by a writer that was stopped")
+
+
+def check_keys(audit: Audit, entries: Entries, holdings: Holdings, found: Blobs, spools: Sequence[Path] = ()) -> None:
+    """Check that key files are such, that those for the log are its keys, and that none opens nothing.
+
+    Args:
+        audit: The verification.
+        entries: The log.
+        holdings: Its manifests.
+        found: What else it leads to.
+        spools: Spools of workers, under whose public key they leave theirs.
+    """
+    store = KeyStore(audit.layout.keys, Disk())
+    config = audit.layout.config
+    signing = _signing_keys(audit, entries)
+    signing[WRAP_KEY] = lambda keys: _opens_all(keys, spools)
+    if not store.has(f"log-{config.incarnation}"):
+        audit.add("note", f"keys/log-{config.incarnation}.json", "the signing key is not here: it is kept elsewhere")
+    tables = found.tables
+    if not store.has(DATASET_KEY) and any(name for name in tables):
+        what = "the key of content digests is not here: they were not compared"
+        audit.add("unknown", f"keys/{DATASET_KEY}.json", what, meaning=_MEANS_KEY_GONE)
+    for path in sorted(audit.layout.keys.glob("*.json")):
+        name, place = path.name.removesuffix(".json"), f"keys/{path.name}"
+        index = _manifest_of(holdings, name)
+        if index is not None and audit.keeper.skips(index):
+            continue
+        try:
+            keys = store.get(name)
+            if name == f"log-{config.incarnation}" and _is_rotating(store, signing[name], f"{name}-next"):
+                audit.add(
+                    "note", place, "its rotation was cut short: the next who opens the archive for writing ends it"
+                )
+            elif name in signing and not signing[name](keys):
+                audit.add("failed", place, "is not the key that its public half is of", meaning=_MEANS_KEY_OTHER)
+        except BackstoryError as error:
+            audit.add("failed", place, error, index=index, meaning=_MEANS_KEY_BAD)
+            continue
+        if name not in signing and name not in tables and index is None and not _is_known(audit, name):
+            audit.add("note", place, "opens nothing that is here: left by a writer that was stopped, or by an erasure")
+
+
+def _is_rotating(store: KeyStore, is_own: Callable[[dict[str, bytes]], bool], following: str) -> bool:
+    """Say whether the log's key waits to take the place of the one it follows."""
+    try:
+        return store.has(following) and is_own(store.get(following))
+    except BackstoryError:
+        return False  # said of that file
+
+
+def _is_known(audit: Audit, name: str) -> bool:
+    stream = name.removeprefix("spool-")
+    if stream != name:
+        return (audit.layout.spool / stream).is_dir()
+    return name in {OPENINGS_KEY, DATASET_KEY} or name.startswith(("log-", "promise-"))
+
+
+def _opens_all(keys: dict[str, bytes], spools: Sequence[Path]) -> bool:
+    """Say whether a private key opens what workers leave in some spools."""
+    if "private" not in keys:
+        raise FormatError("keys: expected a key file with a private key")
+    return all(read_worker_spool(root).wrap_key == wrap_key_of(keys["private"]) for root in spools)
+
+
+def _signing_keys(audit: Audit, entries: Entries) -> dict[str, Callable[[dict[str, bytes]], bool]]:
+    """Return for each key file that signs whether its key is the one the log names."""
+    config = audit.layout.config
+    promised = {str(entry.get("vkey")) for _, entry in entries.documents("promise.key")}
+    second = {config.ml_dsa, *(str(entry.get("vkey")) for _, entry in entries.documents(ADDED_TYPE))}
+
+    def ed25519(keys: dict[str, bytes], name: str = config.origin) -> str:
+        return Ed25519Signer.from_seed(name, _seed(keys)).vkey
+
+    return {
+        f"log-{config.incarnation}": lambda keys: ed25519(keys) == config.vkey,
+        f"log-{config.incarnation}-ml-dsa": lambda keys: (
+            MlDsaSigner.from_seed(config.origin, _seed(keys)).vkey in second
+        ),
+        f"promise-{config.incarnation}": lambda keys: ed25519(keys, f"{config.origin}/promises") in promised,
+    }
+
+
+def _seed(keys: dict[str, bytes]) -> bytes:
+    if "seed" not in keys:
+        raise FormatError("keys: expected a key file with a seed")
+    return keys["seed"]
+
+
+def _manifest_of(holdings: Holdings, name: str) -> int | None:
+    """Return the index of the manifest whose shard a name is of; None if there is none."""
+    match = _SHARD.fullmatch(name)
+    found = None if match is None else holdings.manifest_at(match[1], int(match[2]))
+    return None if match is None or found is None or found[1] != int(match[3]) else found[0]
+
+
+def _check_openings(audit: Audit, entries: Entries) -> None:
+    folder = audit.layout.vault / "openings"
+    found = _Openings()
+    store = KeyStore(audit.layout.keys, Disk())
+    try:
+        key: bytes | None = store.key(OPENINGS_KEY, "key")
+    except BackstoryError:
+        key = None  # of a damaged one, said where keys are checked
+    for index, group, commitment in _commitments(entries):
+        found.named.add(bytes.fromhex(commitment))
+        path = folder / commitment
+        if not path.is_file():
+            found.missing.append((index, commitment))
+        elif key is not None and index >= audit.keeper.others_before:
+            found.read += 1
+            try:
+                _open(key, read_file(path), group, commitment)
+            except BackstoryError as error:
+                found.bad.append((commitment, str(error), index))
+    _say_openings(audit, found, has_key=key is not None or store.has(OPENINGS_KEY))
+    for path in sorted(folder.glob("*")) if entries.is_whole else ():
+        is_named = DIGEST.fullmatch(path.name) and bytes.fromhex(path.name) in found.named
+        if not is_named and not path.name.startswith(TEMPORARY_PREFIX):
+            what = "opens no commitment of the log: left by a writer that was stopped"
+            audit.add("note", f"vault/openings/{path.name}", what)
+
+
+def _say_openings(audit: Audit, found: _Openings, *, has_key: bool) -> None:
+    if found.bad and len(found.bad) == found.read > 1:
+        what = "with this key no opening of an entry opens its commitment: it was changed"
+        audit.add("failed", f"keys/{OPENINGS_KEY}.json", what, meaning=_MEANS_KEY_BAD)
+    for commitment, problem, index in found.bad:
+        audit.add("failed", f"vault/openings/{commitment}", problem, index=index, meaning=_MEANS_OPENING)
+    if found.missing and len(found.missing) == len(found.named):
+        what = f"none of the {len(found.named)} openings of entries is here"
+        audit.add("unknown", "vault/openings", what, meaning=_MEANS_OPENING)
+        return
+    for index, commitment in found.missing:
+        what = f"the opening of what entry {index} commits to is not here: erased, or kept elsewhere"
+        audit.add("unknown", f"vault/openings/{commitment}", what, index=index, meaning=_MEANS_OPENING)
+    if not has_key and len(found.named) > len(found.missing):
+        what = "the key of the openings is not here: none was opened"
+        audit.add("unknown", f"keys/{OPENINGS_KEY}.json", what, meaning=_MEANS_KEY_GONE)
+
+
+def _commitments(entries: Entries) -> Iterator[tuple[int, str, str]]:
+    """Yield index, group and commitment of every text that an entry commits to."""
+    for index, entry in entries.documents():
+        for group in OPENED_GROUPS:
+            commitment = entry.get(group)
+            if isinstance(commitment, str) and DIGEST.fullmatch(commitment):
+                yield index, group, commitment
+
+
+def _open(key: bytes, data: bytes, group: str, commitment: str) -> None:
+    """Insist that an opening opens its commitment.
+
+    Raises:
+        BackstoryError: It does not.
+    """
+    if not data.startswith(OPENING_MAGIC):
+        raise FormatError("vault: is not an opening of version 1")
+    what = "opening"
+    document: JsonObject = canonical.parse_object(decrypt(key, data[len(OPENING_MAGIC) :], commitment), what)
+    text, salt = canonical.text_of(document, "name"), canonical.text_of(document, "salt")
+    if not DIGEST.fullmatch(salt):
+        raise FormatError("opening: expected a salt of 32 bytes")
+    row = encode_row([("name", "string", text)])
+    verify_opening(bytes.fromhex(commitment), group, bytes.fromhex(salt), row)
