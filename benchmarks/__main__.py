@@ -26,7 +26,7 @@ from backstory.cli.demo_data import DAMAGED_KEY, Prepared, Tables, fit, prepare,
 from backstory.columns.encode import iter_blocks
 from backstory.columns.tree import leaf_hashes, subtree_roots
 from backstory.verify.archive import verify_archive
-from benchmarks import capture, service
+from benchmarks import capture, service, verification
 from benchmarks.measure import Row, median_seconds, seconds, timed_in_turn
 from benchmarks.peers import PeerFigures, peer_rows
 
@@ -41,7 +41,8 @@ def main() -> int:
     parser.add_argument("--write", type=Path, metavar="PATH", help="write the table as a page of the documentation")
     parser.add_argument("--long", action="store_true", help="also what takes minutes: ten million records")
     given = parser.parse_args()
-    parts = [*_capture(long=given.long), *_archive()]
+    audit = ("the full audit", verification.verification_rows(10**7 if given.long else 10**6))
+    parts = [*_capture(long=given.long), *_archive(), audit]
     if given.write is None:
         _print(parts)
     else:

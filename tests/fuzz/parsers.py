@@ -1,0 +1,7 @@
+"""Every parser that is fuzzed."""
+
+from __future__ import annotations
+
+from tests.fuzz import of_log, of_receipts, of_records, of_storage
+
+PARSERS = {**of_log.PARSERS, **of_records.PARSERS, **of_storage.PARSERS, **of_receipts.PARSERS}
