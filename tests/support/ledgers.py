@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import itertools
 import random
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pyarrow as pa
@@ -98,6 +100,16 @@ def new_ledger(root: Path, *, seed: int = 1, disk: Disk | None = None) -> Ledger
 def reopen(root: Path, *, seed: int = 2, disk: Disk | None = None) -> Ledger:
     """Open an archive for writing as the next process would."""
     return Ledger(root, world(seed, disk), writable=True, vkey=None, actor=None)
+
+
+def catalog_rows(path: Path) -> list[tuple[object, ...]]:
+    """Return everything a catalog's file says."""
+    with closing(sqlite3.connect(path)) as connection:
+        return [
+            row
+            for table in ("indexed", "entry", "segment")
+            for row in connection.execute(f"SELECT '{table}', * FROM {table} ORDER BY 2")
+        ]
 
 
 def new_recorder(ledger: Ledger, durability: Durability = "sync") -> Recorder:

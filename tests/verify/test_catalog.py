@@ -79,6 +79,18 @@ def test_one_that_is_behind_or_gone_is_a_note(copy, original):
     assert [finding.severity for finding in findings(copy)] == ["note"]
 
 
+def test_one_that_others_bring_forward_meanwhile_is_sound(copy):
+    """An archive may be appended to, entry after entry, while its catalog is compared with its log."""
+    other = reopen(copy)
+
+    def append(_what, _done, _total):
+        other.append([{"type": "test"}])
+
+    report = verify_archive(copy, workers=1, progress=append)
+    assert other.catalog.size > report.counts["entries"]
+    assert [finding for finding in report.findings if finding.severity == "failed"] == []
+
+
 def test_one_whose_writer_was_stopped_is_a_note(copy, tmp_path):
     """A journal that waits to be rolled back is no damage."""
     path = copy / PLACE

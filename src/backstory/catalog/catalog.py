@@ -207,16 +207,6 @@ class Catalog:
             and (committed is None or committed[0] != size or committed[1] == ends)
         )
 
-    def dump(self) -> tuple[int, list[tuple[object, ...]]]:
-        """Return how many entries are indexed and everything kept of them, to compare it with a rebuilt one."""
-        with self._errors(), self._connection:
-            self._connection.execute("BEGIN")  # one state of it, whatever other processes index meanwhile
-            return self.size, [
-                row
-                for table in ("entry", "segment")
-                for row in self._connection.execute(f"SELECT '{table}', * FROM {table} ORDER BY 2")  # noqa: S608  own names
-            ]
-
     def close(self) -> None:
         """Close the file; a question asked afterwards is a `ConflictError`."""
         with self._lock:

@@ -202,23 +202,6 @@ class Ledger:
         self.catch_up()
         return self.catalog.size
 
-    def catalog_damage(self) -> str | None:
-        """Say how the catalog differs from one rebuilt from the log; None if it does not."""
-        rebuilt = Catalog(None)
-        given = self.catalog if self.writable else Catalog(None, start=self.layout.catalog)  # the file's, as it is
-        try:
-            size, rows = given.dump()  # other processes append to log and catalog meanwhile
-            if size > self.log.checkpoint().size:
-                return "it speaks of more entries than the log has"
-            rebuilt.catch_up(self.log.entries(0, size))
-            return None if rows == rebuilt.dump()[1] else "it is not what the log gives"
-        except StorageError as error:
-            return str(error)
-        finally:
-            rebuilt.close()
-            if given is not self.catalog:
-                given.close()
-
     def close(self) -> None:
         """Close the catalog and end the hasher's process."""
         self.catalog.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from backstory.errors import FormatError
@@ -13,6 +14,7 @@ from backstory.records.limits import SEGMENT_CONTEXTS_MAX, SEGMENT_ROWS_MAX
 MANIFEST_TYPE = "segment.sealed"
 OPENED_TYPE, HEARTBEAT_TYPE, CLOSED_TYPE = "stream.opened", "stream.heartbeat", "stream.closed"
 """Types of the entries about a writer: it began, it said what it has counted, it ended and all of it is sealed."""
+_FILE_NAME = re.compile(r"[0-9A-Za-z_-][0-9A-Za-z_.-]{0,254}")
 STREAM_TYPES = frozenset({OPENED_TYPE, HEARTBEAT_TYPE, CLOSED_TYPE})
 
 
@@ -127,13 +129,15 @@ def parse_file(value: JsonValue, what: str = "manifest") -> FileRef:
         what: What the entry is, for the error message.
 
     Raises:
-        FormatError: Not a file, or one in another folder.
+        FormatError: Not a file, or its name is none of ours.
     """
     if not isinstance(value, dict):
         raise FormatError(f"{what}: expected a file with name, sha256 and size")
     name = canonical.text_of(value, "name")
-    if "/" in name or name.startswith("."):
-        raise FormatError(f"{what}: a file's name must not lead to another folder")
+    if not _FILE_NAME.fullmatch(name):
+        raise FormatError(
+            f"{what}: a file's name has 1 to 255 letters, digits, '-', '_' or '.', and begins with no dot"
+        )
     return FileRef(
         name=name,
         sha256=check_digest(value.get("sha256"), f"{what}'s file"),

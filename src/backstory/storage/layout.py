@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +53,9 @@ class ArchiveConfig:
 
 
 _NEEDED = {"format", "origin", "vkey", "incarnation", "vault", "keys"}
+_PATHS = ("vault", "keys", "lock")
+_NAME_SIZE_MAX = 255
+"""So long may the name of a file be on every file system that is in use."""
 _DEFAULTS = {"lock": LOCK_NAME, "ml_dsa": ""}
 """Settings that are written only where they are not as here, and these values."""
 
@@ -155,9 +159,14 @@ def read_layout(root: Path) -> Layout:
         raise FormatError(f"opening archive: {CONFIG_NAME} is not of format {FORMAT} (at {root})")
     values = {key: value for key, value in document.items() if key != "format"}
     is_text = all(isinstance(value, str) and _CONTROL.search(value) is None for value in values.values())
-    if not is_text or not _INCARNATION.fullmatch(values["incarnation"]):
+    if not is_text or not _INCARNATION.fullmatch(values["incarnation"]) or not _are_paths(values):
         raise FormatError(f"opening archive: {CONFIG_NAME} has a setting of the wrong type or form (at {root})")
     return Layout(root, ArchiveConfig(**values))
+
+
+def _are_paths(values: Mapping[str, str]) -> bool:
+    parts = (part for name in _PATHS if name in values for part in values[name].split("/"))
+    return all(len(part.encode()) <= _NAME_SIZE_MAX for part in parts)
 
 
 def _found_instead(root: Path) -> str:

@@ -55,7 +55,7 @@ class LockStore:
             raise ConflictError(f"lock store: expected none at {path}")
         try:
             with contextlib.closing(sqlite3.connect(path)) as connection:
-                connection.execute("PRAGMA synchronous = FULL")
+                connection.execute("PRAGMA synchronous = EXTRA")
                 connection.executescript(_TABLES)
                 connection.execute("INSERT INTO checkpoint VALUES (0, ?, ?)", (size, note))
                 connection.executemany("INSERT INTO stream VALUES (?, ?)", (heads or {}).items())
@@ -183,7 +183,7 @@ class LockStore:
         uri = f"{self._path.resolve().as_uri()}?mode={'rw' if self._writable else 'ro'}"
         try:
             with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_SECONDS)) as connection:
-                connection.execute("PRAGMA synchronous = FULL")
+                connection.execute("PRAGMA synchronous = EXTRA")
                 yield connection
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:

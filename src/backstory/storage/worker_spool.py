@@ -146,11 +146,14 @@ def read_worker_spool(root: Path) -> WorkerSpoolInfo:
     models, wrap_key = document.get("models"), bytes.fromhex(check_digest(document.get("wrap_key"), f"{what}, its key"))
     if not isinstance(models, dict):
         raise FormatError(f"{what} names no models")
+    known = {name: model for name, model in models.items() if isinstance(model, dict)}
+    if len(known) != len(models):
+        raise FormatError(f"{what} names a model without saying which it is")
     return WorkerSpoolInfo(
         origin=canonical.text_of(document, "origin"),
         vkey=canonical.text_of(document, "vkey"),
         wrap_key=wrap_key,
-        models={name: model for name, model in models.items() if isinstance(model, dict)},
+        models=known,
     )
 
 

@@ -93,8 +93,8 @@ def check_anchors(audit: Audit, rules: AnchorRules) -> tuple[Anchor, ...]:
     if rules.policy is not None and rules.policy.quorum is not None and not any(a.witnesses for a in anchors):
         audit.add("unknown", _place(audit), "no checkpoint kept here is cosigned as the policy demands")
     if stamps and not rules.roots:
-        what = "time stamps are over checkpoints of this log; who made them is open without the authority's certificate"
-        audit.add("note", _place(audit), f"{len(stamps)} {what}")
+        what = f"time stamps over checkpoints of this log: {len(stamps)}; who made them is open without the certificate"
+        audit.add("note", _place(audit), f"{what} of their authority")
     return anchors
 
 

@@ -243,6 +243,7 @@ async function checkInclusion(leaf, index, size, path, root) {
 
 // --- What is recorded: manifest, schema, row ---------------------------------------------------------------------------
 
+const FILE_NAME = /^[0-9A-Za-z_-][0-9A-Za-z_.-]{0,254}$/;
 const TYPE =
   /^(?:null|bool|u?int(?:8|16|32|64)|float(?:16|32|64)|string|bytes|date|time|duration|timestamp(?:\[[^[\]\x00-\x20]{1,64}\])?|decimal\([0-9]{1,2},-?[0-9]{1,2}\))$/u; // eslint-disable-line no-control-regex
 
@@ -259,7 +260,7 @@ function readManifest(entry) {
   contexts.forEach((digest) => fromHex(digest));
   for (const file of manifest.shard === null || manifest.shard === undefined ? [manifest.file] : [manifest.file, manifest.shard]) {
     need(isObject(file) && isText(file.name), "a malformed manifest");
-    need(!file.name.includes("/") && !file.name.startsWith("."), "a file's name leads to another folder");
+    need(FILE_NAME.test(file.name), "a file has a name that no file has");
     fromHex(file.sha256);
     countOf(file.size);
   }

@@ -234,6 +234,7 @@ def check_inclusion(leaf: bytes, index: int, size: int, path: list[bytes], root:
 
 # --- What is recorded: manifest, schema, row --------------------------------------------------------------------------
 
+FILE_NAME = re.compile(r"[0-9A-Za-z_-][0-9A-Za-z_.-]{0,254}")
 TYPE = re.compile(
     r"null|bool|u?int(8|16|32|64)|float(16|32|64)|string|bytes|date|time|duration"
     r"|timestamp(\[[^\[\]\x00-\x20]{1,64}\])?|decimal\([0-9]{1,2},-?[0-9]{1,2}\)"
@@ -253,7 +254,7 @@ def read_manifest(entry: bytes) -> dict[str, Json]:
     files: list[Json] = [manifest.get("file")] + ([] if shard is None else [shard])
     for file in files:
         need(isinstance(file, dict) and isinstance(file.get("name"), str), "a malformed manifest")
-        need("/" not in file["name"] and file["name"][:1] != ".", "a file's name leads to another folder")
+        need(FILE_NAME.fullmatch(file["name"]) is not None, "a file has a name that no file has")
         from_hex(file.get("sha256"))
         count_of(file.get("size"))
     for digest in [manifest.get("schema"), manifest.get("root"), *(digests or [])]:
