@@ -3,6 +3,7 @@
 
 VENV := .venv
 PEERS := .venv-peers
+FUZZ_SECONDS := 600
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 # Compiling every module of every library would take longer than downloading them; Python compiles what it imports.
@@ -16,12 +17,13 @@ FIND_PYTHON = for python in python3 python3.13 python3.12 python3.11 python3.14 
 	then echo $$python; exit 0; fi; done; \
 	echo 'make: no Python 3.11 or newer with the venv module was found' >&2; exit 1
 
-.PHONY: help demo test soak check bench docs lock clean
+.PHONY: help demo test soak fuzz check bench docs lock clean
 
 help:
 	@echo 'make demo    one prediction and its backstory, from rows to proof'
 	@echo 'make test    every test'
-	@echo 'make soak    kills, cuts the power, fills disks, hundreds of times; a job of 5 million rows; looks for what is lost'
+	@echo 'make soak    kills, cuts the power, fills disks, hundreds of times; a job of 5 million rows; make fuzz'
+	@echo 'make fuzz    tries every parser for ten minutes; FUZZ_SECONDS=20 for less'
 	@echo 'make check   formatting, lint, types, import rules'
 	@echo 'make bench   the speed table'
 	@echo 'make docs    runs the documentation'
@@ -35,7 +37,13 @@ test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 soak: $(VENV)/.dev
-	PYTEST_DEBUG_TEMPROOT=$${TMPDIR:-/tmp} BACKSTORY_CRASH_ROUNDS=200 BACKSTORY_CHAOS_ROUNDS=500 BACKSTORY_POWER_ROUNDS=200 BACKSTORY_JOB_ROWS=5000000 $(BIN)/python -m pytest tests/crash
+	PYTEST_DEBUG_TEMPROOT=$${TMPDIR:-/tmp} BACKSTORY_CRASH_ROUNDS=200 BACKSTORY_CHAOS_ROUNDS=500 \
+		BACKSTORY_POWER_ROUNDS=200 BACKSTORY_JOB_ROWS=5000000 BACKSTORY_FAULTS=all \
+		$(BIN)/python -m pytest tests/crash tests/ledger/test_every_operation.py
+	$(MAKE) fuzz
+
+fuzz: $(VENV)/.dev
+	BACKSTORY_FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m pytest -n 2 --dist worksteal tests/fuzz
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check
