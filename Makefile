@@ -6,7 +6,9 @@ PEERS := .venv-peers
 FUZZ_SECONDS := 600
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
-# Compiling every module of every library would take longer than downloading them; Python compiles what it imports.
+# Compiling every module of every library would take longer than downloading them; Python compiles what it imports, and
+# has to keep that: tests start hundreds of processes.
+unexport PYTHONDONTWRITEBYTECODE
 INSTALL := $(PIP) install --no-compile --require-hashes
 COMPILE = $(BIN)/uv pip compile $(UPGRADE) --quiet --universal --fork-strategy fewest --generate-hashes \
 	--no-emit-index-url --no-annotate --custom-compile-command "make lock"
