@@ -177,7 +177,7 @@ def test_configuration_reads_back(tmp_path):
         ('"1"', "7", FormatError),
         ("vault", "walt", FormatError),
         ("=", "", FormatError),
-        ("vault = \"", "vault = \"" + "é" * 128, FormatError),
+        ('vault = "', 'vault = "' + "é" * 128, FormatError),
     ],
 )
 def test_other_configurations_are_refused(tmp_path, old, new, error):
