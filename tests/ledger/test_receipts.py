@@ -62,7 +62,7 @@ def test_a_file_of_many_proves_what_each_receipt_does(filled):
     chosen = random.Random(1).sample(ids, 40)
     vkey = ledger.layout.config.vkey
     many = verify_receipts(
-        make_receipts(ledger, find_places(ledger, chosen, "prediction"), opened=True).data, vkey=vkey
+        make_receipts(ledger, find_places(ledger, chosen, "prediction"), opened=None).data, vkey=vkey
     )
     for receipt in many:
         found = find_record(ledger, receipt.id, "prediction")
@@ -73,7 +73,7 @@ def test_a_file_of_many_proves_what_each_receipt_does(filled):
 def test_a_thousand_in_one_file_are_a_fraction(filled):
     """A thousand receipts in one file are several times smaller than a thousand files."""
     ledger, ids = filled
-    together = len(make_receipts(ledger, find_places(ledger, ids[:1_000], "prediction"), opened=False).data)
+    together = len(make_receipts(ledger, find_places(ledger, ids[:1_000], "prediction"), opened=()).data)
     some = [make_receipt(ledger, find_record(ledger, name, "prediction"), ()) for name in ids[:1_000:50]]
     assert sum(len(one.data) for one in some) / len(some) * 1_000 > 5 * together
 
@@ -83,7 +83,7 @@ def test_neighbours_are_encoded_together(filled, monkeypatch):
     ledger, ids = filled
     calls = []
     monkeypatch.setattr(making, "encode_columns", lambda table: calls.append(1) or encode_columns(table))
-    make_receipts(ledger, find_places(ledger, ids[600:856], "prediction"), opened=False)
+    make_receipts(ledger, find_places(ledger, ids[600:856], "prediction"), opened=())
     assert len(calls) == 1
 
 
@@ -91,13 +91,13 @@ def test_a_record_named_twice_is_there_once(filled):
     """Naming a record twice gives one receipt of it."""
     ledger, ids = filled
     places = find_places(ledger, [ids[3], ids[3]], "prediction")
-    assert make_receipts(ledger, places, opened=False).ids == (ids[3],)
+    assert make_receipts(ledger, places, opened=()).ids == (ids[3],)
 
 
 def test_groups_stay_sealed_unless_opened(filled):
     """Without leave to open them, sealed groups are committed and not shown."""
     ledger, ids = filled
-    data = make_receipts(ledger, find_places(ledger, ids[:2], "prediction"), opened=False).data
+    data = make_receipts(ledger, find_places(ledger, ids[:2], "prediction"), opened=()).data
     assert {receipt.sealed for receipt in verify_receipts(data, vkey=ledger.layout.config.vkey)} == {SEALED.groups}
 
 
@@ -118,7 +118,7 @@ def test_a_prefix_is_no_whole_id(filled):
 def test_no_record_is_no_file(filled):
     """A file of no receipts is not made."""
     with pytest.raises(InputError):
-        make_receipts(filled[0], [], opened=False)
+        make_receipts(filled[0], [], opened=())
 
 
 @pytest.mark.parametrize("limit", ["RECEIPTS_COUNT_MAX", "RECEIPTS_SIZE_MAX"])
@@ -127,7 +127,7 @@ def test_what_no_verifier_would_read_is_not_made(filled, monkeypatch, limit):
     ledger, ids = filled
     monkeypatch.setattr(making, limit, 1)
     with pytest.raises(LimitError):
-        make_receipts(ledger, find_places(ledger, ids[:2], "prediction"), opened=False)
+        make_receipts(ledger, find_places(ledger, ids[:2], "prediction"), opened=())
 
 
 def test_a_cosigned_checkpoint_is_preferred(tmp_path):
@@ -152,7 +152,7 @@ def test_many_stand_under_one_checkpoint(tmp_path):
     ids += record_more(ledger, OPEN, 3, 3)
     sizes = []
     for names in (ids[:2], ids):
-        data = make_receipts(ledger, find_places(ledger, names, "prediction"), opened=False).data
+        data = make_receipts(ledger, find_places(ledger, names, "prediction"), opened=()).data
         sizes += {receipt.tree_size for receipt in verify_receipts(data, vkey=ledger.layout.config.vkey)}
     assert sizes[0] < sizes[1] == ledger.log.checkpoint().size
 

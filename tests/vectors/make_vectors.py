@@ -1,7 +1,8 @@
 """Writes the vectors of Backstory's own formats: `PYTHONPATH=src:. python tests/vectors/make_vectors.py`.
 
 They are pinned: run it after a change of the format version only, and review what changed. Everything is drawn from
-fixed seeds; the receipt alone may differ between versions of Arrow, because a manifest names its segment file's digest.
+fixed seeds, but for the bundle; a receipt may differ between versions of Arrow too, as a manifest names the digest of its
+segment's file.
 
 Values stand in JSON as `{"int": "…"}`, `{"float64": "<hex, little-endian>"}`, `{"float32": …}`, `{"bytes": "<hex>"}`,
 `{"decimal": "…"}`, `{"null_struct": "<depth>"}`; null, booleans, strings and lists as themselves.
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+from tests.support.archives import archive_with_predictions
 from tests.support.ledgers import OPEN, SEALED, make_batch, new_ledger, new_recorder
 
 from backstory.columns.commit import salts
@@ -187,7 +189,7 @@ def receipt_of(root):
     recorder.close()
     seal_all(ledger)
     receipt = make_receipt(ledger, find_record(ledger, ids[257], "prediction"), ("features",))
-    many = make_receipts(ledger, find_places(ledger, [ids[n] for n in (299, 0, 257)], "prediction"), opened=True)
+    many = make_receipts(ledger, find_places(ledger, [ids[n] for n in (299, 0, 257)], "prediction"), opened=None)
     extra = canonical.parse_object(base64.b64decode(receipt.data.split(b"\n")[1].split(b" ")[1]), "receipt")
     row = base64.b64decode(extra["row"])
     types = {column.name: column.type for column in SEALED.open_columns}
@@ -201,6 +203,14 @@ def receipt_of(root):
     }  # fmt: skip
     leaf = {"leaf": hash_leaf(row).hex(), "schema": SEALED.encoded.decode(), "schema_digest": SEALED.digest}
     return receipt.data, many.data, expected, record | leaf
+
+
+def write_bundle(root):
+    """Write the bundle of two predictions of an archive with sources and a model; return its key and what it proves."""
+    archive, ids = archive_with_predictions(root)
+    with archive:
+        made = archive.bundle(HERE / "bundle.zip", [ids[3], ids[7]])
+        return {"ids": [ids[3], ids[7]], "index": made.index, "manifest": made.digest, "vkey": archive.vkey}
 
 
 def audit_state():
@@ -244,6 +254,9 @@ def main():
     write("promise", expected)
     with tempfile.TemporaryDirectory() as folder:
         data, many, expected, record = receipt_of(Path(folder) / "archive")
+    (HERE / "bundle.zip").unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        write("bundle", write_bundle(Path(folder) / "archive"))
     (HERE / "receipt.tlog-proof").write_bytes(data)
     (HERE / "receipt.receipts").write_bytes(many)
     write("receipt", expected)

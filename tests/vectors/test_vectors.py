@@ -25,8 +25,10 @@ from backstory.storage.disk import Disk
 from backstory.storage.keys import KeyStore
 from backstory.storage.spool import Spool, StreamInfo
 from backstory.tlog.hashing import hash_leaf, root_hash
+from backstory.verify.bundle import verify_bundle
 from backstory.verify.promise import verify_promise
 from backstory.verify.receipt import verify_receipt, verify_receipts
+from backstory.verify.standalone import check_bundle as alone
 
 HERE = Path(__file__).parent
 SIZE_MAX = 100_000
@@ -213,6 +215,15 @@ def test_receipts():
     assert [(receipt.seq, receipt.opened["output"]["output"]) for receipt in receipts] == [
         (n, n) for n in (0, 257, 299)
     ]
+
+
+def test_bundle():
+    """The pinned bundle verifies under its key, with the program for whoever has no Backstory too."""
+    expected = read("bundle")
+    found = verify_bundle(HERE / "bundle.zip", vkey=expected["vkey"]).to_dict()
+    assert found == alone.check_bundle(str(HERE / "bundle.zip"), [alone.receipt.Key(expected["vkey"], 1)])
+    assert (found["index"], found["manifest"]) == (expected["index"], expected["manifest"])
+    assert found["question"]["predictions"] == expected["ids"]
 
 
 def test_vectors_stay_small():

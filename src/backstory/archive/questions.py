@@ -32,6 +32,8 @@ from backstory.records.canonical import JsonObject
 from backstory.records.envelope import PREDICTION
 from backstory.records.identity import ID_CHARACTERS
 from backstory.records.schema import Schema
+from backstory.report.bundle import Asking, BundleFile, make_bundle
+from backstory.report.selection import Question
 from backstory.verify.archive import verify_archive
 from backstory.verify.audit import Progress
 from backstory.verify.finding import VerificationReport
@@ -288,7 +290,59 @@ class Questions:
         )
         if groups and opened:
             self._gate.pass_through("receipt", groups, len(places))
-        return make_receipts(self._ledger, places, opened=opened)
+        return make_receipts(self._ledger, places, opened=None if opened else ())
+
+    def bundle(
+        self,
+        path: str | Path,
+        predictions: Iterable[str | UUID] = (),
+        *,
+        model: str | None = None,
+        since: str | datetime | None = None,
+        until: str | datetime | None = None,
+        where: str | None = None,
+        case: str | None = None,
+        opened: str | Sequence[str] = (),
+    ) -> BundleFile:
+        """Write an evidence bundle: predictions in the log with all they stand on, proofs, and programs that check it.
+
+        The log records that it was given out. An archive opened with an actor and a purpose may open sealed groups.
+
+        Args:
+            path: The file, by convention ending in `.zip`.
+            predictions: Their ids, each whole or a unique prefix; or else what they have in common:
+            model: Only predictions of this model: all versions of a name, or one as `model` takes it.
+            since: Only predictions recorded at or after this moment, by the writer's clock; RFC 3339 or with a time
+                zone.
+            until: Only predictions recorded before this moment.
+            where: Only predictions for which this SQL predicate holds, as `search` takes it.
+            case: Only predictions with this id of a request.
+            opened: Name or names of sealed groups to open.
+
+        Returns:
+            The file: its `path`, how many `records` are in it, `index` of the log's entry about it. `backstory
+            verify-bundle` checks it, and so does a program in it.
+
+        Raises:
+            ConflictError: There is something at `path`.
+            ForbiddenError: The archive is open for reading only, or groups are to be opened for nobody.
+            InputError: Nothing is asked for, or no prediction has such a group.
+            NotFoundError: There is no such prediction or model, or it is not sealed yet; call `flush()`.
+            LimitError: They are too many for one file.
+        """
+        if isinstance(predictions, str | UUID):
+            predictions = [predictions]
+        question = Question(
+            predictions=tuple(map(str, predictions)), model=model, since=since, until=until, where=where, case=case
+        )
+        asking = Asking(
+            gate=self._gate,
+            groups=(opened,) if isinstance(opened, str) else tuple(opened),
+            actor=self._ledger.actor,
+            purpose=self._gate.purpose,
+        )
+        self._recorder.write()
+        return make_bundle(self._ledger, self._tracer, question, asking, Path(path))
 
     def promise(self, prediction: str) -> PromiseFile:
         """Return the operator's signed promise that a record is on disk and will be in the log within the delay.

@@ -34,6 +34,8 @@ COMMANDS = {
     "verify": ("backstory.cli.verify:verify", "check the whole archive from its bytes"),
     "receipt": ("backstory.cli.receipt:receipt", "the file that proves one prediction to a stranger"),
     "verify-receipt": ("backstory.cli.verify_receipt:verify_receipt", "check a receipt without any archive"),
+    "bundle": ("backstory.cli.bundle:bundle", "what an auditor asked for in one file, with proofs and verifier"),
+    "verify-bundle": ("backstory.cli.bundle:verify_bundle", "check an evidence bundle without any archive"),
     "promise": ("backstory.cli.promise:promise", "the signed word that a prediction will be in the log"),
     "promise-key": ("backstory.cli.promise:promise_key", "the public key of promises; --delay switches them on"),
     "verify-promise": ("backstory.cli.verify_promise:verify_promise", "whether a promise was kept"),
@@ -46,6 +48,7 @@ COMMANDS = {
     "timestamp": ("backstory.cli.timestamp:timestamp", "have the checkpoint stamped by an RFC 3161 authority"),
     "witness": ("backstory.cli.witness:witness", "cosign other people's logs, as a process of its own"),
     "monitor": ("backstory.cli.monitor:monitor", "remember what a log showed; alarm when it shows something else"),
+    "drill": ("backstory.cli.drill:drill", "plant faults and frauds in copies, and see who catches them"),
     "keys": ("backstory.cli.keys:keys", "the keys of the log: list, rotate, add-ml-dsa"),
     "restore": ("backstory.cli.restore:restore", "a new log where the old one was lost or put back from a copy"),
     "completion": ("backstory.cli.completion:completion", "a script for completion in bash, zsh or fish"),
@@ -65,7 +68,7 @@ EXAMPLES = {
 }
 """What the help of a command ends with, where its arguments are not plain words."""
 
-_WITH_PANDAS = frozenset({"demo", "replay", "search"})
+_WITH_PANDAS = frozenset({"demo", "drill", "replay", "search"})
 """Commands that run models or give frames; the others start twice as fast without it."""
 _HELP_FLAGS = frozenset({"-h", "--help"})
 

@@ -16,6 +16,11 @@ class PurposeGate:
         self._ledger = ledger
         self._purpose = purpose
 
+    @property
+    def purpose(self) -> str | None:
+        """What sealed values are read for, where somebody said it."""
+        return self._purpose
+
     def allows(self) -> bool:
         """Say whether sealed values may be read."""
         return self._ledger.writable and self._purpose is not None and self._ledger.actor is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -138,13 +138,14 @@ def make_receipt(ledger: Ledger, found: Found, groups: tuple[str, ...]) -> Recei
     return ReceiptFile(encode_proof_file(file), found.id)
 
 
-def make_receipts(ledger: Ledger, places: Sequence[Place], *, opened: bool) -> ReceiptsFile:
+def make_receipts(ledger: Ledger, places: Sequence[Place], *, opened: Collection[str] | None) -> ReceiptsFile:
     """Make one file of receipts of several records.
 
     Args:
         ledger: The archive.
         places: Where they are sealed.
-        opened: Whether to open their sealed groups; whether the holder may see them is the caller's question.
+        opened: Which of their sealed groups to open, None for all; whether the holder may see them is the caller's
+            question.
 
     Raises:
         InputError: No record is asked for.
@@ -165,7 +166,7 @@ def make_receipts(ledger: Ledger, places: Sequence[Place], *, opened: bool) -> R
     receipts: list[JsonValue] = []
     ids: list[str] = []
     numbers: dict[int, int] = {}
-    for record in _prove(ledger, ordered, lambda schema: schema.groups if opened else ()):
+    for record in _prove(ledger, ordered, lambda schema: _among(schema, opened)):
         position = record.place.position
         if position not in numbers:
             numbers[position] = entry = len(numbers)
@@ -200,6 +201,10 @@ def make_receipts(ledger: Ledger, places: Sequence[Place], *, opened: bool) -> R
     return ReceiptsFile(data, tuple(ids))
 
 
+def _among(schema: Schema, opened: Collection[str] | None) -> tuple[str, ...]:
+    return schema.groups if opened is None else tuple(group for group in schema.groups if group in opened)
+
+
 class _Shared:
     """Things that records share, each once, in the order of first use."""
 
@@ -213,6 +218,17 @@ class _Shared:
     def texts(self) -> list[JsonValue]:
         """Return all of them in base64."""
         return [_text(item) for item in self._positions]
+
+
+def prove_entry(ledger: Ledger, position: int) -> bytes:
+    """Return a `.tlog-proof` of an entry, with the entry itself in `extra`; of which checkpoint, as in receipts.
+
+    Raises:
+        NotFoundError: The log has no such entry.
+        VerificationError: It is not the entry the checkpoint commits to.
+    """
+    entries, note, proofs = _prove_entries(ledger, [position])
+    return encode_proof_file(ProofFile(extra=entries[0], index=position, proof=proofs[0], note=note))
 
 
 def _prove_entries(ledger: Ledger, positions: Sequence[int]) -> tuple[list[bytes], bytes, list[tuple[bytes, ...]]]:

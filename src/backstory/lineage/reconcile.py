@@ -125,7 +125,7 @@ def reconcile_predictions(
         raise QueryError("reconcile: expected a count or a list of request ids, and not both")
     outside = 0 if count is None else _outside(count)
     wanted = set() if requests is None else _request_ids(requests)
-    since_ns, until_ns = _moment(since, "since"), _moment(until, "until")
+    since_ns, until_ns = moment_ns(since, "reconcile: expected since"), moment_ns(until, "reconcile: expected until")
     ledger.catch_up()
     asked = _Asked(ledger, model, since_ns, until_ns, named=requests is not None)
     found = despite_merges(ledger, asked.count)
@@ -272,15 +272,15 @@ def _instant(time_ns: int) -> pa.Scalar:
     return pa.scalar(time_ns, pa.timestamp("ns", "UTC"))
 
 
-def _moment(given: str | datetime | None, what: str) -> int | None:
+def moment_ns(given: str | datetime | None, what: str) -> int | None:
     """Return nanoseconds since the epoch; of a moment no record can have, the nearest that one can."""
     if given is None:
         return None
     try:
         moment = datetime.fromisoformat(given) if isinstance(given, str) else given
         if moment.tzinfo is None:
-            raise QueryError(f"reconcile: expected {what} with a time zone, such as 2026-03-01T12:00:00Z")
+            raise QueryError(f"{what} with a time zone, such as 2026-03-01T12:00:00Z")
         time_ns = (moment - _EPOCH) // timedelta(microseconds=1) * 1000
     except (ValueError, TypeError, AttributeError, OverflowError) as error:
-        raise QueryError(f"reconcile: expected {what} as RFC 3339, such as 2026-03-01T12:00:00Z") from error
+        raise QueryError(f"{what} as RFC 3339, such as 2026-03-01T12:00:00Z") from error
     return min(max(time_ns, -_TIME_END), _TIME_END)

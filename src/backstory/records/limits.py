@@ -50,6 +50,21 @@ RECEIPTS_COUNT_MAX = 65_536
 RECEIPTS_SIZE_MAX = 256 << 20
 """Bytes of such a file: base64 and JSON in memory are a few times as large."""
 
+BUNDLE_RECORDS_MAX = 1_000_000
+"""Predictions of one evidence bundle: some gigabytes, and an hour for whoever checks it without Backstory."""
+
+BUNDLE_FOUND_MAX = 100_000
+"""Predictions of one bundle that are found by a predicate or a case, which needs all of them in memory at once."""
+
+BUNDLE_RECEIPTS = 8_192
+"""Receipts of one file in a bundle; keeps the memory of whoever writes and whoever checks it small."""
+
+BUNDLE_STORIES = 25
+"""Predictions whose whole story is told in a bundle, and whose source rows are in it."""
+
+BUNDLE_FILES_MAX = 65_535
+"""Files of one bundle."""
+
 SUBTREE_ROWS = 256
 """Leaves under one stored subtree root."""
 

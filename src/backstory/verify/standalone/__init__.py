@@ -1,4 +1,6 @@
-"""The check of a receipt for whoever has no Backstory: one Python file, one JavaScript module, one page for a browser.
+"""The check of receipts for whoever has no Backstory: one Python file, one JavaScript module, one page for a browser.
+
+`check_bundle.py` checks an evidence bundle with the first of them.
 
 They import nothing of this package, and nothing of it imports them: a second and a third implementation of
 docs/format.md section 14. Here they are only handed out.
@@ -19,3 +21,8 @@ def verifier_files() -> dict[str, bytes]:
     page = (_FOLDER / "verify_receipt.html").read_text("utf-8")
     script = files["verify_receipt.mjs"].decode()
     return {**files, "verify_receipt.html": page.replace(_SCRIPT_MARK, script).encode()}
+
+
+def bundle_checker() -> bytes:
+    """Return the program that checks a bundle; it needs `verify_receipt.py` beside it."""
+    return (_FOLDER / "check_bundle.py").read_bytes()

@@ -1,0 +1,180 @@
+"""Holding a drill: plant one thing after the other, each in a fresh copy, and let those look who are to catch it."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from importlib import metadata
+from pathlib import Path
+
+from backstory.drill.checks import CHECKS, Check, Stage, look
+from backstory.drill.copies import differences, link_copy
+from backstory.drill.faults import FAULTS
+from backstory.drill.frauds import FRAUDS
+from backstory.drill.plant import NotPlantableError, Plant
+from backstory.drill.report import DrillReport, Outcome
+from backstory.drill.scene import Scene, set_scene
+from backstory.drill.walk import choose, walk
+from backstory.errors import ForbiddenError, InputError, VerificationError
+from backstory.ledger.ledger import Ledger
+from backstory.ledger.log import LogReader
+from backstory.records.identity import time_text
+from backstory.storage.layout import read_layout
+from backstory.storage.world import World
+from backstory.version import VERSION
+
+PLANTS: tuple[Plant, ...] = (*FAULTS, *FRAUDS)
+"""Everything that can be planted, in the order of the report."""
+WALKS = 5
+_LIBRARIES = ("cryptography", "pyarrow")
+Progress = Callable[[str, int, int], None]
+
+
+def hold_drill(
+    archive: Path,
+    *,
+    vkey: str | None = None,
+    sample: int | None = None,
+    only: Sequence[str] = (),
+    seed: int = 0,
+    walks: int = WALKS,
+    workers: int | None = None,
+    progress: Progress | None = None,
+    checks: dict[str, Check] = CHECKS,
+) -> DrillReport:
+    """Plant every kind of fault and fraud in copies of an archive, and see who catches it; the archive is only read.
+
+    Args:
+        archive: The archive.
+        vkey: Its public key as pinned from outside; None for its own.
+        sample: How many records the copies have at most, as far as the log can be cut there; None for all.
+        only: Names of plants to make, or kinds of fault; all without.
+        seed: Chooses the predictions that are walked.
+        walks: How many predictions to walk from why over replay to receipt.
+        workers: Processes that hash; None for one a core.
+        progress: Is told how far it is; None to tell nobody.
+        checks: Who looks; for tests.
+
+    Raises:
+        InputError: There is no plant of a name.
+        VerificationError: The archive itself does not verify.
+        BackstoryError: It cannot be read or copied.
+    """
+    chosen = _chosen(only)
+    world = World()
+    began, began_ns = time.perf_counter(), world.now_ns()
+    checkpoint = LogReader(read_layout(archive), vkey).checkpoint()
+    with tempfile.TemporaryDirectory(prefix="backstory-drill-") as name:
+        scene = set_scene(archive, Path(name), vkey, workers, sample)
+        outcomes = []
+        for number, plant in enumerate(chosen):
+            if progress is not None:
+                progress(plant.name, number, len(chosen))
+            outcomes.append(try_plant(plant, scene, workers, checks))
+        walked = walk(scene.base, scene.pinned, choose(scene.base, scene.original_size, walks, seed))
+    return DrillReport(
+        time=time_text(began_ns),
+        origin=checkpoint.origin,
+        tree_size=checkpoint.size,
+        root=checkpoint.root.hex(),
+        vkey=scene.vkey,
+        pinned=vkey is not None,
+        versions=_versions(),
+        seed=seed,
+        records=scene.audited.counts.get("records", 0),
+        notes=scene.notes,
+        outcomes=tuple(outcomes),
+        walks=walked,
+        milliseconds=round((time.perf_counter() - began) * 1000),
+    )
+
+
+def record_drill(archive: Path, report: DrillReport, vkey: str | None) -> int:
+    """Let the log of the archive say that a drill was held, and return the index of the entry.
+
+    Raises:
+        ForbiddenError: The signing key is not here.
+        BackstoryError: The archive cannot be written.
+    """
+    with closing(Ledger(archive, World(), writable=True, vkey=vkey, actor=None)) as ledger:
+        return ledger.append([report.entry()]).start
+
+
+def insist_recordable(archive: Path, vkey: str | None) -> None:
+    """Insist that the archive can be written, before a drill is held that its log is to speak of.
+
+    Raises:
+        ForbiddenError: The signing key is not here.
+        BackstoryError: The archive cannot be written.
+    """
+    try:
+        with closing(Ledger(archive, World(), writable=True, vkey=vkey, actor=None)):
+            return
+    except ForbiddenError as error:
+        raise ForbiddenError(f"{error}; or leave out the entry about the drill with --no-entry") from error
+
+
+def try_plant(plant: Plant, scene: Scene, workers: int | None, checks: dict[str, Check]) -> Outcome:
+    """Plant one thing in a fresh copy, and let everybody look who is to.
+
+    Args:
+        plant: What.
+        scene: Where.
+        workers: Processes that hash.
+        checks: Who looks.
+
+    Raises:
+        VerificationError: It changed nothing.
+    """
+    folder = scene.folder / plant.name
+    stage = Stage(scene=scene, folder=folder, root=folder / "archive", kept=scene.kept, workers=workers)
+    try:
+        link_copy(scene.base, stage.root)
+        try:
+            did = plant.act(stage)
+        except NotPlantableError as error:
+            return Outcome(name=plant.name, fault=plant.fault, state="not planted", did=str(error), means=plant.means)
+        _insist_changed(plant, stage)
+        named = [(name, True) for name in plant.needed] + [(name, False) for name in plant.shown]
+        catches = tuple(look(stage, name, checks[name], needed=needed) for name, needed in named)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    is_caught = all(catch.finding is not None for catch in catches if catch.needed)
+    return Outcome(
+        name=plant.name,
+        fault=plant.fault,
+        state="caught" if is_caught else "NOT CAUGHT",
+        did=did,
+        means=plant.means,
+        catches=catches,
+    )
+
+
+def _insist_changed(plant: Plant, stage: Stage) -> None:
+    """Insist that a plant changed something: what nobody can see proves nobody blind, and nobody seeing."""
+    scene = stage.scene
+    added = scene.added
+    presented = [data for data in (stage.receipt, stage.promise) if data]
+    genuine = {*scene.receipts, *([] if added is None else [added.promise])}
+    if not differences(scene.base, stage.root) and all(data in genuine for data in presented):
+        raise VerificationError(f"drill: {plant.name} changed nothing; this is a bug of the drill")
+
+
+def _chosen(only: Sequence[str]) -> list[Plant]:
+    known = {plant.name for plant in PLANTS} | {plant.fault for plant in PLANTS}
+    for name in only:
+        if name not in known:
+            raise InputError(f"drill: no plant {name!r}; there are {', '.join(plant.name for plant in PLANTS)}")
+    return [plant for plant in PLANTS if not only or {plant.name, plant.fault} & set(only)]
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "backstory": VERSION,
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in _LIBRARIES},
+    }

@@ -1,0 +1,281 @@
+"""Making an evidence bundle: what an auditor asked for, in one file that is checked without this package.
+
+Bytes: docs/format.md, section "Bundles". Every receipt that goes in was verified first; the log says what goes out
+before it does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import zipfile
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+from backstory.errors import ConflictError, ForbiddenError, InputError, LimitError
+from backstory.ledger.ledger import Ledger
+from backstory.ledger.read import Found, read_place
+from backstory.ledger.receipt import make_receipts, prove_entry
+from backstory.lineage.story import Story
+from backstory.lineage.trace import Tracer
+from backstory.lineage.why import tell_story
+from backstory.records import canonical
+from backstory.records.access import Gate
+from backstory.records.canonical import JsonObject, JsonValue
+from backstory.records.identity import time_text
+from backstory.records.limits import BUNDLE_FILES_MAX, BUNDLE_RECEIPTS, BUNDLE_STORIES
+from backstory.records.names import names_instead
+from backstory.report.instructions import instructions
+from backstory.report.page import index_page
+from backstory.report.selection import Question, Selection, select_records
+from backstory.report.tables import write_tables
+from backstory.report.upstream import find_documents, find_entries, prove_rows
+from backstory.storage.disk import TEMPORARY_PREFIX
+from backstory.tlog.checkpoint import Checkpoint
+from backstory.verify.bundle import ENTRY_TYPE, MANIFEST, PROOF, RECORDS, REGULAR_FILE, ROWS
+from backstory.verify.receipt import verify_receipts
+from backstory.verify.standalone import bundle_checker, verifier_files
+
+_EARLIEST = (1980, 1, 1, 0, 0, 0)
+"""The time of every file in the zip file, which has none earlier: the same bundle is the same bytes."""
+_PIECE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BundleFile:
+    """An evidence bundle that was written.
+
+    Attributes:
+        path: The file.
+        records: How many predictions are in it.
+        not_compared: How many others the predicate asks for values of that are sealed.
+        index: Index of the log's entry about it.
+        digest: SHA-256 of its manifest, in hex, as the entry has it.
+        size: Its size in bytes.
+    """
+
+    path: Path
+    records: int
+    not_compared: int
+    index: int
+    digest: str
+    size: int
+
+    def __repr__(self) -> str:
+        """Return what it is on one line."""
+        return f"<BundleFile: {self.records:,} predictions, {self.size:,} bytes, entry {self.index}>"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """Who asked for a bundle, and what they may see.
+
+    Attributes:
+        gate: Sealed values are opened through it, and only where groups are given.
+        groups: Sealed groups to open.
+        actor: Who asked; the log has a commitment, the bundle the text.
+        purpose: What for; likewise.
+    """
+
+    gate: Gate
+    groups: tuple[str, ...] = ()
+    actor: str | None = None
+    purpose: str | None = None
+
+
+def make_bundle(ledger: Ledger, tracer: Tracer, question: Question, asking: Asking, path: Path) -> BundleFile:
+    """Write the evidence bundle an auditor asked for, and the log's entry about it.
+
+    Raises:
+        ConflictError: There is something at `path`.
+        ForbiddenError: The archive is open for reading only, or sealed groups were asked for by nobody.
+        InputError: No record has a group of that name; or as `select_records` says.
+        NotFoundError: As `select_records` says, or sealed values were erased.
+        LimitError: It would be too large.
+        VerificationError: The archive's bytes are not those the log committed to.
+    """
+    if not ledger.writable:
+        raise ForbiddenError("bundle: the log records what is given out, so the archive must be open for writing")
+    if path.exists():
+        raise ConflictError(f"bundle: expected nothing at {path}")
+    selection = select_records(ledger, question)
+    gate, opened = _open(ledger, selection, asking)
+    bundle = _Bundle(ledger, selection, question, asking)
+    made: list[tuple[int, str]] = []
+
+    def fill(temporary: Path) -> None:
+        with temporary.open("wb") as file, zipfile.ZipFile(file, "w") as archive:
+            made.append(bundle.write(archive, gate, tracer, opened, path.parent))
+
+    ledger.world.disk.write_with(path, fill, mode=0o600, replace=False)
+    index, digest = made[0]
+    return BundleFile(
+        path=path,
+        records=selection.count,
+        not_compared=selection.not_compared,
+        index=index,
+        digest=digest,
+        size=path.stat().st_size,
+    )
+
+
+def _open(ledger: Ledger, selection: Selection, asking: Asking) -> tuple[Gate, Collection[str]]:
+    """Record that sealed groups are opened for the whole bundle, before anything is read.
+
+    Returns:
+        A gate for the stories, and which groups to open.
+    """
+    counts: dict[str, int] = {}
+    for _, manifest, rows in selection.parts:
+        for group in ledger.schema(manifest.schema).groups:
+            counts[group] = counts.get(group, 0) + len(rows)
+    unknown = [group for group in asking.groups if group not in counts]
+    if unknown:
+        raise InputError(f"bundle: no prediction has a sealed group {unknown[0]!r}{names_instead(unknown[0], counts)}")
+    opened = sorted(set(asking.groups))
+    if opened:
+        asking.gate.pass_through("bundle", opened, max(counts[group] for group in opened))
+    # A story opens all groups of a record, so it is told sealed where some of them stay so.
+    return _Opened(asking.gate, opened, is_whole=bool(opened) and counts.keys() == set(opened)), opened
+
+
+class _Opened:
+    """The gate behind the first: what was recorded as opened for the whole bundle is not recorded once a story."""
+
+    def __init__(self, gate: Gate, groups: Collection[str], *, is_whole: bool) -> None:
+        self._gate, self._groups, self._is_whole = gate, groups, is_whole
+
+    def allows(self) -> bool:
+        """Say whether everything was opened."""
+        return self._is_whole
+
+    def pass_through(self, question: str, groups: Sequence[str], records: int) -> None:
+        """Record what was not yet, such as rows of a source about people."""
+        if not set(groups) <= set(self._groups):
+            self._gate.pass_through(question, groups, records)
+
+
+class _Bundle:
+    """A bundle that is being written: files go in one after another, and the manifest lists them."""
+
+    def __init__(self, ledger: Ledger, selection: Selection, question: Question, asking: Asking) -> None:
+        self._ledger, self._selection, self._asking, self._question = ledger, selection, asking, question
+        self._files: dict[str, JsonValue] = {}
+        self._time = time_text(ledger.world.now_ns())
+        self._checkpoint = ledger.log.checkpoint()
+
+    def write(
+        self, archive: zipfile.ZipFile, gate: Gate, tracer: Tracer, opened: Collection[str], beside: Path
+    ) -> tuple[int, str]:
+        """Write all files, then the manifest, the entry, and its proof; return the entry's index and its digest."""
+        # Beside the bundle, as what was sealed must not come to lie on another disk.
+        with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=beside) as folder:
+            records = Path(folder) / RECORDS
+            with records.open("wb") as lines:
+                contexts = self._add_receipts(archive, opened, lines)
+            self._add_file(archive, RECORDS, records)
+            for table in write_tables(self._ledger, self._selection, opened, Path(folder)):
+                self._add_file(archive, table.name, table)
+        places = next(self._selection.batches(BUNDLE_STORIES))
+        stories = [self._story(tracer, gate, read_place(self._ledger, place)) for place in places]
+        documents = find_documents(self._ledger, contexts)
+        self._add_upstream(archive, documents, stories)
+        checker = {"check_bundle.py": bundle_checker()}
+        self._add_all(archive, {f"verify/{name}": data for name, data in (verifier_files() | checker).items()})
+        asked = self._asked()
+        page = index_page(stories, self._selection.count, asked, self._checkpoint, documents.keys())
+        about = instructions(self._checkpoint.origin, self._selection.count, asked)
+        self._add_all(archive, {"README.txt": about.encode(), "index.html": page.encode()})
+        return self._seal(archive)
+
+    def _add_receipts(self, archive: zipfile.ZipFile, opened: Collection[str], lines: BinaryIO) -> set[str]:
+        """Add the receipts, write what each proves as a line, and return the contexts they name."""
+        keys = [valid.text for valid in self._ledger.log.keys]
+        contexts: set[str] = set()
+        for number, places in enumerate(self._selection.batches(BUNDLE_RECEIPTS), 1):
+            data = make_receipts(self._ledger, places, opened=opened).data
+            for receipt in verify_receipts(data, vkey=keys):
+                proven = receipt.to_dict()
+                del proven["witnesses"]
+                lines.write(canonical.encode(proven) + b"\n")
+                contexts.add(canonical.digest_of(receipt.context))
+            self._add(archive, f"receipts/{number:04}.receipts", data)
+        return contexts
+
+    def _story(self, tracer: Tracer, gate: Gate, found: Found) -> Story:
+        story = tell_story(self._ledger, tracer, gate, found)
+        return replace(story, proof={**story.proof, "key": "its receipt is in this bundle"})
+
+    def _add_upstream(self, archive: zipfile.ZipFile, documents: dict[str, bytes], stories: list[Story]) -> None:
+        files = {f"upstream/documents/{digest}.json": data for digest, data in documents.items()}
+        for position in find_entries(self._ledger, documents):
+            files[f"upstream/entries/{position}.tlog-proof"] = prove_entry(self._ledger, position)
+        rows = prove_rows(self._ledger, stories)
+        if rows:
+            files[ROWS] = canonical.encode({"rows": rows, "v": 1})
+        self._add_all(archive, files)
+
+    def _asked(self) -> JsonObject:
+        said = {"actor": self._asking.actor, "purpose": self._asking.purpose}
+        opened: JsonObject = {"opened": [*sorted(set(self._asking.groups))]} if self._asking.groups else {}
+        left_out: JsonObject = (
+            {"not_compared": str(self._selection.not_compared)} if self._selection.not_compared else {}
+        )
+        given: JsonObject = {name: text for name, text in said.items() if text is not None}
+        return {**self._question.to_dict(), **opened, **left_out, **given, "time": self._time}
+
+    def _seal(self, archive: zipfile.ZipFile) -> tuple[int, str]:
+        asked = self._asked()
+        del asked["time"]
+        manifest: JsonObject = {
+            "backstory": "bundle",
+            "files": [self._files[name] for name in sorted(self._files)],
+            "log": _log(self._checkpoint),
+            "question": asked,
+            "records": str(self._selection.count),
+            "time": self._time,
+            "v": 1,
+        }
+        data = canonical.encode(manifest)
+        digest = hashlib.sha256(data).hexdigest()
+        purpose = self._asking.purpose
+        entry: JsonObject = {
+            "manifest": digest,
+            "purpose": None if purpose is None else self._ledger.commit_text("purpose", purpose),
+            "records": str(self._selection.count),
+            "type": ENTRY_TYPE,
+        }
+        (index,) = self._ledger.append([entry])
+        self._add(archive, MANIFEST, data)
+        self._add(archive, PROOF, prove_entry(self._ledger, index))
+        return index, digest
+
+    def _add_all(self, archive: zipfile.ZipFile, files: dict[str, bytes]) -> None:
+        for name in sorted(files):
+            self._add(archive, name, files[name])
+
+    def _add(self, archive: zipfile.ZipFile, name: str, data: bytes) -> None:
+        self._add_pieces(archive, name, [data], len(data))
+
+    def _add_file(self, archive: zipfile.ZipFile, name: str, path: Path) -> None:
+        with path.open("rb") as file:
+            self._add_pieces(archive, name, iter(lambda: file.read(_PIECE), b""), path.stat().st_size)
+
+    def _add_pieces(self, archive: zipfile.ZipFile, name: str, pieces: Iterable[bytes], size: int) -> None:
+        if len(self._files) >= BUNDLE_FILES_MAX - 2:
+            raise LimitError(f"bundle: expected at most {BUNDLE_FILES_MAX:,} files; ask for fewer predictions")
+        member = zipfile.ZipInfo(name, _EARLIEST)
+        member.external_attr, member.create_system = REGULAR_FILE, 3
+        member.compress_type, member.file_size = zipfile.ZIP_DEFLATED, size
+        digest = hashlib.sha256()
+        with archive.open(member, "w") as target:
+            for piece in pieces:
+                digest.update(piece)
+                target.write(piece)
+        self._files[name] = {"name": name, "sha256": digest.hexdigest(), "size": str(size)}
+
+
+def _log(checkpoint: Checkpoint) -> JsonObject:
+    return {"origin": checkpoint.origin, "root": checkpoint.root.hex(), "size": str(checkpoint.size)}

@@ -1,0 +1,366 @@
+"""Checking an evidence bundle: needs the file and a public key, nothing else.
+
+Bytes and the order of the checks: docs/format.md, section "Bundles". `standalone/check_bundle.py` holds the same check
+once more, written apart from this one.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from backstory.errors import FormatError, StorageError, UnsupportedVersionError, VerificationError
+from backstory.records import canonical
+from backstory.records.canonical import JsonObject, JsonValue
+from backstory.records.identity import check_digest
+from backstory.records.limits import BUNDLE_FILES_MAX, RECEIPTS_SIZE_MAX
+from backstory.records.schema import escape_name
+from backstory.tlog.checkpoint import Checkpoint, open_checkpoint, parse_checkpoint
+from backstory.tlog.hashing import hash_leaf
+from backstory.tlog.key import ValidKey, require_keys
+from backstory.tlog.note import parse_note
+from backstory.tlog.proof import verify_inclusion
+from backstory.tlog.proof_file import parse_proof_file
+from backstory.tlog.text import parse_base64
+from backstory.verify.receipt import Receipt, verify_receipts
+from backstory.verify.receipt_file import check_version
+
+MANIFEST: Final = "manifest.json"
+PROOF: Final = "bundle.tlog-proof"
+RECORDS: Final = "records.jsonl"
+ROWS: Final = "upstream/rows.json"
+ENTRY_TYPE: Final = "bundle.exported"
+REGULAR_FILE: Final = 0o100644 << 16
+"""What a zip file says of the mode of a plain file."""
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}(/[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}){0,3}")
+_DIGEST = re.compile("[0-9a-f]{64}")
+_ZIP_MAGIC = b"PK\x03\x04"
+_SMALL_MAX = 64 << 20
+"""Bytes of a file that is read as a whole, other than of receipts; and of a line."""
+_TOTAL_MAX = 1 << 40
+_PIECE = 1 << 20
+_COMPRESSION_LEVEL_BITS = 0x6
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, struct.error)
+"""What the library for zip files raises of one that is malformed."""
+_MEMBERS = frozenset({"backstory", "files", "log", "question", "records", "time", "v"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bundle:
+    """What a bundle that verifies is.
+
+    Attributes:
+        origin: Origin of the log.
+        tree_size: Tree size of the checkpoint under which the log's entry about the bundle is proven.
+        index: Index of that entry.
+        manifest: SHA-256 of the manifest, in hex.
+        time: When it was given out, by the operator's clock.
+        question: What was asked, by whom and what for, as far as it was said.
+        records: How many predictions it holds.
+        files: How many files the manifest lists.
+    """
+
+    origin: str
+    tree_size: int
+    index: int
+    manifest: str
+    time: str
+    question: JsonObject
+    records: int
+    files: int
+
+    def to_dict(self) -> JsonObject:
+        """Return it as values JSON has."""
+        return {
+            "files": self.files,
+            "index": self.index,
+            "manifest": self.manifest,
+            "origin": self.origin,
+            "question": self.question,
+            "records": str(self.records),
+            "time": self.time,
+            "tree_size": self.tree_size,
+        }
+
+    def __str__(self) -> str:
+        """Return it for a reader."""
+        return (
+            f"bundle of {self.records} predictions in {self.files} files, given out at {self.time}\n"
+            f"entry {self.index} of the log of {self.origin} at tree size {self.tree_size}"
+        )
+
+
+def verify_bundle(path: str | Path, *, vkey: str | Sequence[str]) -> Bundle:
+    """Check an evidence bundle: every file of it, every receipt, and that the log says it was given out.
+
+    Args:
+        path: The file.
+        vkey: The log's public key, obtained from somewhere other than the bundle, as `verify_receipt` takes it.
+
+    Returns:
+        What it is.
+
+    Raises:
+        VerificationError: Something in it does not verify, is missing or too much; the message names the file.
+        FormatError: It is not a bundle: its beginning is not that of a zip file.
+        UnsupportedVersionError: It is of a version newer than this package, so that nothing can be said.
+        InputError: The key is malformed.
+        StorageError: The file cannot be read.
+    """
+    keys = require_keys(vkey)
+    try:
+        with Path(path).open("rb") as file:
+            if file.read(len(_ZIP_MAGIC)) != _ZIP_MAGIC:
+                raise FormatError("bundle: this is none, its beginning is not that of a zip file")
+            return _check(file.name, keys)
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # it names a place before its beginning
+            raise VerificationError("bundle: the zip file is damaged") from error
+        raise StorageError(f"reading bundle: {error.strerror}") from error
+
+
+def _check(path: str, keys: tuple[ValidKey, ...]) -> Bundle:
+    try:
+        archive = zipfile.ZipFile(path)
+    except (*_DAMAGED, OverflowError) as error:
+        raise VerificationError("bundle: the zip file is damaged") from error
+    with archive:
+        return _Checking(archive, keys).check()
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Let what is wrong with a file name it."""
+    try:
+        yield
+    except UnsupportedVersionError:
+        raise
+    except (VerificationError, FormatError) as error:
+        raise VerificationError(f"bundle: {name}: {error}") from error
+    except _DAMAGED as error:
+        raise VerificationError(f"bundle: {name}: it is damaged") from error
+
+
+class _Checking:
+    """A bundle that is being checked."""
+
+    def __init__(self, archive: zipfile.ZipFile, keys: tuple[ValidKey, ...]) -> None:
+        self._archive, self._keys, self._origin = archive, keys, ""
+        self._members: dict[str, zipfile.ZipInfo] = {}
+        self._proven: set[str] = set()
+        self._rows: dict[str, list[JsonObject]] = {}
+
+    def check(self) -> Bundle:
+        """Make the checks in their order."""
+        self._check_members()
+        with _named(PROOF):
+            index, entry, checkpoint = self._prove(PROOF)
+            self._require(entry.get("type") == ENTRY_TYPE, "its entry is of something else")
+            self._origin = checkpoint.origin
+        with _named(MANIFEST):
+            manifest = self._read_manifest(entry)
+            sizes = self._list(manifest)
+        self._check_files(sizes)
+        with _named(ROWS):
+            self._read_rows()
+        self._check_records(canonical.count_of(manifest, "records"))
+        self._check_upstream()
+        question = manifest["question"]
+        return Bundle(
+            origin=self._origin,
+            tree_size=checkpoint.size,
+            index=index,
+            manifest=canonical.text_of(entry, "manifest"),
+            time=canonical.text_of(manifest, "time"),
+            question=question if isinstance(question, dict) else {},
+            records=canonical.count_of(manifest, "records"),
+            files=len(sizes),
+        )
+
+    def _check_members(self) -> None:
+        members = self._archive.infolist()
+        if len(members) > BUNDLE_FILES_MAX or self._archive.comment:
+            raise VerificationError("bundle: the zip file has too much in it")
+        for member in members:
+            name = member.filename
+            with _named(repr(name[:200])):
+                is_name = member.orig_filename == name and _NAME.fullmatch(name) is not None
+                self._require(is_name, "no name of a file in a bundle")
+                self._require(name not in self._members, "it is there twice")
+                is_plain = member.compress_type in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
+                is_plain = is_plain and not member.flag_bits & ~_COMPRESSION_LEVEL_BITS
+                self._require(is_plain and member.external_attr == REGULAR_FILE, "it is not a plain file")
+            self._members[name] = member
+
+    def _prove(self, name: str) -> tuple[int, JsonObject, Checkpoint]:
+        """Check that an entry is in the log the key speaks for."""
+        file = parse_proof_file(self._read(name))
+        checkpoint = open_checkpoint(file.note, parse_checkpoint(parse_note(file.note).text).origin, self._keys)
+        data = file.extra or b""
+        verify_inclusion(hash_leaf(data), file.index, checkpoint.size, file.proof, checkpoint.root)
+        entry = canonical.parse_object(data, "entry")
+        check_version(entry, "entry")
+        return file.index, entry, checkpoint
+
+    def _read_manifest(self, entry: JsonObject) -> JsonObject:
+        data = self._read(MANIFEST)
+        self._require(hashlib.sha256(data).hexdigest() == entry.get("manifest"), "it was changed")
+        manifest = canonical.parse_object(data, "manifest")
+        check_version(manifest, "manifest")
+        self._require(set(manifest) == _MEMBERS and manifest["backstory"] == "bundle", "it is of something else")
+        self._require(isinstance(manifest["question"], dict), "it has no question")
+        self._require(manifest["records"] == entry.get("records"), "it has another number of records than the log")
+        return manifest
+
+    def _list(self, manifest: JsonObject) -> dict[str, tuple[int, str]]:
+        """Return size and digest of every file of the manifest."""
+        sizes: dict[str, tuple[int, str]] = {}
+        for file in _list_of(manifest["files"]):
+            self._require(isinstance(file, dict) and set(file) == {"name", "sha256", "size"}, "a malformed file")
+            if isinstance(file, dict):
+                name = canonical.text_of(file, "name")
+                self._require(name not in sizes, "it lists a file twice")
+                sizes[name] = canonical.count_of(file, "size"), check_digest(file["sha256"], "a file's digest")
+        self._require(sum(size for size, _ in sizes.values()) <= _TOTAL_MAX, "the files are too large")
+        return sizes
+
+    def _check_files(self, sizes: dict[str, tuple[int, str]]) -> None:
+        for name in sorted(self._members.keys() - sizes.keys() - {MANIFEST, PROOF}):
+            raise VerificationError(f"bundle: {name}: the manifest does not list it")
+        for name, (size, expected) in sizes.items():
+            with _named(name):
+                self._require(name in self._members, "it is missing")
+                self._require(self._members[name].file_size == size, "it has another size")
+                self._require(self._digest(name, size) == expected, "it was changed")
+
+    def _check_records(self, count: int) -> None:
+        found = 0
+        with _named(RECORDS):
+            self._require(RECORDS in self._members, "it is missing")
+        with self._archive.open(RECORDS) as lines:
+            for name in sorted(name for name in self._members if name.startswith("receipts/")):
+                with _named(name):
+                    receipts = verify_receipts(
+                        self._read(name, RECEIPTS_SIZE_MAX), vkey=[valid.text for valid in self._keys]
+                    )
+                    self._require(receipts[0].origin == self._origin, "it is of another log")
+                for receipt in receipts:
+                    found += 1
+                    with _named(RECORDS):
+                        line = lines.readline(_SMALL_MAX)
+                        self._require(line == _line(receipt), f"line {found} is not what is proven")
+                    self._proven |= {canonical.digest_of(receipt.context), *_digests_in(receipt.context)}
+                    with _named(ROWS):
+                        self._check_rows(receipt)
+            with _named(RECORDS):
+                self._require(not lines.read(1), "it has a record without a receipt")
+        with _named(MANIFEST):
+            self._require(found == count, f"it says {count} records, the receipts are of {found}")
+        with _named(ROWS):
+            self._require(not self._rows, "a row is of a prediction that has no receipt here")
+
+    def _read_rows(self) -> None:
+        if ROWS not in self._members:
+            return
+        for row in _list_of(canonical.parse_object(self._read(ROWS), "rows").get("rows")):
+            if not isinstance(row, dict) or set(row) != {"dataset", "index", "path", "prediction", "reference", "row"}:
+                raise FormatError("a malformed row")
+            self._rows.setdefault(canonical.text_of(row, "prediction"), []).append(row)
+
+    def _check_rows(self, receipt: Receipt) -> None:
+        """Check that rows are those a prediction names, and are in their source under the root of its document."""
+        for row in self._rows.pop(receipt.id, []):
+            dataset, index = check_digest(row["dataset"], "row's source"), canonical.count_of(row, "index")
+            reference = canonical.text_of(row, "reference")
+            refs = receipt.context.get("refs")
+            named = refs.get(reference) if isinstance(refs, dict) else None
+            parts = _list_of(named.get("parts")) if isinstance(named, dict) else []
+            firsts = [
+                canonical.count_of(part, "first")
+                for part in parts
+                if isinstance(part, dict) and part.get("dataset") == dataset
+            ]
+            position = receipt.values.get(f"row.{escape_name(reference)}")
+            self._require(position in [first + index for first in firsts], "a row is not the prediction's")
+            document = canonical.parse_object(self._read(_document_name(dataset)), "source")
+            path = [bytes.fromhex(check_digest(text, "row's path")) for text in _list_of(row["path"])]
+            root = bytes.fromhex(check_digest(document.get("root"), "source's root"))
+            leaf = hash_leaf(parse_base64(canonical.text_of(row, "row"), "row"))
+            verify_inclusion(leaf, index, canonical.count_of(document, "rows"), path, root)
+
+    def _check_upstream(self) -> None:
+        for name in sorted(name for name in self._members if name.startswith("upstream/entries/")):
+            with _named(name):
+                index, entry, checkpoint = self._prove(name)
+                self._require(name == f"upstream/entries/{index}.tlog-proof", "it is of another entry")
+                self._require(checkpoint.origin == self._origin, "it is of another log")
+                self._proven |= set(_digests_in(entry))
+        documents = {name for name in self._members if name.startswith("upstream/documents/")}
+        ready = documents & set(map(_document_name, self._proven))
+        while ready:
+            name = ready.pop()
+            documents.remove(name)
+            with _named(name):
+                data = self._read(name)
+                self._require(_document_name(hashlib.sha256(data).hexdigest()) == name, "it has another digest")
+                ready |= documents & set(map(_document_name, _digests_in(canonical.parse_object(data, "document"))))
+        for name in sorted(documents):
+            raise VerificationError(f"bundle: {name}: nothing that is proven names it")
+
+    def _read(self, name: str, most: int = _SMALL_MAX) -> bytes:
+        self._require(name in self._members, f"{name} is missing")
+        self._require(self._members[name].file_size <= most, "it is too large")
+        with self._archive.open(name) as file:
+            data = file.read(most + 1)
+        self._require(len(data) <= most, "it is too large")
+        return data
+
+    def _digest(self, name: str, size: int) -> str:
+        """Return the digest of a file, of which no more is unpacked than it should have."""
+        digest, left = hashlib.sha256(), size
+        with self._archive.open(name) as file:
+            while left >= 0 and (data := file.read(min(left + 1, _PIECE))):
+                digest.update(data)
+                left -= len(data)
+        self._require(left == 0, "it has another size")
+        return digest.hexdigest()
+
+    @staticmethod
+    def _require(condition: bool, what: str) -> None:  # noqa: FBT001  reads as a sentence
+        if not condition:
+            raise VerificationError(what)
+
+
+def _line(receipt: Receipt) -> bytes:
+    """Return what a record's line must be."""
+    proven = receipt.to_dict()
+    del proven["witnesses"]
+    return canonical.encode(proven) + b"\n"
+
+
+def _list_of(value: JsonValue) -> list[JsonValue]:
+    if not isinstance(value, list):
+        raise FormatError("expected a list")
+    return value
+
+
+def _digests_in(value: JsonValue) -> Iterator[str]:
+    if isinstance(value, str) and _DIGEST.fullmatch(value):
+        yield value
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _digests_in(item)
+
+
+def _document_name(digest: str) -> str:
+    return f"upstream/documents/{digest}.json"

@@ -1,0 +1,205 @@
+"""What goes into an evidence bundle, and what it is refused for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import zipfile
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from tests.support.archives import ORIGIN, archive_with_predictions
+
+import backstory
+from backstory.errors import ConflictError, ForbiddenError, InputError, NotFoundError, QueryError, VerificationError
+from backstory.verify.bundle import verify_bundle
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """An archive with 40 predictions, their ids, its key."""
+    path = tmp_path_factory.mktemp("made") / "audit"
+    archive, ids = archive_with_predictions(path)
+    with archive:
+        return path, ids, archive.vkey
+
+
+@pytest.fixture
+def archive(made, tmp_path):
+    """A copy of it, open."""
+    with backstory.open(shutil.copytree(made[0], tmp_path / "audit")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def people(tmp_path):
+    """An archive with predictions about people, and what opens it."""
+    path = tmp_path / "people"
+    with backstory.init(path, origin=ORIGIN) as opened:
+        rule = opened.register(lambda rows: rows["x"] * 7.25, name="rule")
+        frame = pd.DataFrame({"x": [1.0, 2.0]})
+        opened.predict(rule, frame.to_dict("records"), subject=["ann", "bob"], method="__call__").wait("sealed")
+        return path, opened.vkey
+
+
+def lines_in(path):
+    """Return the records of a bundle."""
+    with zipfile.ZipFile(path) as file:
+        return [json.loads(line) for line in file.read("records.jsonl").splitlines()]
+
+
+def test_a_bundle_by_id_holds_exactly_these_predictions(archive, made, tmp_path):
+    """Ids may be given in any order; the bundle has the log's."""
+    archive.bundle(tmp_path / "b.zip", [made[1][7], made[1][3]])
+    assert [line["id"] for line in lines_in(tmp_path / "b.zip")] == [made[1][3], made[1][7]]
+
+
+def test_a_bundle_of_a_model_holds_all_its_predictions(archive, made, tmp_path):
+    """A model's name stands for all its versions."""
+    archive.bundle(tmp_path / "b.zip", model="credit")
+    assert {line["id"] for line in lines_in(tmp_path / "b.zip")} == set(made[1])
+
+
+def test_a_predicate_picks_what_search_finds(archive, tmp_path):
+    """`where` means what it means to `search`."""
+    archive.bundle(tmp_path / "b.zip", where='"feature.amount" > 500')
+    found = set(archive.search('"feature.amount" > 500')["id"])
+    assert {line["id"] for line in lines_in(tmp_path / "b.zip")} == found
+
+
+def test_a_period_ends_before_its_end(archive, tmp_path):
+    """Nothing was recorded before the year 2000."""
+    with pytest.raises(NotFoundError, match="no prediction"):
+        archive.bundle(tmp_path / "b.zip", until="2000-01-01T00:00:00Z")
+
+
+def test_nothing_asked_for_is_refused(archive, tmp_path):
+    """A bundle of everything is not made by mistake."""
+    with pytest.raises(InputError, match="expected which predictions"):
+        archive.bundle(tmp_path / "b.zip")
+
+
+def test_ids_and_something_else_are_refused(archive, made, tmp_path):
+    """It would be unclear whether both must hold."""
+    with pytest.raises(InputError, match="got both"):
+        archive.bundle(tmp_path / "b.zip", made[1][:1], model="credit")
+
+
+def test_a_malformed_moment_is_refused(archive, tmp_path):
+    """The message says which."""
+    with pytest.raises(QueryError, match="bundle: expected since"):
+        archive.bundle(tmp_path / "b.zip", since="yesterday")
+
+
+def test_a_bundle_replaces_nothing(archive, made, tmp_path):
+    """The log does not say that it was given out either."""
+    (tmp_path / "b.zip").write_bytes(b"mine")
+    size = archive.verify().counts["entries"]
+    with pytest.raises(ConflictError):
+        archive.bundle(tmp_path / "b.zip", made[1][:1])
+    assert ((tmp_path / "b.zip").read_bytes(), archive.verify().counts["entries"]) == (b"mine", size)
+
+
+def test_an_archive_open_for_reading_gives_nothing_out(made, tmp_path):
+    """The log could not record it."""
+    with backstory.open(made[0], mode="r") as archive, pytest.raises(ForbiddenError):
+        archive.bundle(tmp_path / "b.zip", made[1][:1])
+
+
+def test_a_bundle_has_what_a_prediction_stands_on(archive, made, tmp_path):
+    """The model, its training, source and group: a document of each, named by its digest."""
+    archive.bundle(tmp_path / "b.zip", made[1][:1])
+    story = archive.why(made[1][0])
+    wanted = {story.model["digest"], *(row.digest for row in story.rows)}
+    with zipfile.ZipFile(tmp_path / "b.zip") as file:
+        held = {
+            hashlib.sha256(file.read(n)).hexdigest() for n in file.namelist() if n.startswith("upstream/documents/")
+        }
+    assert wanted <= held
+
+
+def test_the_row_of_a_source_is_proven_in_it(archive, made, tmp_path):
+    """The verifier leads it to the root of the source's document."""
+    archive.bundle(tmp_path / "b.zip", made[1][:1])
+    with zipfile.ZipFile(tmp_path / "b.zip") as file:
+        rows = json.loads(file.read("upstream/rows.json"))["rows"]
+    assert [(row["prediction"], row["reference"]) for row in rows] == [(made[1][0], "loans")]
+
+
+def test_the_parquet_file_has_the_records(archive, made, tmp_path):
+    """Typed, with ids as text."""
+    archive.bundle(tmp_path / "b.zip", made[1])
+    with zipfile.ZipFile(tmp_path / "b.zip") as file:
+        table = pq.read_table(file.open("records-0001.parquet"))
+    assert table["id"].to_pylist() == [line["id"] for line in lines_in(tmp_path / "b.zip")]
+
+
+def test_the_log_says_what_was_given_out(archive, made, tmp_path):
+    """The entry has the manifest's digest."""
+    bundle = archive.bundle(tmp_path / "b.zip", made[1][:2])
+    with zipfile.ZipFile(tmp_path / "b.zip") as file:
+        digest = hashlib.sha256(file.read("manifest.json")).hexdigest()
+        assert (bundle.digest, verify_bundle(bundle.path, vkey=made[2]).index) == (digest, bundle.index)
+
+
+def test_the_archive_still_verifies(archive, made, tmp_path):
+    """An audit knows the entry."""
+    archive.bundle(tmp_path / "b.zip", made[1][:2])
+    assert not archive.verify().findings
+
+
+def test_sealed_values_stay_sealed(people, tmp_path):
+    """Nobody asked for them to be opened."""
+    with backstory.open(people[0], actor="Ada", purpose="complaint") as archive:
+        archive.bundle(tmp_path / "b.zip", model="rule")
+    assert all(not line["opened"] and line["sealed"] for line in lines_in(tmp_path / "b.zip"))
+
+
+def test_only_the_groups_asked_for_are_opened(people, tmp_path):
+    """The others stay committed to, in every file of the bundle."""
+    with backstory.open(people[0], actor="Ada", purpose="complaint") as archive:
+        archive.bundle(tmp_path / "b.zip", model="rule", opened="output")
+    assert [set(line["opened"]) for line in lines_in(tmp_path / "b.zip")] == [{"output"}, {"output"}]
+    with zipfile.ZipFile(tmp_path / "b.zip") as file:
+        assert not [name for name in file.namelist() if b"bob" in file.read(name) and not name.startswith("verify/")]
+    verify_bundle(tmp_path / "b.zip", vkey=people[1])
+
+
+def test_opening_all_groups_is_recorded_once(people, tmp_path):
+    """The log has one entry about it, and one about the bundle."""
+    with backstory.open(people[0], actor="Ada", purpose="complaint") as archive:
+        groups = archive._ledger.schema(archive._found(archive.search("true")["id"][0]).schema.digest).groups
+        size = archive.verify().counts["entries"]
+        archive.bundle(tmp_path / "b.zip", model="rule", opened=groups)
+        assert archive.verify().counts["entries"] == size + 2
+    verify_bundle(tmp_path / "b.zip", vkey=people[1])
+
+
+def test_groups_are_opened_for_somebody(people, tmp_path):
+    """Without actor and purpose there is no bundle with opened values."""
+    with backstory.open(people[0]) as archive, pytest.raises(ForbiddenError):
+        archive.bundle(tmp_path / "b.zip", model="rule", opened="output")
+
+
+def test_a_group_nobody_has_is_refused(people, tmp_path):
+    """The message says what there is."""
+    with backstory.open(people[0], actor="Ada", purpose="x") as archive, pytest.raises(InputError, match="outptu"):
+        archive.bundle(tmp_path / "b.zip", model="rule", opened="outptu")
+
+
+def test_another_logs_key_does_not_verify_it(archive, made, people, tmp_path):
+    """Whatever the bundle says of itself."""
+    archive.bundle(tmp_path / "b.zip", made[1][:1])
+    with pytest.raises(VerificationError):
+        verify_bundle(tmp_path / "b.zip", vkey=people[1])
+
+
+def test_nothing_is_left_beside_a_bundle(archive, made, tmp_path):
+    """Neither where it was written nor where it could not be."""
+    (tmp_path / "out").mkdir()
+    archive.bundle(tmp_path / "out" / "b.zip", made[1][:1])
+    with pytest.raises(ConflictError):
+        archive.bundle(tmp_path / "out" / "b.zip", made[1][:1])
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.zip"]
