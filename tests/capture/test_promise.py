@@ -11,14 +11,26 @@ from pathlib import Path
 
 import pytest
 from tests.support.disks import WiredDisk
-from tests.support.ledgers import OPEN, ORIGIN, SEALED, lose, make_batch, make_row, new_ledger, new_recorder, reopen
+from tests.support.ledgers import (
+    OPEN,
+    ORIGIN,
+    SEALED,
+    lose,
+    make_batch,
+    make_row,
+    new_ledger,
+    new_recorder,
+    reopen,
+    world,
+)
 
 import backstory
-from backstory.archive.promising import begin_promising, create_promise_key, promise_of
+from backstory.archive.promising import begin_promising, create_promise_key, promise_key, promise_of
 from backstory.capture.promise import Promising
 from backstory.capture.recorder import RowTarget
 from backstory.errors import ConflictError, InputError, NotFoundError, StorageError
 from backstory.ledger.read import find_record, spool_tables
+from backstory.ledger.restore import restore
 from backstory.ledger.seal import seal_all
 from backstory.records.promise import frame_digest, key_name, parse_kept, parse_promise_text
 from backstory.storage import promises as promises_module
@@ -277,6 +289,18 @@ def test_the_next_to_open_goes_on(ledger):
     (one,) = kept(ledger)
     assert parse_promise_text(verify_note(one.note, [VerifierKey.parse(vkey)])).delay == 5
     assert [entry["delay"] for entry in ledger.find_entries("promise.key")] == [str(DELAY), "5"]
+
+
+def test_a_restored_log_does_not_give_out_the_key_of_the_one_before(ledger):
+    """Promises are off in a restored log, though the entry that switched them on for the old one is carried over."""
+    recorder, vkey = promising(ledger)
+    recorder.close()
+    ledger.close()
+    restore(ledger.layout.root, world(3), rolled_back=True)
+    ledger = reopen(ledger.layout.root)
+    with pytest.raises(NotFoundError):
+        promise_key(ledger)
+    assert create_promise_key(ledger, new_recorder(ledger), DELAY) == promise_key(ledger) != vkey
 
 
 def test_a_key_the_log_does_not_name_promises_nothing(ledger):

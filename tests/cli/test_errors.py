@@ -51,6 +51,16 @@ def test_help_names_commands_and_codes():
     assert [code for code in MEANINGS if f"\n  {code} " not in text] == []
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_of_a_command_is_broken_by_the_terminal_only(name, capsys, monkeypatch):
+    """What an option does is one paragraph: where the docstring's lines end nothing is broken."""
+    monkeypatch.setenv("COLUMNS", "5000")
+    assert run([name, "--help"]) == 0
+    body = capsys.readouterr().out.partition("Parameters:\n")[2].partition("\n\n")[0]
+    assert body, "every command has options"
+    assert [line for line in body.splitlines() if not line.startswith("  -")] == []
+
+
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_help_has_examples_that_parse(name, capsys):
     """Where arguments are SQL or JSON, the command's help shows how to quote them, and the examples are valid."""

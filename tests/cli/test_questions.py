@@ -412,7 +412,9 @@ def test_receipts_open_sealed_values_when_asked(made, ask, copy, tmp_path):
 def test_receipt_brings_the_verifiers(made, ask, tmp_path):
     """With --verifier the stand-alone programs are written beside the receipt, and a second time they may be there."""
     for name in ("a", "b"):
-        assert ask("receipt", made.first, "-o", tmp_path / name, "--verifier").code == OK
+        answer = ask("receipt", made.first, "-o", tmp_path / name, "--verifier")
+        assert answer.code == OK
+        assert all(str(tmp_path / program) in answer.out for program in verifier_files()), "and it says so"
     assert sorted(path.name for path in tmp_path.glob("verify_receipt.*")) == sorted(verifier_files())
 
 

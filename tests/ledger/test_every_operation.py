@@ -71,6 +71,8 @@ def each_failure(monkeypatch, folder, template, act, *, both_ways=BOTH_WAYS, ste
             assert at > OPERATIONS_MIN
             return
         yield root, returned
+        for closed in (path for path in root.rglob("*") if path.is_dir()):
+            closed.chmod(0o755)  # a restored log's predecessor is read-only
         shutil.rmtree(root)
         at, persists = (at + persists, not persists) if both_ways else (at + step, not persists)
 

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import shutil
+import threading
+from pathlib import Path
 
 import pytest
 from tests.support.ledgers import OPEN, SEALED, make_batch, new_ledger, new_recorder, reopen, world
 
-from backstory.errors import ConflictError, VerificationError
+from backstory.errors import BusyError, ConflictError, FormatError, VerificationError
+from backstory.ledger.create import create_archive
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.merge import FILES_MIN, merge_all
 from backstory.ledger.read import find_record
 from backstory.ledger.receipt import make_receipt
-from backstory.ledger.restore import Gap, restore
+from backstory.ledger.restore import Gap, _roots, restore
 from backstory.ledger.rotate import add_ml_dsa, list_keys, rotate_key
 from backstory.ledger.seal import seal_all
+from backstory.ledger.sequencer import hold_log
+from backstory.storage.keys import hold_keys
 from backstory.tlog.checkpoint import open_checkpoint
+from backstory.tlog.hashing import hash_leaf, root_hash
 from backstory.tlog.key import VerifierKey
 from backstory.verify.archive import verify_archive
 from backstory.verify.receipt import verify_receipt
@@ -80,6 +86,20 @@ def test_a_restored_log_says_what_it_goes_on_with_and_what_is_lost(old, copy):
     assert entry["lost"] == str(newest.size - kept.size)
     assert (entry["origin"], entry["vkey"]) == (done.origin, done.vkey)
     assert done.origin == f"{config.origin}/2"
+
+
+def test_a_checkpoint_from_the_lost_part_says_which_entries_are_lost(old, copy, tmp_path):
+    """Against a log that was restored it is a finding that names them, and does not speak of a rewritten past."""
+    ledger, _ = old
+    kept = ledger.log.checkpoint().size
+    record(ledger)
+    last, newest = note_of(ledger), ledger.log.checkpoint().size
+    (tmp_path / "kept.note").write_bytes(last)
+    put_back(copy, ledger.layout.root)
+    restore(ledger.layout.root, world(3), last=last)
+    found = verify_archive(ledger.layout.root, workers=1, against=[tmp_path / "kept.note"]).findings
+    (meaning,) = [finding.meaning for finding in found if finding.severity == "failed"]
+    assert meaning.startswith(f"entries {kept} to {newest - 1} of the log before")
 
 
 def test_old_records_keep_their_place_and_their_old_receipts(old, copy):
@@ -309,3 +329,112 @@ def test_a_restored_archive_verifies(old):
     restored = restore(ledger.layout.root, world(3), rolled_back=True).restored
     report = verify_archive(ledger.layout.root, workers=1, vkey=restored.vkey)
     assert (report.failed, report.incomplete) == (False, False), report.findings
+
+
+def test_what_a_process_that_was_open_had_not_sealed_stays_as_the_restore_sealed_it(old):
+    """Whoever had the archive open finds no leftover of its own in the segments that the restored log names."""
+    ledger, _ = old
+    recorder = new_recorder(ledger)
+    recorder.record(make_batch(ledger, OPEN, 0, 2))
+    assert restore(ledger.layout.root, world(3), rolled_back=True).sealed == 2
+    recorder.record(make_batch(ledger, OPEN, 2, 1))
+    with pytest.raises(ConflictError, match="restored meanwhile"):
+        seal_all(ledger)
+    recorder.close()
+    again = reopen(ledger.layout.root)
+    assert seal_all(again) == 1
+    again.close()
+    insist_sound(ledger.layout.root)
+
+
+def test_a_process_that_was_open_is_told_though_the_old_log_is_gone(old, tmp_path):
+    """Whoever had the archive open is told what happened, not that some file cannot be opened."""
+    ledger, _ = old
+    restore(ledger.layout.root, world(3), rolled_back=True)
+    ledger.layout.log.chmod(0o755)
+    ledger.layout.log.rename(tmp_path / "evidence")
+    with pytest.raises(ConflictError, match="restored meanwhile"):
+        ledger.append([{"type": "test", "name": "late"}])
+
+
+def test_the_lock_store_of_another_archive_stays(tmp_path):
+    """Where another archive's lock store has the name that the new one would have, the new one gets another name."""
+    roots = {name: tmp_path / name for name in ("loans", "loans-2")}
+    for seed, (name, root) in enumerate(roots.items()):
+        create_archive(root, f"example.org/{name}", world(seed), lock=tmp_path / "locks" / f"{name}.sqlite")
+    restore(roots["loans"], world(3), rolled_back=True)
+    assert {path.name for path in (tmp_path / "locks").iterdir()} == {
+        "loans.sqlite", "loans-2.sqlite", "loans-2b.sqlite"
+    }  # fmt: skip
+    for root in roots.values():
+        ledger = reopen(root)
+        record(ledger)
+        ledger.close()
+        insist_sound(root)
+    assert restore(roots["loans"], world(4), rolled_back=True).restored.previous_origin == "example.org/loans/2"
+    assert Path(reopen(roots["loans"]).layout.lock).name == "loans-3.sqlite"
+
+
+def test_an_archive_put_back_without_its_permissions_is_restored_again(old, tmp_path):
+    """That the former log can be written again does not make a restore that ended one that was cut short."""
+    ledger, _ = old
+    root = ledger.layout.root
+    restore(root, world(3), rolled_back=True)
+    for path in [root / "log" / "1", *(root / "log" / "1").rglob("*")]:
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    copy = shutil.copytree(root, tmp_path / "copy of the second")
+    second = reopen(root)
+    record(second)
+    second.close()
+    put_back(copy, root, "log")
+    assert restore(root, world(4)).restored.origin == "example.org/test/3"
+    insist_sound(root)
+
+
+def test_two_restores_at_once_are_refused(old):
+    """One begins the new log, the other is told to wait; a rotation of the key counts as one."""
+    ledger, _ = old
+    with hold_keys(ledger.layout.keys), pytest.raises(BusyError):
+        restore(ledger.layout.root, world(3), rolled_back=True)
+
+
+def test_what_is_committed_until_the_log_is_held_is_carried(old, tmp_path):
+    """A commit between looking for checkpoints and holding the log is in the new log."""
+    ledger, _ = old
+    root = ledger.layout.root
+    newer = shutil.copytree(root, tmp_path / "newer")
+    later = reopen(newer)
+    later.append([{"type": "test", "name": "just now"}])
+    later.close()
+    done = []
+    thread = threading.Thread(target=lambda: done.append(restore(root, world(3), rolled_back=True)))
+    writer = ledger.layout.log / "writer"
+    with hold_log(ledger.layout.log):
+        thread.start()
+        waits = f":{writer.stat().st_ino} "
+        pause = threading.Event()
+        while not any("->" in line and waits in line for line in Path("/proc/locks").read_text().splitlines()):
+            pause.wait(0.001)
+        shutil.copytree(newer / "log", root / "log", dirs_exist_ok=True, ignore=shutil.ignore_patterns("writer"))
+        shutil.copy(newer / "lock.sqlite", root)
+    thread.join()
+    assert done[0].restored.previous.size == later.log.checkpoint().size
+
+
+def test_roots_of_many_sizes_are_those_of_each(old):
+    """Roots computed in one reading of the entries are those that RFC 6962 gives each size."""
+    ledger, _ = old
+    ledger.append([{"type": "test", "name": f"{n}"} for n in range(300)])
+    leaves = [hash_leaf(ledger.log.entry_bytes(n)) for n in range(ledger.log.checkpoint().size)]
+    sizes = set(range(len(leaves) + 1))
+    assert _roots(ledger.layout.log, sizes) == {size: root_hash(leaves[:size]) for size in sizes}
+
+
+def test_an_incarnation_that_is_no_number_is_told(old):
+    """Settings that no restore wrote are malformed to one."""
+    ledger, _ = old
+    config = ledger.layout.config_file
+    config.write_text(config.read_text().replace('incarnation = "1"', 'incarnation = "first"'))
+    ledger.layout.log.rename(ledger.layout.log.with_name("first"))
+    with pytest.raises(FormatError, match="number"):
+        restore(ledger.layout.root, world(3), rolled_back=True)

@@ -14,10 +14,11 @@ from backstory.ledger.ledger import Ledger
 from backstory.ledger.log import LogReader
 from backstory.ledger.read import find_record
 from backstory.ledger.receipt import make_receipt
-from backstory.ledger.rotate import _alone, add_ml_dsa, list_keys, rotate_key
+from backstory.ledger.rotate import add_ml_dsa, list_keys, rotate_key
 from backstory.ledger.seal import seal_all
 from backstory.records import canonical
 from backstory.records.succession import parse_rotated
+from backstory.storage.keys import hold_keys
 from backstory.storage.rotations import read_rotation, read_rotations
 from backstory.tlog.checkpoint import open_checkpoint
 from backstory.tlog.key import KeyKind, ValidKey, VerifierKey
@@ -190,7 +191,7 @@ def test_keys_are_listed_with_the_sizes_they_speak_for(ledger):
 
 def test_two_rotations_at_once_are_refused(ledger):
     """One changes the keys, the other is told to wait."""
-    with _alone(ledger), pytest.raises(BusyError):
+    with hold_keys(ledger.layout.keys), pytest.raises(BusyError):
         rotate_key(reopen(ledger.layout.root))
 
 
@@ -211,7 +212,7 @@ def test_a_rotation_made_for_other_settings_is_refused(ledger):
 def rotate_key_without_lock(ledger):
     """Change the settings as somebody would who does not see the lock on the keys, such as from another machine."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("backstory.ledger.rotate.fcntl.flock", lambda *_: None)
+        patch.setattr("backstory.storage.keys.fcntl.flock", lambda *_: None)
         rotate_key(ledger)
 
 
@@ -251,3 +252,23 @@ def test_a_reader_that_is_open_follows_a_rotation(ledger):
     rotate_key(ledger)
     ledger.append([{"type": "test", "name": "b"}])
     assert reader.checkpoint().size == 4
+
+
+def test_a_key_file_whose_key_gives_way_to_a_given_signer_is_destroyed(ledger):
+    """Once a module signs, the secret that signed before is not left in the key store."""
+    module = Ed25519Signer.generate(ledger.layout.config.origin)
+    rotate_key(ledger, module)
+    assert not list(ledger.layout.keys.glob("log-*"))
+    again = Ledger(ledger.layout.root, world(3), writable=True, vkey=None, actor=None, signer=module)
+    again.append([{"type": "test", "name": "b"}])
+
+
+def test_a_given_signer_gives_way_to_a_key_file(ledger):
+    """From a module back to a key file: the rotation ends, and the archive that did it goes on with the new key."""
+    module = Ed25519Signer.generate(ledger.layout.config.origin)
+    rotate_key(ledger, module)
+    held = Ledger(ledger.layout.root, world(3), writable=True, vkey=None, actor=None, signer=module)
+    new = rotate_key(held).key
+    held.append([{"type": "test", "name": "b"}])
+    assert reopen(ledger.layout.root).layout.config.vkey == new.vkey
+    assert [path.name for path in ledger.layout.keys.glob("log-*")] == ["log-1.json"]

@@ -125,6 +125,12 @@ def test_everything_else_is_not_found(url, path):
     assert get(url, path)[0] == 404
 
 
+def test_what_is_not_there_yet_is_not_remembered(url):
+    """That a tile is missing may be another answer in a moment: a cache that kept it would hide the tile."""
+    status, headers, _ = get(url, "/tile/0/000.p/9")
+    assert (status, headers["cache-control"]) == (404, "no-store")
+
+
 def test_tile_that_cannot_be_read_is_not_called_missing(log, tmp_path):
     """A client must not take a broken server for a log that lost a tile."""
     broken = DiskLog(tmp_path / "a").append(1)

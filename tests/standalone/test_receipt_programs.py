@@ -6,16 +6,20 @@ import ast
 import json
 import random
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from tests.standalone.verifiers import NODE, VERIFIERS
-from tests.support.receipts import SIGNER, Log, make_segment, one_file
+from tests.support.receipts import SIGNER, Log, make_segment, many_file, one_file
 
 from backstory.errors import VerificationError
+from backstory.tlog.checkpoint import parse_checkpoint
+from backstory.tlog.cosignature import cosign
 from backstory.tlog.key import KeyKind, VerifierKey
+from backstory.tlog.note import add_signatures, parse_note
 from backstory.tlog.signer import Ed25519Signer
 from backstory.verify.receipt import verify_receipts
 from backstory.verify.standalone import verifier_files
@@ -123,10 +127,52 @@ def test_a_key_speaks_for_its_sizes(check, sizes, code):
     assert check(VECTORS / "receipt.tlog-proof", vkey=VKEY + sizes).returncode == code
 
 
+@pytest.mark.parametrize(("name", "code"), [(SIGNER.name, 20), ("witness.example/w", 0)])
+def test_a_witness_of_the_logs_name_does_not_count(check, tmp_path, name, code):
+    """A log is not its own witness: neither under its key nor under its name."""
+    witness = Ed25519Signer.from_seed(name, bytes(32), kind=KeyKind.COSIGNATURE)
+    log = Log([make_segment(random.Random(1), 1)])
+    log.note = add_signatures(log.note, [cosign(parse_checkpoint(parse_note(log.note).text), witness, 1)])
+    file = tmp_path / "cosigned.tlog-proof"
+    file.write_bytes(one_file(log, log.claim(0, 0)))
+    assert check(file, "--witness", witness.vkey, vkey=SIGNER.vkey).returncode == code
+
+
 def test_a_weak_key_is_none(check):
     """A key under which anyone can sign is refused."""
     weak = VerifierKey(name="example.org/test", public_key=bytes(32), kind=KeyKind.ED25519).vkey
     assert check(VECTORS / "receipt.tlog-proof", vkey=weak).returncode == 2
+
+
+@pytest.fixture
+def shared(tmp_path):
+    """A file of two receipts that share a context."""
+    log = Log([make_segment(random.Random(1), 2)])
+    path = tmp_path / "shared.receipts"
+    path.write_bytes(many_file(log, [log.claim(0, 0), log.claim(0, 1)]))
+    return path
+
+
+def test_a_shared_context_is_read_once(shared):
+    """Neither time nor memory grows with the number of records that share a large context."""
+    first, second = verify_receipts(shared, vkey=SIGNER.vkey)
+    assert first.context is second.context
+    program = runpy.run_path(str(FILES["python"]))
+    first, second = program["check_file"](shared.read_bytes(), [program["Key"](SIGNER.vkey, 1)], [], 0)
+    assert first["context"] is second["context"]
+
+
+def test_a_shared_context_is_read_once_in_javascript(shared):
+    """So in JavaScript."""
+    script = f"""
+        import {{ readFileSync }} from "node:fs";
+        import {{ checkFile }} from {json.dumps(FILES["node"].as_uri())};
+        const data = new Uint8Array(readFileSync({json.dumps(str(shared))}));
+        const [one, other] = await checkFile(data, {{ vkeys: [{json.dumps(SIGNER.vkey)}] }});
+        console.log(one.context === other.context);
+    """
+    command = [str(NODE), "--input-type=module", "--eval", script]
+    assert subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout == "true\n"
 
 
 def test_python_file_runs_on_3_9():

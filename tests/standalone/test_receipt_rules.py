@@ -78,20 +78,34 @@ def entry_with(**members):
     return lambda entry: {n: v for n, v in (entry | members).items() if v is not ...}
 
 
-def many_with(**members):
+def many_with(log=None, **members):
     """Return a file of two receipts with other members."""
-    log = Log([make_segment(random.Random(1), 3)])
+    log = log or Log([make_segment(random.Random(1), 3)])
     return canonical.encode({**many_document(log, [log.claim(0, 0), log.claim(0, 2)]), **members})
 
 
-def with_extra(**members):
+def with_extra(log=None, **members):
     """Return a receipt with other members."""
-    log = Log([make_segment(random.Random(1), 3)])
+    log = log or Log([make_segment(random.Random(1), 3)])
     claim = log.claim(0, 1)
     proof = [base64.b64encode(node).decode() for node in claim["proof"]]
     return join_file(canonical.encode({**extra_of(claim), **members}), "1", proof, log.note)
 
 
+def malformed_later(what, **members):
+    """Return a file with a malformed member, of a log with a later manifest or schema: which is not come to."""
+    later = {
+        "manifest": {"change_entry": entry_with(v=2)},
+        "schema": {"schema": canonical.encode({**DOCUMENT, "v": 2})},
+    }
+    log = Log([make_segment(random.Random(1), 3, **later[what])])
+    return (many_with if members.keys() & {"contexts", "nodes"} else with_extra)(log, **members)
+
+
+MALFORMED = {
+    "row": "AB==", "context": "AB==", "index": "01", "path": {}, "openings": {"output": {"row": "AA==", "salt": "0"}},
+    "contexts": ["AB=="], "nodes": ["AA=="],
+}  # fmt: skip
 F, G, T, L, S = "feature.f", "feature.g", "feature.t", "feature.l", "feature.s"
 FILE = {"name": "a", "sha256": "0" * 64, "size": "1"}
 
@@ -138,6 +152,12 @@ CASES = {
     "time of day": (file_of(change_row=cell("time", TIME, b"\xff" * 8)), OK),
     "commitment is text": (file_of(change_row=cell("commitment.output", STRING, content=b"a" * 32)), FAILED),
     "a later manifest": (file_of(change_entry=entry_with(v=2)), UNVERIFIED),
+    "another entry of a later version": (file_of(change_entry=entry_with(v=2, type="segments.merged")), FAILED),
+    **{
+        f"a later {what} with malformed {name}": (malformed_later(what, **{name: value}), FAILED)
+        for what in ("manifest", "schema")
+        for name, value in MALFORMED.items()
+    },
     "a manifest of no version": (file_of(change_entry=entry_with(v="1")), FAILED),
     "a manifest of version true": (file_of(change_entry=entry_with(v=True)), FAILED),
     "a manifest of version -1": (file_of(change_entry=entry_with(v=-1)), FAILED),

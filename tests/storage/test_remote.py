@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -51,8 +53,50 @@ def test_answer_that_does_not_end_is_given_up():
 
 def test_silence_is_given_up():
     """Somebody who takes the call and says nothing is left."""
-    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(StorageError, match="timed out"):
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(StorageError, match=r"timed out|too long"):
         ask(f"http://127.0.0.1:{silent.getsockname()[1]}", size_max=1, seconds=0.05)
+
+
+@contextlib.contextmanager
+def trickling(head, piece):
+    """Take one call, say something, then a little more again and again for two seconds."""
+    stopped = threading.Event()
+
+    def talk():
+        line, _ = listener.accept()
+        with line, contextlib.suppress(OSError):
+            line.recv(1 << 16)
+            line.sendall(head)
+            for _ in range(200):
+                if stopped.wait(0.01):
+                    return
+                line.sendall(piece)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=talk)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            stopped.set()
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    ("head", "piece"),
+    [
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (b"HTTP/1.1 200 OK\r\nA: ", b"x"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n", b"x"),
+        (b"HTTP/1.1 409 Conflict\r\nContent-Length: 9999\r\n\r\n", b"x"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"0"),
+    ],
+    ids=["continue", "header", "body", "body of an error", "size of a chunk"],
+)
+def test_what_trickles_in_is_given_up(head, piece):
+    """Wherever an answer is when time is over, and though each piece of it comes soon, it is not waited for."""
+    with trickling(head, piece) as url, pytest.raises(StorageError, match="took too long"):
+        ask(url, size_max=10_000, seconds=0.1)
 
 
 def test_nobody_is_told():

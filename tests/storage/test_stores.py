@@ -193,3 +193,15 @@ def test_no_archive_is_not_found(tmp_path):
     for root in (tmp_path, tmp_path / "none"):
         with pytest.raises(NotFoundError):
             read_layout(root)
+
+
+@pytest.mark.parametrize("mode", [0o444, 0o600])
+def test_a_file_that_will_be_read_only_can_be_filled(tmp_path, mode):
+    """While a file is filled its owner may write to it, then it has the mode that was asked for."""
+
+    def fill(path):
+        assert path.stat().st_mode & stat.S_IWUSR
+        path.write_bytes(b"data")
+
+    Disk().write_with(tmp_path / "file", fill, mode=mode)
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == mode

@@ -171,7 +171,7 @@ def test_keys_of_the_caller():
     policy = parse_policy("quorum none\n")
     key = VerifierKey.parse(LOG.vkey)
     assert policy.check(SIGNED, keys=[key]).checkpoint == CHECKPOINT
-    with pytest.raises(VerificationError, match="expected no key"):
+    with pytest.raises(VerificationError, match="no key was given for that name"):
         policy.check(SIGNED)
     with pytest.raises(VerificationError, match="sizes 0 to 7"):
         policy.check(SIGNED, keys=[ValidKey(key=key, last=7)])

@@ -1,8 +1,8 @@
 """Writes the vectors of Backstory's own formats: `PYTHONPATH=src:. python tests/vectors/make_vectors.py`.
 
 They are pinned: run it after a change of the format version only, and review what changed. Everything is drawn from
-fixed seeds, but for the bundle; a receipt may differ between versions of Arrow too, as a manifest names the digest of its
-segment's file.
+fixed seeds, but for the bundle; a receipt may differ between versions of Arrow too, as a manifest names the digest of
+its segment's file.
 
 Values stand in JSON as `{"int": "…"}`, `{"float64": "<hex, little-endian>"}`, `{"float32": …}`, `{"bytes": "<hex>"}`,
 `{"decimal": "…"}`, `{"null_struct": "<depth>"}`; null, booleans, strings and lists as themselves.

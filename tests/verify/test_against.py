@@ -125,6 +125,15 @@ def test_a_directory_of_checkpoints_is_taken_as_a_monitor_keeps_it(history, tmp_
     assert failed == {"against 0", "against 1"}
 
 
+def test_a_damaged_checkpoint_among_those_kept_is_not_passed_over(history, tmp_path):
+    """A file that is called as a monitor calls a checkpoint, and holds none, is told: it may be the one that counts."""
+    root, notes, *_ = history
+    (tmp_path / "1").write_bytes(notes[0])
+    (tmp_path / "2").write_bytes(notes[1][:-2])
+    with pytest.raises(InputError, match="checkpoint in 2"):
+        audit(root, against=[tmp_path])
+
+
 @pytest.mark.parametrize("text", ["", "no file", "5", "5 abc", "-1 " + "0" * 64, "05 " + "0" * 64, "5 " + "0" * 63])
 def test_what_is_no_checkpoint_is_refused(history, text):
     """The caller is told; nothing is taken for a checkpoint that may be a typing mistake."""
@@ -195,3 +204,10 @@ def test_a_greatest_age_needs_a_policy(history):
     """Nobody's cosignature is fresh or stale."""
     with pytest.raises(InputError):
         audit(history[0], max_age_seconds=1)
+
+
+def test_a_report_of_an_archive_under_another_key_is_without_empty_lines(history):
+    """Where nothing could be opened the report gives no tree size and no root: there is none."""
+    other = Ed25519Signer.from_seed(ORIGIN, bytes(32)).vkey
+    lines = str(verify_archive(history[0], workers=1, vkey=other)).splitlines()
+    assert (lines[0][:6], lines[1][:7]) == ("FAILED", "failed:")

@@ -44,6 +44,7 @@ from backstory.tlog.cosignature import cosign
 from backstory.tlog.key import KeyKind
 from backstory.tlog.note import add_signatures, parse_note, sign_note
 from backstory.tlog.signer import Ed25519Signer
+from backstory.verify.archive import verify_archive
 from backstory.verify.promise import verify_promise
 from backstory.verify.promised import check_promises
 
@@ -157,6 +158,41 @@ def test_a_promise_is_kept_by_a_receipt(promised):
     assert (checked.verdict, checked.id) == ("kept", found.id)
     with pytest.raises(InputError, match="of the promised place"):
         verify_promise(promised.files[1], receipt=receipt, **keys)
+
+
+def test_a_later_manifest_does_not_mend_a_broken_promise(promised):
+    """Where the log has another record in the promised place, an entry that claims the place once more is no help."""
+    promised.rewrite(other_id)
+    ledger = promised.seal()
+    (manifest,) = ledger.find_entries("segment.sealed")
+    document = parse_promise(promised.files[-1])
+    identity = document.run.id_at(document.seq).to_bytes(16, "big").hex()
+    claim = {"first_seq": str(document.seq), "count": "1", "first_id": identity, "last_id": identity}
+    ledger.append([{**manifest, **claim}])
+    assert promised.check().verdict == "broken"
+
+
+@pytest.mark.parametrize("members", [{}, {"vkey": "x"}, {"vkey": 1}])
+def test_an_entry_that_names_no_promise_key_is_a_finding(promised, members):
+    """One malformed entry does not keep an audit from coming to its end."""
+    ledger = promised.seal()
+    ledger.append([{"type": "promise.key", **members}])
+    report = verify_archive(promised.root, workers=1)
+    index = ledger.log.checkpoint().size - 1
+    assert [(one.severity, one.place) for one in report.findings if one.severity != "note"] == [
+        ("failed", f"entry {index}")
+    ]
+
+
+def test_a_receipt_must_meet_the_policy_too(promised):
+    """Whoever demands witnesses is not told `kept` by a receipt that none cosigned."""
+    ledger = promised.seal()
+    found = find_record(ledger, parse_promise(promised.files[2]).id, "prediction")
+    receipt = make_receipt(ledger, found, ()).data
+    witness = Ed25519Signer.from_seed("witness.example/w", bytes(32), kind=KeyKind.COSIGNATURE)
+    policy = f"witness w {witness.vkey}\nquorum w\n"
+    with pytest.raises(VerificationError, match="not witnessed"):
+        promised.check(2, log=None, receipt=receipt, promise_vkey=promised.promise_vkey, policy=policy)
 
 
 def test_before_the_deadline_a_promise_is_pending(original):

@@ -62,6 +62,17 @@ def failed(report):
     return {finding.place for finding in report.findings if finding.severity == "failed"}
 
 
+def test_a_state_does_not_follow_a_log_that_a_kept_checkpoint_speaks_against(audited):
+    """What contradicts what was kept is not what the next audit goes on from: the state is left as it was."""
+    root, state = audited
+    before = state.read_bytes()
+    seal(reopen(root), 20)
+    assert "against the given checkpoint" in failed(audit(root, state, against=[f"1 {'0' * 64}"]))
+    assert state.read_bytes() == before
+    audit(root, state)
+    assert state.read_bytes() != before
+
+
 @st.composite
 def states(draw):
     """Draw a state that may be."""

@@ -61,6 +61,22 @@ def test_listed_keys_may_be_pinned_all_at_once(ledger):
     assert (failed, report.authenticated) == (set(), True)
 
 
+def test_a_key_pinned_with_an_end_is_not_followed_to_a_thiefs(ledger, tmp_path):
+    """Whoever stole a retired key rotates it to one of their own; who knows when it ended does not take that."""
+    ledger.close()
+    stolen = shutil.copytree(ledger.layout.root, tmp_path / "stolen")
+    ledger = reopen(ledger.layout.root)
+    seal(ledger, 10)
+    rotate_key(ledger)
+    pinned = "\n".join(valid.text for valid in list_keys(ledger))
+    forged = reopen(stolen)
+    rotate_key(forged)
+    seal(forged, 50)
+    report, failed = audit(forged, vkey=pinned)
+    assert failed == {"backstory.toml"}
+    assert "not the pinned one" in str(report)
+
+
 def test_a_second_key_of_another_kind_may_be_pinned(ledger):
     """With an ML-DSA-44 key added, either of the keys authenticates."""
     second = add_ml_dsa(ledger)

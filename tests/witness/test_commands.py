@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pytest
 from tests.support.authority import Authority, authority_server
+from tests.support.ledgers import new_ledger
 from tests.support.logs import DiskLog, witness_at
 from tests.support.loopback import refusing, running, serving
 
 from backstory.cli.main import run
+from backstory.ledger.rotate import rotate_key
 from backstory.server import witness_app
 
 URL = re.compile(r"http://127\.0\.0\.1:\d+")
@@ -69,6 +71,9 @@ def test_whole_walk(log, tmp_path, capsys):
     serve_log = process("serve-log", "-a", log.root, "--listen", "127.0.0.1:0")
     with serve_witness as witness, serve_log as server:
         told, served = witness.stdout.readline(), server.stdout.readline()
+        assert served.strip() == f"serving the log at {URL.search(served)[0]}", (
+            "what is printed is what `monitor` takes"
+        )
         policy = str(write_policy(log, tmp_path, vkey, URL.search(told)[0]))
         assert run(["feed", "-a", str(log.root), "--policy", policy, "--vkey", log.vkey]) == 0
         common = ["--state", f"{tmp_path}/m", "--vkey", log.vkey, "--policy", policy, "--max-age", "600"]
@@ -102,7 +107,7 @@ def test_witness_takes_what_belongs_together(arguments, tmp_path):
 
 def test_witness_that_is_not_there_cannot_run(tmp_path, capsys):
     """A mistyped directory is no new witness."""
-    assert run(["witness", "--state", f"{tmp_path}/nowhere"]) == 21
+    assert run(["witness", "--state", f"{tmp_path}/nowhere"]) == 10
     assert not (tmp_path / "nowhere").exists()
 
 
@@ -113,7 +118,7 @@ def test_quorum_that_is_not_met_is_21(log, tmp_path, capsys):
     assert printed(capsys)["met"] is False
 
 
-def test_contradiction_is_20(log, tmp_path):
+def test_contradiction_is_20(log, tmp_path, capsys):
     """A witness that was shown another history makes the feeder fail, and end where it goes on."""
     other = DiskLog(tmp_path / "b").append(5, "other")
     witness = witness_at(tmp_path / "w", log)
@@ -122,6 +127,7 @@ def test_contradiction_is_20(log, tmp_path):
         policy = str(write_policy(log, tmp_path, witness.vkey, url))
         assert run(["feed", "-a", str(log.root), "--policy", policy]) == 20
         assert run(["feed", "-a", str(log.root), "--policy", policy, "--watch", "60"]) == 20
+    assert "A WITNESS WAS SHOWN ANOTHER HISTORY" in capsys.readouterr().out.splitlines()[0]
 
 
 def test_key_that_was_swapped_is_not_fed(log, tmp_path):
@@ -138,6 +144,19 @@ def test_feeder_goes_on_until_told_to_stop(log, tmp_path):
         assert "THE QUORUM IS NOT MET" in feeder.stdout.readline()
         assert "refused" in feeder.stdout.readline()
         assert "THE QUORUM IS NOT MET" in feeder.stdout.readline()
+    assert feeder.returncode == 0
+
+
+def test_feeder_goes_on_once_the_policy_has_the_rotated_key(tmp_path):
+    """Until the new key is in the policy each round says which it is; from then on the log is fed again."""
+    ledger = new_ledger(tmp_path / "a")
+    policy = write_policy(ledger.log.layout.config, tmp_path, witness_at(tmp_path / "w").vkey, refusing())
+    with process("feed", "-a", tmp_path / "a", "--policy", policy, "--watch", "0.01") as feeder:
+        assert "THE QUORUM IS NOT MET" in feeder.stdout.readline()
+        new = rotate_key(ledger).key.vkey
+        assert f"does not list the key of this log: log {new}" in feeder.stderr.readline()
+        policy.write_text(policy.read_text() + f"log {new}\n")
+        assert any(line.startswith("tree size 2:") for line in feeder.stdout)
     assert feeder.returncode == 0
 
 

@@ -15,7 +15,9 @@ from backstory.ledger.cosign import feed
 from backstory.server import log_app, witness_app
 from backstory.storage.disk import Disk
 from backstory.tlog.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
-from backstory.tlog.key import VerifierKey, require_keys
+from backstory.tlog.cosignature import cosign
+from backstory.tlog.key import KeyKind, VerifierKey, require_keys
+from backstory.tlog.note import add_signatures
 from backstory.tlog.policy import parse_policy
 from backstory.tlog.proof import verify_consistency
 from backstory.tlog.signer import Ed25519Signer
@@ -142,6 +144,31 @@ def test_grown_fork_is_told_with_a_proof(watch, log, tmp_path):
     verify_consistency(5, 8, beginning, shown.root, proof)
     with pytest.raises(VerificationError):
         verify_consistency(5, 8, held.root, shown.root, proof)
+
+
+def test_fork_behind_a_power_of_two_is_proven_too(watch, log, tmp_path):
+    """A proof from such a size leaves out the old root: in the evidence it comes first, and is not the held one."""
+    log.append(3)
+    watch.look()
+    fork = fork_of(tmp_path, 8)
+    beginning = fork.checkpoint.root
+    (alarm,) = watch.look(fork.append(3).root).alarms
+    kind, held, shown, (first, *proof) = evidence(alarm, log)
+    assert (kind, held, first) == ("fork", log.checkpoint, beginning)
+    verify_consistency(8, 11, first, shown.root, proof)
+
+
+def test_damage_below_the_root_is_no_fork(watch, log):
+    """A tile that only the proof needs: a log with a changed bit there is damaged; what is kept accuses nobody."""
+    log.append(195)
+    watch.look()
+    log.append(100)
+    path = log.folder / "tile/0/000"
+    data = bytearray(path.read_bytes())
+    data[250 * 32] ^= 1
+    path.write_bytes(data)
+    (alarm,) = watch.look().alarms
+    assert (alarm.kind, evidence(alarm, log)[0]) == ("damaged", "unproven")
 
 
 def test_fork_alarms_at_every_look(watch, tmp_path):
@@ -298,6 +325,15 @@ def test_witness_that_never_cosigned_is_told(watch, log, tmp_path):
         look = watch.look()
     assert [alarm.kind for alarm in look.alarms] == ["unreachable", "stale"]
     assert "cosigned nothing of this log" in look.alarms[0].what
+
+
+def test_log_is_not_its_own_witness(watch, log):
+    """A witness in the policy that has the log's name does not make the quorum, here as in a receipt."""
+    signer = Ed25519Signer.from_seed(log.signer.name, bytes(32), kind=KeyKind.COSIGNATURE)
+    watch.options = {"policy": parse_policy(f"witness w {signer.vkey}\nquorum w\n")}
+    note = add_signatures(log.note, [cosign(log.checkpoint, signer, NOW)])
+    (log.folder / "checkpoint").write_bytes(note)
+    assert watch.alarms() == ["stale"]
 
 
 def test_page_that_the_witness_did_not_sign_does_not_count(watch, log, witnessed):

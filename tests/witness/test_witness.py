@@ -139,6 +139,24 @@ def test_growth_of_a_fork_is_422(log, fork, witness, tmp_path):
     assert (kept["kind"], len(kept["proof"])) == ("unproven", 4)
 
 
+def test_surplus_proof_of_the_same_tree_is_no_evidence(log, witness, tmp_path):
+    """Anybody can send the newest checkpoint again with a hash too many: it is refused, and the log is not accused."""
+    witness.add_checkpoint(log.request(0))
+    answer = witness.add_checkpoint(AddCheckpoint(old_size=5, proof=(bytes(32),), note=log.note).encode())
+    assert (answer.status, evidence_in(tmp_path)) == (422, [])
+
+
+def test_bad_proofs_do_not_keep_a_fork_from_being_kept(log, fork, witness, tmp_path, monkeypatch):
+    """What anybody can send, a good checkpoint with a bad proof, does not use up the room for what is a fork."""
+    monkeypatch.setattr("backstory.verify.evidence.FILES_MAX", 2)
+    witness.add_checkpoint(log.request(0))
+    for _ in range(3):
+        body = AddCheckpoint(old_size=5, proof=(bytes(32),), note=log.append(1).note).encode()
+        assert witness.add_checkpoint(body).status == 422
+    assert witness.add_checkpoint(fork.request(5)).status == 422
+    assert sorted(kept["kind"] for kept in evidence_in(tmp_path)) == ["fork", "unproven", "unproven"]
+
+
 def test_evidence_is_kept_once(log, fork, witness, tmp_path):
     """Showing a fork again and again does not fill the witness's disk."""
     witness.add_checkpoint(log.request(0))
@@ -215,6 +233,12 @@ def test_witness_without_memory_does_not_start(witness, tmp_path):
     (tmp_path / "w/state.sqlite").unlink()
     with pytest.raises(StorageError, match="must not sign again"):
         Witness(tmp_path / "w", World())
+
+
+def test_witness_that_was_never_made_is_not_called_lost(tmp_path):
+    """A directory that is not there, such as one misspelt, is no witness that forgot."""
+    with pytest.raises(NotFoundError, match="witness init"):
+        Witness(tmp_path / "nowhere", World())
 
 
 def test_witness_without_key_does_not_start(witness, tmp_path):

@@ -80,7 +80,7 @@ def promise_key(ledger: Ledger) -> str:
     """Return the public key of promises.
 
     Raises:
-        NotFoundError: They were never switched on.
+        NotFoundError: They were never switched on for this log.
     """
     entry = _newest_key(ledger)
     if entry is None:
@@ -129,5 +129,7 @@ def _signer(ledger: Ledger) -> Ed25519Signer | None:
 
 
 def _newest_key(ledger: Ledger) -> JsonObject | None:
-    found = ledger.find_entries(KEY_TYPE)
+    """Return the newest key of promises of this log: one that a restored log carries over is of the log before."""
+    own = f"{key_name(ledger.layout.config.origin)}+"
+    found = [entry for entry in ledger.find_entries(KEY_TYPE) if canonical.text_of(entry, "vkey").startswith(own)]
     return found[-1] if found else None

@@ -11,7 +11,7 @@ from backstory.cli.answer import print_error, print_json, print_text
 from backstory.cli.archives import find_layout
 from backstory.cli.exit_codes import FAILED, OK, UNVERIFIED
 from backstory.cli.options import ASKING, Asking
-from backstory.errors import InputError, StorageError
+from backstory.errors import BackstoryError, FormatError, InputError, StorageError
 
 if TYPE_CHECKING:
     from backstory.ledger.cosign import Fed
@@ -34,16 +34,21 @@ def feed(*, policy: Path, watch: float | None = None, asking: Asking = ASKING) -
 
     if watch is not None and watch <= 0:
         raise InputError("feed: expected --watch above 0 seconds")
-    rules = parse_policy(read_file(policy))
+
+    def look() -> int:
+        """Read settings and policy anew: the log's key may have been rotated, and the policy then says so."""
+        return _tell(feed_once(find_layout(asking), parse_policy(read_file(policy)), Disk()), as_json=asking.json)
+
     if watch is None:
-        return _tell(feed_once(find_layout(asking), rules, Disk()), as_json=asking.json)
+        return look()
+    passing: tuple[type[BackstoryError], ...] = (StorageError,)  # as of a disk that is full
     with stop_on([signal.SIGTERM, signal.SIGINT]) as stop:
         while True:
             try:
-                layout = find_layout(asking)  # anew: the log's key may have been rotated
-                if _tell(feed_once(layout, rules, Disk()), as_json=asking.json) == FAILED:
+                if look() == FAILED:
                     return FAILED
-            except StorageError as error:  # as of a disk that is full: the next round may do better
+                passing = (StorageError, InputError, FormatError)  # it was right once: until the policy has a new key
+            except passing as error:  # the next round may do better
                 print_error(error, as_json=asking.json)
             if stop(watch):
                 return OK

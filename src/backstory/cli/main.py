@@ -162,7 +162,12 @@ def _dispatch(given: list[str], *, as_json: bool) -> int:
     from cyclopts import CycloptsError
 
     try:
-        code = build_app()(given)
+        app = build_app()
+        if not _HELP_FLAGS.isdisjoint(given):
+            from backstory.cli.help_layout import ParagraphFormatter
+
+            app.help_formatter = ParagraphFormatter()
+        code = app(given)
     except CycloptsError as error:
         what = str(error).strip().removeprefix(f'Command "{given[0]}" ').rstrip(".")
         return _failed("usage", f"{given[0]}: {what}; see `{PROGRAM} {given[0]} --help`", INPUT, as_json=as_json)

@@ -54,18 +54,19 @@ def receipt(
         made.save(path)
         for name, data in files.items():
             (path.parent / name).write_bytes(data)
-    _print(path, len(made.data), checked, as_json=asking.json)
+    _print(path, len(made.data), checked, [str(path.parent / name) for name in files], as_json=asking.json)
 
 
 def _is_other(path: Path, data: bytes) -> bool:
     return path.exists() and path.read_bytes() != data
 
 
-def _print(path: Path, size: int, checked: tuple[Receipt, ...], *, as_json: bool) -> None:
+def _print(path: Path, size: int, checked: tuple[Receipt, ...], programs: list[str], *, as_json: bool) -> None:
     first = checked[0]
     if as_json:
         which = {"id": first.id} if len(checked) == 1 else {"ids": [receipt.id for receipt in checked]}
         print_json({**which, "path": str(path), "size": size, "tree_size": first.tree_size})
     else:
         what = f"receipt of prediction {first.id}" if len(checked) == 1 else f"receipts of {len(checked):,} predictions"
-        print_text(f"{path}: {what} at tree size {first.tree_size}, {size:,} bytes")
+        beside = [f"programs that check it: {', '.join(programs)}"] if programs else []
+        print_text("\n".join([f"{path}: {what} at tree size {first.tree_size}, {size:,} bytes", *beside]))

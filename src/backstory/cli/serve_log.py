@@ -28,7 +28,7 @@ def serve_log(*, listen: str = LISTEN, asking: Asking = ASKING) -> None:
         if asking.json:
             print_json({"url": url})
         else:
-            print_text(f"serving the log at {url}/checkpoint")
+            print_text(f"serving the log at {url}")
         sys.stdout.flush()
 
     serve(log_app(asking.archive), host, port, told)

@@ -41,7 +41,7 @@ def verify(
         against: A checkpoint you kept, which the log must contain: a file with a signed note, a directory of such
             files, or the text `SIZE ROOT`; may be repeated.
         policy: File of a C2SP policy: witnesses that must have cosigned.
-        max_age: Seconds since which the policy's witnesses must have cosigned.
+        max_age: Within how many seconds the policy's witnesses must have cosigned.
         tsa_root: File of a certificate of a time-stamping authority to believe; may be repeated.
         asking: Which archive.
     """

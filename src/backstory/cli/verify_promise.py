@@ -36,7 +36,7 @@ def verify_promise(
         promise_vkey: Public key of promises; without it those that the log names.
         log: The log to look into: an archive, or a directory with its checkpoint and tiles.
         receipt: A receipt of the record, instead of the log.
-        policy: C2SP policy file the log's checkpoint must meet; its witnesses say how new the log is.
+        policy: C2SP policy file the log's checkpoint, or the receipt's, must meet; its witnesses say how new it is.
         as_of: When you got the log, RFC 3339; without it the time of its last entry counts.
         json: Print one JSON document.
     """

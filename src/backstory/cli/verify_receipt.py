@@ -27,7 +27,7 @@ def verify_receipt(
         vkey: Public key of the log, obtained from somewhere other than the receipt; repeated where the log changed its
             key.
         policy: File of a C2SP policy: witnesses that must have cosigned, and without --vkey the log's key.
-        max_age: Seconds since which the policy's witnesses must have cosigned.
+        max_age: Within how many seconds the policy's witnesses must have cosigned.
         json: Print one JSON document.
     """
     from backstory.storage.world import World

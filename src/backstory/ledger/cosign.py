@@ -74,6 +74,8 @@ class Fed:
         """Return one line, and one more for each witness that did not cosign."""
         signed = sum(answer.cosignature is not None for answer in self.answers)
         met = f"the quorum is met, kept in {self.path}" if self.path else "THE QUORUM IS NOT MET, nothing kept"
+        if self.contradicted:  # what they signed before may still meet the quorum
+            met = f"A WITNESS WAS SHOWN ANOTHER HISTORY; {met}"
         head = f"tree size {self.checkpoint.size}: {signed} of {len(self.answers)} witnesses cosigned now; {met}"
         return "\n".join([head, *(f"{a.name}: {a.problem}" for a in self.answers if a.problem)])
 

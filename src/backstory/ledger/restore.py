@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import re
 import shutil
-import stat
+import string
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,6 +25,7 @@ from backstory.errors import (
     ConflictError,
     ForbiddenError,
     FormatError,
+    NotFoundError,
     StorageError,
     VerificationError,
 )
@@ -39,16 +41,17 @@ from backstory.records.identity import time_text
 from backstory.records.manifest import MANIFEST_TYPE, parse_manifest
 from backstory.records.succession import RESTORED_TYPE, Head, Restored, parse_restored
 from backstory.storage.anchors import anchor_sizes, cosigned_at
-from backstory.storage.disk import read_file, storage_errors
-from backstory.storage.keys import KEY_SIZE, KeyStore
+from backstory.storage.disk import Disk, read_file, storage_errors
+from backstory.storage.keys import DIRECTORY_MODE, KEY_SIZE, KeyStore, hold_keys
 from backstory.storage.layout import ArchiveConfig, Layout, read_layout
 from backstory.storage.lock import LockStore
 from backstory.storage.log_file import read_log_file
 from backstory.storage.rotations import ROTATIONS, rotation_sizes
 from backstory.storage.world import World
-from backstory.tlog.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
-from backstory.tlog.hashing import hash_leaf, root_hash
-from backstory.tlog.key import KeyKind
+from backstory.tlog.checkpoint import Checkpoint, open_checkpoint, parse_checkpoint, sign_checkpoint
+from backstory.tlog.hashing import EMPTY_ROOT, hash_leaf, hash_node
+from backstory.tlog.key import KeyKind, VerifierKey
+from backstory.tlog.note import parse_note
 from backstory.tlog.signer import Ed25519Signer
 from backstory.tlog.tile import TILE_WIDTH, decode_bundle, tile_at
 from backstory.tlog.tree import grow, root_at
@@ -57,6 +60,8 @@ _BATCH = 64 * TILE_WIDTH
 """Entries that are carried over at a time."""
 FIRST = "1"
 """The incarnation of a log that was never restored."""
+_UNFINISHED = "unfinished"
+"""File in the new log's directory, for as long as something is left to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,39 +115,53 @@ def restore(
 
     Raises:
         ConflictError: There is nothing to restore.
+        BusyError: Another process restores it, or changes its keys.
         VerificationError: The pinned key is another, no signed checkpoint is of the entries that are here, or one is of
             another branch of the log.
         FormatError: `last` is no signed checkpoint, or `backstory.toml` or the log is malformed.
         StorageError: Something cannot be read or written.
     """
-    layout = read_layout(root)
-    former = _unfinished(layout)
-    if former is None:
-        former = layout
-        reader = LogReader(layout, vkey)
-        known = _known(layout, reader, last)
-        newest = max(known, key=lambda checkpoint: checkpoint.size)
-        if not rolled_back and _proven(layout.log, known) == newest:
-            _insist_need(root, world, vkey)
-        with hold_log(layout.log):
-            kept = _proven(layout.log, known)
-            last_known = None if last is None and newest == kept else newest
-            _begin(layout, world, kept, last_known, _key_at(reader, kept.size))
-    return _finish(root, world, former)
+    keys = read_layout(root).keys
+    world.disk.make_directory(keys, mode=DIRECTORY_MODE)  # they may be what is lost
+    with hold_keys(keys):
+        layout = read_layout(root)
+        if not (layout.log / _UNFINISHED).exists() or not _is_writable(layout, world, None):
+            former = layout
+            _replace(layout, world, vkey, last, rolled_back=rolled_back)
+        else:
+            former = _former(layout)
+        return _finish(root, world, former)
 
 
-def _unfinished(layout: Layout) -> Layout | None:
-    """Return the log that an earlier restore began to replace and was cut short; None if none was."""
-    config = layout.config
-    if config.incarnation == FIRST:
-        return None
-    former = replace(
-        layout.config,
-        incarnation=str(int(config.incarnation) - 1),
-        lock=_lock_of(config, str(int(config.incarnation) - 1)),
-    )
-    before = Layout(layout.root, former)
-    return before if before.log.is_dir() and before.log.stat().st_mode & stat.S_IWUSR else None
+def _replace(
+    layout: Layout, world: World, vkey: str | Sequence[str] | None, last: bytes | None, *, rolled_back: bool
+) -> None:
+    """Begin the new log, if there is reason to."""
+    reader = LogReader(layout, vkey)
+    known = _known(layout, reader, last)
+    if not rolled_back and _proven(layout.log, known) == _newest(known):
+        _insist_need(layout, world, vkey)
+    with hold_log(layout.log):
+        known = _known(layout, reader, last)  # again: until now somebody may have gone on writing
+        kept, newest = _proven(layout.log, known), _newest(known)
+        last_known = None if last is None and newest == kept else newest
+        _begin(layout, world, kept, last_known, _key_at(reader, kept.size))
+
+
+def _newest(known: list[Checkpoint]) -> Checkpoint:
+    return max(known, key=lambda checkpoint: checkpoint.size)
+
+
+def _former(layout: Layout) -> Layout:
+    """Return the log that a restore began to replace and was cut short."""
+    number = str(_number(layout.config) - 1)
+    return Layout(layout.root, replace(layout.config, incarnation=number, lock=_lock_of(layout.config, number)))
+
+
+def _number(config: ArchiveConfig) -> int:
+    if not config.incarnation.isdecimal():
+        raise FormatError(f"restoring: expected a number as incarnation, got {config.incarnation!r}")
+    return int(config.incarnation)
 
 
 def _finish(root: Path, world: World, former: Layout) -> Restoration:
@@ -154,15 +173,20 @@ def _finish(root: Path, world: World, former: Layout) -> Restoration:
             seal_all(ledger)
         if not ledger.keys.has(WRAP_KEY):  # or its streams may be in spools that are not here
             close_streams(ledger)
+        restored = parse_restored(ledger.find_entries(RESTORED_TYPE)[-1])
         done = Restoration(
-            restored=parse_restored(ledger.find_entries(RESTORED_TYPE)[-1]),
+            restored=restored,
             sealed=sum(ledger.lock.heads().values()) - before,
             adopted=adopted,
-            gaps=tuple(_gaps(ledger, former.lock)),
+            gaps=tuple(_gaps(ledger, former.lock, restored.previous_origin)),
         )
     with storage_errors("protecting", former.log):
-        for path in [*former.log.rglob("*"), former.log]:  # itself at last: it says that all is done
+        for path in [*former.log.rglob("*"), former.log]:
             path.chmod(0o555 if path.is_dir() else 0o444)
+    log = read_layout(root).log
+    world.disk.remove(log / _UNFINISHED)
+    with storage_errors("removing", log):
+        world.disk.sync_directory(log)  # one that came back would have the next restore take this one for its own
     return done
 
 
@@ -194,20 +218,25 @@ def _cosigned(layout: Layout, size: int) -> bytes:
     return cosigned_at(layout, size) or b""
 
 
-def _insist_need(root: Path, world: World, vkey: str | Sequence[str] | None) -> None:
+def _insist_need(layout: Layout, world: World, vkey: str | Sequence[str] | None) -> None:
     """Insist that an archive whose newest known checkpoint is proven cannot be opened for writing all the same.
 
     Raises:
         ConflictError: It can.
     """
+    if _is_writable(layout, world, vkey):
+        raise ConflictError(
+            "restoring: log and lock store agree, and no newer checkpoint is known. If both were put back from a copy,"
+            " say so with --rolled-back, best with the newest checkpoint anybody has as --last"
+        )
+
+
+def _is_writable(layout: Layout, world: World, vkey: str | Sequence[str] | None) -> bool:
     try:
-        Ledger(root, world, writable=True, vkey=vkey, actor=None).close()
+        Ledger(layout.root, world, writable=True, vkey=vkey, actor=None).close()
     except (FormatError, ForbiddenError, StorageError, VerificationError):
-        return
-    raise ConflictError(
-        "restoring: log and lock store agree, and no newer checkpoint is known. If both were put back from a copy,"
-        " say so with --rolled-back, best with the newest checkpoint anybody has as --last"
-    )
+        return False
+    return True
 
 
 def _proven(log: Path, known: list[Checkpoint]) -> Checkpoint:
@@ -218,11 +247,11 @@ def _proven(log: Path, known: list[Checkpoint]) -> Checkpoint:
     """
     for kept in sorted(known, key=lambda checkpoint: checkpoint.size, reverse=True):
         with contextlib.suppress(FormatError, StorageError):
-            leaves = [hash_leaf(entry) for entry in _entries(log, 0, kept.size)]
-            if root_hash(leaves) != kept.root:
+            roots = _roots(log, {other.size for other in known if other.size <= kept.size})
+            if roots[kept.size] != kept.root:
                 continue
             for other in known:
-                if other.size <= kept.size and root_hash(leaves[: other.size]) != other.root:
+                if other.size <= kept.size and roots[other.size] != other.root:
                     raise VerificationError(
                         f"restoring: a signed checkpoint of {other.size} entries is of another branch than the log"
                         " here, which is signed too: somebody signed two logs with one key. Keep both as evidence;"
@@ -233,6 +262,23 @@ def _proven(log: Path, known: list[Checkpoint]) -> Checkpoint:
         "restoring: the entries here lead to no signed checkpoint; put back the directory"
         f" log/{log.name} of any earlier moment, or give an older checkpoint with --last"
     )
+
+
+def _roots(log: Path, sizes: set[int]) -> dict[int, bytes]:
+    """Return the roots that the entries on disk have at sizes, all from one reading: there may be many checkpoints."""
+    roots = {0: EMPTY_ROOT}
+    subtrees: list[bytes] = []  # of full subtrees, from left to right, each smaller than the one before
+    for size, entry in enumerate(_entries(log, 0, max(sizes)), 1):
+        subtrees.append(hash_leaf(entry))
+        for _ in range((size & -size).bit_length() - 1):
+            right = subtrees.pop()
+            subtrees[-1] = hash_node(subtrees[-1], right)
+        if size in sizes:
+            root = subtrees[-1]
+            for left in reversed(subtrees[:-1]):
+                root = hash_node(left, root)
+            roots[size] = root
+    return roots
 
 
 def _entries(log: Path, first: int, end: int) -> Iterator[bytes]:
@@ -246,13 +292,14 @@ def _begin(layout: Layout, world: World, kept: Checkpoint, newest: Checkpoint | 
     """Write the new log, its key and its lock store, and make it the archive's; `vkey` spoke for the old one."""
     old = layout.config
     first_origin = str(canonical.parse_object(next(_entries(layout.log, 0, kept.size)), "entry 0").get("origin"))
-    number = str(int(old.incarnation) + 1)
+    number = str(_number(old) + 1)
     signer = Ed25519Signer.from_seed(f"{first_origin}/{number}", world.random_bytes(KEY_SIZE))
-    lock = _lock_of(old, number)
+    lock = _free_lock(layout, number, signer.name)
     after = replace(old, origin=signer.name, vkey=signer.vkey, incarnation=number, lock=lock, ml_dsa="")
     new = Layout(layout.root, after)
     with storage_errors("removing", new.log):
         shutil.rmtree(new.log, ignore_errors=True)  # of a restore that was cut short
+    with storage_errors("removing", new.lock):
         new.lock.unlink(missing_ok=True)
     world.disk.make_directory(new.staged)
     heads = _carry(layout, new, kept, world)
@@ -278,14 +325,41 @@ def _begin(layout: Layout, world: World, kept: Checkpoint, newest: Checkpoint | 
     keys = KeyStore(new.keys, world.disk)
     for name in (key_name(old), next_key_name(old), ml_dsa_key_name(old)):
         keys.destroy(name)  # before: at no moment can both logs be signed
+    world.disk.write(new.log / _UNFINISHED, b"")
     world.disk.write(new.config_file, after.encode())  # from here on the archive has the new log
 
 
-def _lock_of(config: ArchiveConfig, number: str) -> str:
+def _lock_of(config: ArchiveConfig, number: str, letter: str = "") -> str:
     """Return the lock store of another incarnation: beside the one of this."""
     lock = Path(config.lock)
-    stem = lock.stem if config.incarnation == FIRST else lock.stem.removesuffix(f"-{config.incarnation}")
-    return str(lock.with_name(stem + ("" if number == FIRST else f"-{number}") + lock.suffix))
+    stem = lock.stem if config.incarnation == FIRST else re.sub(f"-{config.incarnation}[b-z]?$", "", lock.stem)
+    return str(lock.with_name(stem + ("" if number == FIRST else f"-{number}{letter}") + lock.suffix))
+
+
+def _free_lock(layout: Layout, number: str, origin: str) -> str:
+    """Return where the new log's lock store goes: where none is, but for what a restore that was cut short left.
+
+    Raises:
+        ConflictError: There is no room.
+    """
+    for letter in ("", *string.ascii_lowercase[1:]):
+        name = _lock_of(layout.config, number, letter)
+        path = layout.root / name
+        if not path.exists() or _is_left_over(layout, number, path, origin):
+            return name
+    raise ConflictError(f"restoring: there are lock stores at {path} and beside it already; are they still in use?")
+
+
+def _is_left_over(layout: Layout, number: str, lock: Path, origin: str) -> bool:
+    """Say whether a lock store was made by a restore of this archive that was cut short: then its key is here too."""
+    unused = replace(layout.config, incarnation=number)
+    try:
+        signer = Ed25519Signer.from_seed(origin, KeyStore(layout.keys, Disk()).key(key_name(unused), SEED))
+        note = LockStore(lock, writable=False).checkpoint()[1]
+        open_checkpoint(note, origin, [VerifierKey.parse(signer.vkey)])
+    except (NotFoundError, FormatError, StorageError, VerificationError):
+        return False
+    return True
 
 
 def _carry(old: Layout, new: Layout, kept: Checkpoint, world: World) -> dict[str, int]:
@@ -308,11 +382,13 @@ def _carry(old: Layout, new: Layout, kept: Checkpoint, world: World) -> dict[str
     return heads
 
 
-def _gaps(ledger: Ledger, old_lock: Path) -> Iterator[Gap]:
+def _gaps(ledger: Ledger, old_lock: Path, old_origin: str) -> Iterator[Gap]:
     """Yield for each stream what is missing behind its end in the log, as its spool and the old lock store tell."""
     heads, reached = ledger.lock.heads(), {}
-    with contextlib.suppress(StorageError):
-        reached = LockStore(old_lock, writable=False).heads()
+    with contextlib.suppress(FormatError, StorageError):
+        lock = LockStore(old_lock, writable=False)
+        if parse_checkpoint(parse_note(lock.checkpoint()[1]).text).origin == old_origin:
+            reached = lock.heads()
     for stream in ledger.spool.stream_names():
         with contextlib.suppress(BackstoryError):  # damaged: sealing and verifying say so
             frame = next(ledger.spool.frames(ledger.spool.info(stream), heads.get(stream, 0)), None)

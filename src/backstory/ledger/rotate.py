@@ -6,21 +6,16 @@ key for what `backstory.toml` says, and opening for writing ends what was begun.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
-import os
-from collections.abc import Iterator
 from dataclasses import replace
 
-from backstory.errors import BusyError, ConflictError, InputError
+from backstory.errors import ConflictError, InputError
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.sequencer import Renewal
-from backstory.ledger.signing import SEED, ml_dsa_key_name, next_key_name
+from backstory.ledger.signing import SEED, key_name, ml_dsa_key_name, next_key_name
 from backstory.records.canonical import JsonObject
 from backstory.records.succession import ADDED_TYPE, CREATED_TYPE, RESTORED_TYPE, ROTATED_TYPE, Rotated
-from backstory.storage.disk import storage_errors
-from backstory.storage.keys import KEY_SIZE
+from backstory.storage.keys import KEY_SIZE, hold_keys
 from backstory.storage.layout import ArchiveConfig
 from backstory.tlog.key import ValidKey, VerifierKey
 from backstory.tlog.limits import TREE_SIZE_MAX
@@ -46,9 +41,10 @@ def rotate_key(ledger: Ledger, signer: Signer | None = None) -> ValidKey:
         InputError: The given key is not one of this log, or is the one it has.
         ForbiddenError: The archive cannot be written, or its signing key is not here.
         StorageError: Something could not be written. Where the commit had taken place, the next opening for writing
-            ends the rotation; if not, nothing happened.
+            ends the rotation; if not, nothing happened. Where the new key was given, a key file of the old one may
+            have to be removed by hand.
     """
-    with _alone(ledger):
+    with hold_keys(ledger.layout.keys):
         ledger.recover()
         before = ledger.layout.config
         new: Signer
@@ -65,6 +61,9 @@ def rotate_key(ledger: Ledger, signer: Signer | None = None) -> ValidKey:
         ledger.log.renew()
         if signer is None:
             ledger.recover()  # puts the new key in the place of the old one
+        else:
+            for name in (key_name(before), next_key_name(before)):
+                ledger.keys.destroy(name)
     return ValidKey(key=VerifierKey.parse(new.vkey), first=indexes.stop)
 
 
@@ -81,7 +80,7 @@ def add_ml_dsa(ledger: Ledger) -> VerifierKey:
         ForbiddenError: The archive cannot be written, or its signing key is not here.
         StorageError: Something could not be written.
     """
-    with _alone(ledger):
+    with hold_keys(ledger.layout.keys):
         ledger.recover()
         before = ledger.layout.config
         if before.ml_dsa:
@@ -125,20 +124,3 @@ def _insist_other(config: ArchiveConfig, new: Signer) -> None:
 
 def _digest(config: ArchiveConfig) -> str:
     return hashlib.sha256(config.encode()).hexdigest()
-
-
-@contextlib.contextmanager
-def _alone(ledger: Ledger) -> Iterator[None]:
-    """Keep others from changing the keys; the kernel lets go when this process dies."""
-    folder = ledger.layout.keys
-    with storage_errors("locking", folder):
-        descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with storage_errors("locking", folder):
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise BusyError("keys: another process is changing them") from error
-        yield
-    finally:
-        os.close(descriptor)

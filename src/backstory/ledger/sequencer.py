@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -178,7 +177,6 @@ class Sequencer:
 
     def _recovered(self) -> tuple[bytes, Checkpoint]:
         """Complete the latest commit, remove what others left unfinished, and return its note and checkpoint."""
-        self._renew()
         size, note = self._lock.checkpoint()
         checkpoint = open_checkpoint(note, self._layout.config.origin, [VerifierKey.parse(self._layout.config.vkey)])
         staged = self._staged_for(size, note)
@@ -249,9 +247,18 @@ class Sequencer:
     def _read_tile(self, tile: TilePath) -> bytes:
         return read_file(self._layout.log / tile.path)
 
-    def exclusive(self) -> AbstractContextManager[None]:
-        """Hold the log against other writers, in this process too; the kernel lets go when this one dies."""
-        return hold_log(self._layout.log)
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Hold the log against other writers, in this process too; the kernel lets go when this one dies.
+
+        Raises:
+            ConflictError: The archive was restored: its log is another now, and who holds the old one holds nobody off.
+            StorageError: The settings or the log cannot be read.
+        """
+        self._renew()  # first: the old log may be read-only, or gone
+        with hold_log(self._layout.log):
+            self._renew()  # it may have been restored until now
+            yield
 
 
 @contextlib.contextmanager

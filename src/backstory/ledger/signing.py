@@ -55,6 +55,8 @@ class KeyFiles:
         """
         if self._known is not None and self._known[0] == config:
             return self._known[1]
+        if self._promote(config):
+            self._given = None  # its key is the retired one
         signers = [self._first(config) if self._given is None else self._given]
         if config.ml_dsa:
             if not self._keys.has(ml_dsa_key_name(config)):
@@ -65,7 +67,6 @@ class KeyFiles:
         return self._known[1]
 
     def _first(self, config: ArchiveConfig) -> Signer:
-        self._promote(config)
         name = key_name(config)
         if not self._keys.has(name):
             raise ForbiddenError(
@@ -74,15 +75,17 @@ class KeyFiles:
             )
         return Ed25519Signer.from_seed(config.origin, self._keys.key(name, SEED))
 
-    def _promote(self, config: ArchiveConfig) -> None:
+    def _promote(self, config: ArchiveConfig) -> bool:
         """Put the next key in the place of the retired one, which is gone then, once `backstory.toml` names it."""
         waiting = next_key_name(config)
         if not self._keys.has(waiting):
-            return
+            return False
         seed = self._keys.key(waiting, SEED)
-        if Ed25519Signer.from_seed(config.origin, seed).vkey == config.vkey:
-            self._keys.put(key_name(config), {SEED: seed})
-            self._keys.destroy(waiting)
+        if Ed25519Signer.from_seed(config.origin, seed).vkey != config.vkey:
+            return False
+        self._keys.put(key_name(config), {SEED: seed})
+        self._keys.destroy(waiting)
+        return True
 
 
 def _insist_named(config: ArchiveConfig, signers: list[Signer]) -> None:

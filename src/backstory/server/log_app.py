@@ -30,7 +30,9 @@ from backstory.tlog.tile import parse_tile_path
 _FOR_SECONDS = {"cache-control": "public, max-age=2"}
 _FOR_EVER = {"cache-control": "public, max-age=31536000, immutable"}
 _BYTES = "application/octet-stream"
-_NOT_HERE = refused(404, "not found")
+_NOW_ONLY = {"cache-control": "no-store"}
+"""Of an answer that may be another in a moment: a cache that kept it would hide a tile once it is there."""
+_NOT_HERE = refused(404, "not found", **_NOW_ONLY)
 
 
 def log_app(archive: str | Path) -> App:
@@ -66,7 +68,7 @@ def _respond(layout: Layout, path: str, *, with_gzip: bool) -> Response:
         try:
             return Response(status=200, body=published_checkpoint(layout), headers=_FOR_SECONDS)
         except (FormatError, StorageError):
-            return refused(503, "the checkpoint cannot be read")
+            return refused(503, "the checkpoint cannot be read", **_NOW_ONLY)
     if not path.startswith("/tile/"):
         return _NOT_HERE
     try:
@@ -79,7 +81,7 @@ def _respond(layout: Layout, path: str, *, with_gzip: bool) -> Response:
     except StorageError as error:
         # A partial tile that the full one replaced is gone too; C2SP has clients ask for the full one then.
         is_gone = isinstance(error.__cause__, FileNotFoundError | NotADirectoryError)
-        return _NOT_HERE if is_gone else refused(503, "the tile cannot be read")
+        return _NOT_HERE if is_gone else refused(503, "the tile cannot be read", **_NOW_ONLY)
     if tile.level is not None:
         return Response(status=200, body=data, content_type=_BYTES, headers=_FOR_EVER)
     headers = {**_FOR_EVER, "vary": "accept-encoding"}

@@ -13,6 +13,8 @@ from backstory.server.asgi import App
 
 _ADDRESS = re.compile(r"(?:\[(?P<six>[0-9a-fA-F:.]+)\]|(?P<host>[^\[\]:]+)):(?P<port>[0-9]{1,5})")
 _PORT_MAX = 65_535
+_STOP_SECONDS = 5
+"""How long requests under way may take once it is to stop: one that never ends must not keep a machine from it."""
 
 
 def parse_address(text: str) -> tuple[str, int]:
@@ -31,7 +33,9 @@ def parse_address(text: str) -> tuple[str, int]:
 
 
 def serve(app: App, host: str, port: int, on_ready: Callable[[str], None]) -> None:
-    """Serve an application until SIGTERM or Ctrl-C, then finish the requests under way. In the main thread only.
+    """Serve an application until SIGTERM or Ctrl-C, then finish the requests under way, but not those that take long.
+
+    In the main thread only.
 
     Args:
         app: The application.
@@ -53,6 +57,7 @@ def serve(app: App, host: str, port: int, on_ready: Callable[[str], None]) -> No
     except OSError as error:
         raise StorageError(f"listening on {host}:{port}: {error.strerror or error}") from error
     options = {"lifespan": "off", "log_level": "warning", "access_log": False, "server_header": False}
+    options["timeout_graceful_shutdown"] = _STOP_SECONDS
     shown = f"[{host}]" if ":" in host else host
 
     class Server(uvicorn.Server):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -111,8 +112,10 @@ class Disk:
         temporary = temporary_path(path.parent)
         with storage_errors("writing", path):
             try:
-                os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
+                os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode | stat.S_IWUSR))
                 fill(temporary)
+                if not mode & stat.S_IWUSR:  # not before: only root may fill a file that nobody may write
+                    temporary.chmod(stat.S_IMODE(temporary.stat().st_mode) & mode)
                 self.sync(temporary)
                 _publish(temporary, path, replace=replace)
             except BaseException:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from backstory.errors import ConflictError, FormatError, NotFoundError
+from backstory.errors import BusyError, ConflictError, FormatError, NotFoundError
 from backstory.records import canonical
 from backstory.storage.disk import Disk, read_file, storage_errors
 
@@ -104,3 +106,27 @@ class KeyStore:
 
     def _path(self, name: str) -> Path:
         return self._root / f"{name}.json"
+
+
+@contextlib.contextmanager
+def hold_keys(folder: Path) -> Iterator[None]:
+    """Keep others from changing the keys of a log meanwhile; the kernel lets go when this process dies.
+
+    Args:
+        folder: Directory of the keys.
+
+    Raises:
+        BusyError: Another process is changing them.
+        StorageError: The directory cannot be opened.
+    """
+    with storage_errors("locking", folder):
+        descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with storage_errors("locking", folder):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise BusyError("keys: another process is changing them") from error
+        yield
+    finally:
+        os.close(descriptor)

@@ -5,14 +5,17 @@ Nothing that comes in here is believed; whoever asked verifies it.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
-import time
+import os
+import socket
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.message import Message
-from typing import IO
+from typing import IO, Self
 from urllib.parse import urlsplit
 
 from backstory.errors import InputError, StorageError
@@ -45,7 +48,62 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         """Follow none: neither witnesses nor logs redirect, and where one leads is not where we were told to ask."""
 
 
-_OPENER = urllib.request.build_opener(_NoRedirect())
+class _Deadline:
+    """Hangs up when time is over: an answer that trickles in outlasts the time that any single wait may take."""
+
+    def __init__(self, seconds: float) -> None:
+        self.is_over = False
+        self._lock = threading.Lock()
+        self._lines: list[socket.socket] = []
+        self._timer = threading.Timer(seconds, self._end)
+        self._timer.daemon = True
+
+    def __enter__(self) -> Self:
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+        with self._lock:
+            for line in self._lines:
+                line.close()
+            self._lines.clear()
+
+    def watch(self, line: socket.socket) -> None:
+        """Hang this up too, under a descriptor of its own, as TLS takes that of the socket over."""
+        with self._lock:
+            self._lines.append(socket.socket(fileno=os.dup(line.fileno())))
+        if self.is_over:
+            self._end()
+
+    def _end(self) -> None:
+        self.is_over = True
+        with self._lock:
+            for line in self._lines:
+                with contextlib.suppress(OSError):
+                    line.shutdown(socket.SHUT_RDWR)
+
+
+def _opener(deadline: _Deadline) -> urllib.request.OpenerDirector:
+    """Return what opens URLs until a deadline, and follows no redirect."""
+
+    class Plain(http.client.HTTPConnection):
+        def connect(self) -> None:
+            super().connect()
+            deadline.watch(self.sock)
+
+    class Secure(http.client.HTTPSConnection, Plain):
+        """Connects as `Plain` does before it speaks TLS."""
+
+    class PlainHandler(urllib.request.HTTPHandler):
+        def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+            return self.do_open(Plain, req)
+
+    class SecureHandler(urllib.request.HTTPSHandler):
+        def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+            return self.do_open(Secure, req)
+
+    return urllib.request.build_opener(_NoRedirect(), PlainHandler(), SecureHandler())
 
 
 def require_url(url: str, what: str) -> str:
@@ -90,33 +148,37 @@ def ask(
     """
     host = urlsplit(url).netloc
     request = urllib.request.Request(url, data=body, headers={"User-Agent": f"backstory/{VERSION}", **(headers or {})})  # noqa: S310  `require_url` let http and https pass
-    until = time.monotonic() + seconds
-    try:
-        with _open(request, seconds) as response:
-            content = _read(response, size_max, until, host)
-            content_type = response.headers.get_content_type()
-            return Reply(status=response.status or 0, content_type=content_type, body=content)
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        reason = getattr(error, "reason", None) or error
-        told = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
-        raise StorageError(f"asking {host}: {told}") from error
+    with _Deadline(seconds) as deadline:
+        try:
+            with _open(request, seconds, deadline) as response:
+                content = _read(response, size_max, deadline)
+                content_type = response.headers.get_content_type()
+                reply = Reply(status=response.status or 0, content_type=content_type, body=content)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            reason = getattr(error, "reason", None) or error
+            told = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
+            what = "the answer took too long" if deadline.is_over else told
+            raise StorageError(f"asking {host}: {what}") from error
+    if deadline.is_over:  # what was hung up may look like an answer that ended
+        raise StorageError(f"asking {host}: the answer took too long")
+    if len(content) > size_max:
+        raise StorageError(f"asking {host}: expected an answer of at most {size_max} bytes")
+    return reply
 
 
-def _open(request: urllib.request.Request, seconds: float) -> http.client.HTTPResponse | urllib.error.HTTPError:
+def _open(
+    request: urllib.request.Request, seconds: float, deadline: _Deadline
+) -> http.client.HTTPResponse | urllib.error.HTTPError:
     try:
-        response: http.client.HTTPResponse = _OPENER.open(request, timeout=seconds)
+        response: http.client.HTTPResponse = _opener(deadline).open(request, timeout=seconds)
     except urllib.error.HTTPError as error:
         return error  # an answer like any other
     return response
 
 
-def _read(response: http.client.HTTPResponse | urllib.error.HTTPError, size_max: int, until: float, host: str) -> bytes:
-    """Read a body piece by piece: one that trickles in would outlast the time any single wait may take."""
+def _read(response: http.client.HTTPResponse | urllib.error.HTTPError, size_max: int, deadline: _Deadline) -> bytes:
+    """Read a body piece by piece until it ends, is too large or takes too long."""
     content = bytearray()
-    while piece := response.read1(_CHUNK) if isinstance(response, http.client.HTTPResponse) else response.read(_CHUNK):
+    while len(content) <= size_max and not deadline.is_over and (piece := response.read(_CHUNK)):
         content += piece
-        if len(content) > size_max:
-            raise StorageError(f"asking {host}: expected an answer of at most {size_max} bytes")
-        if time.monotonic() > until:
-            raise StorageError(f"asking {host}: the answer took too long")
     return bytes(content)

@@ -292,8 +292,9 @@ def unsigned(note: Note, keys: Iterable[VerifierKey]) -> VerificationError:
     signers = ", ".join(f"{printable(line.name)}+{line.key_id.hex()}" for line in note.signatures[:_NAMED_MAX])
     if len(note.signatures) > _NAMED_MAX:
         signers += f" and {len(note.signatures) - _NAMED_MAX} more"
-    accepted = ", ".join(key.label for key in keys) or "no key"
-    return VerificationError(f"note does not verify: signed by {signers}, expected {accepted}")
+    accepted = ", ".join(key.label for key in keys)
+    expected = f"expected {accepted}" if accepted else "and no key was given for that name"
+    return VerificationError(f"note does not verify: signed by {signers}, {expected}")
 
 
 def _check_text(text: str) -> None:

@@ -196,21 +196,34 @@ class Policy:
         times = {witness.name: 0 for witness in self.witnesses if witness.name in names}
         return self.quorum is None or self._reached(times, is_latest=False) is not None
 
+    def witnesses_for(self, origin: str, log_keys: Iterable[VerifierKey | ValidKey]) -> tuple[PolicyWitness, ...]:
+        """Return the witnesses that count for a log: all but those with its public key or its name.
+
+        Args:
+            origin: The log.
+            log_keys: Keys of logs; those named after others do not matter.
+
+        Returns:
+            The witnesses, in the policy's order.
+        """
+        verifiers = [key.key if isinstance(key, ValidKey) else key for key in log_keys]
+        own_public_keys = {key.public_key for key in verifiers if key.name == origin}
+        return tuple(
+            witness
+            for witness in self.witnesses
+            if witness.key.public_key not in own_public_keys and witness.key.name != origin
+        )
+
     def _witnesses_of(
         self, note: Note, checkpoint: Checkpoint, log_keys: Iterable[VerifierKey | ValidKey], now: int | None
     ) -> tuple[WitnessTime, ...]:
         """Check the cosignatures of the policy's witnesses and keep those that count."""
-        verifiers = [key.key if isinstance(key, ValidKey) else key for key in log_keys]
-        own_public_keys = {key.public_key for key in verifiers if key.name == checkpoint.origin}
         cosignatures = find_cosignatures(note, checkpoint, [witness.key for witness in self.witnesses])
         times = {cosignature.key: cosignature.time for cosignature in cosignatures}
         return tuple(
             WitnessTime(name=witness.name, vkey=witness.key.vkey, time=times[witness.key])
-            for witness in self.witnesses
-            if witness.key in times
-            and witness.key.public_key not in own_public_keys
-            and witness.key.name != checkpoint.origin
-            and (now is None or times[witness.key] <= now + FUTURE_TIME_MAX)
+            for witness in self.witnesses_for(checkpoint.origin, log_keys)
+            if witness.key in times and (now is None or times[witness.key] <= now + FUTURE_TIME_MAX)
         )
 
     def _reached(self, times: Mapping[str, float], *, is_latest: bool) -> float | None:

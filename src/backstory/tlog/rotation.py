@@ -4,8 +4,9 @@ A key is retired by an entry that names its successor. That entry is the last of
 signed: the retired one says who follows, the new one that it does. So whoever pinned the first key of a chain needs
 nothing but these checkpoints and entries to know the last.
 
-A chain is worth what the retired keys are worth: who stole one before it was retired can make another chain from it.
-Then only what was pinned or cosigned later tells the two apart.
+A chain is worth what the retired keys are worth: who stole one can make another chain from it, to a key of their own.
+Then only what was pinned or cosigned later tells the two apart. So a key that was pinned with an end is not followed:
+whoever knows that it was retired knows what came after it, or has to find out elsewhere.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from backstory.errors import VerificationError
 from backstory.tlog.checkpoint import open_checkpoint
 from backstory.tlog.hashing import hash_leaf
 from backstory.tlog.key import KeyKind, ValidKey, VerifierKey
+from backstory.tlog.limits import TREE_SIZE_MAX
 from backstory.tlog.proof import verify_inclusion
 
 if TYPE_CHECKING:
@@ -52,13 +54,15 @@ def follow_rotations(pinned: ValidKey, rotations: Sequence[Rotation]) -> tuple[V
 
     Returns:
         The pinned key, valid until the checkpoint that retires it, then its successors, the last one without end; the
-        pinned key alone, as it was given, where nothing retires it.
+        pinned key alone, as it was given, where nothing retires it or it was given with an end.
 
     Raises:
         VerificationError: A change of key that follows from the pinned key does not verify.
         FormatError: A checkpoint or key in it is malformed.
     """
     keys = [pinned]
+    if pinned.last != TREE_SIZE_MAX:
+        return (pinned,)
     for rotation in rotations:
         current = keys[-1]
         if rotation.retired != current.key.vkey:

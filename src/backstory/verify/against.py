@@ -23,6 +23,7 @@ from backstory.verify.log import LogCheck
 from backstory.verify.succession import Succession
 
 _PAPER = re.compile(r"\s*(0|[1-9][0-9]{0,18})[\s,:]+([0-9A-Fa-f]{64}|[A-Za-z0-9+/]{43}=)\s*")
+_SIZE = re.compile(r"0|[1-9][0-9]{0,18}")
 _MEANS_REWRITTEN = (
     "the log's past was rewritten, or another log is shown here: what was proven under the kept checkpoint and what is"
     " proven here cannot both be true"
@@ -83,13 +84,19 @@ def _is_there(path: Path) -> bool:
 
 
 def _read_folder(folder: Path) -> Iterator[KeptCheckpoint]:
-    """Yield the checkpoints in a directory; what else is there, such as evidence, is passed over."""
+    """Yield the checkpoints in a directory; what else is there, such as evidence, is passed over.
+
+    Raises:
+        InputError: There is none, or a file that is called as a monitor calls a checkpoint holds none.
+    """
     found = False
     for path in sorted(folder.rglob("*")):
         is_note = path.is_file() and path.stat().st_size <= NOTE_SIZE_MAX
         if is_note and not path.name.startswith(TEMPORARY_PREFIX):
             kept = _read_bytes(read_file(path), path.relative_to(folder).as_posix())
             found = found or kept is not None
+            if kept is None and _SIZE.fullmatch(path.name) is not None:
+                raise InputError(f"against: expected a signed checkpoint in {path.relative_to(folder).as_posix()}")
             yield from [] if kept is None else [kept]
     if not found:
         raise InputError(f"against: expected signed checkpoints in the directory {folder.name}, got none")
@@ -134,7 +141,8 @@ def check_against(
         place = f"against {one.label}"
         origin = audit.layout.config.origin if one.note is None else parse_checkpoint(one.note.text).origin
         if origin != audit.layout.config.origin and one.size > line.past.get(origin, -1):
-            audit.add("failed", place, f"is of {origin}: {_why_not(one, origin, line)}", meaning=_MEANS_REWRITTEN)
+            why_not, meaning = _why_not(one, origin, line)
+            audit.add("failed", place, f"is of {origin}: {why_not}", meaning=meaning)
             continue
         if not contains(audit, log, one.size, one.root, place):
             continue
@@ -165,10 +173,12 @@ def contains(audit: Audit, log: LogCheck, size: int, root: bytes, place: str) ->
     return True
 
 
-def _why_not(one: KeptCheckpoint, origin: str, line: Succession) -> str:
+def _why_not(one: KeptCheckpoint, origin: str, line: Succession) -> tuple[str, str]:
     if origin not in line.past:
-        return "another log"
-    return f"had {one.size} entries, and the archive was restored with {line.past[origin]} of them"
+        return "another log", _MEANS_REWRITTEN
+    left = line.past[origin]
+    lost = f"entries {left} to {one.size - 1} of the log before were in it and are not in this one"
+    return f"had {one.size} entries, and the archive was restored with {left} of them", lost
 
 
 def _is_signed(note: Note, origin: str, keys: Sequence[ValidKey], line: Succession) -> bool:

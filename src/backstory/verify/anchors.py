@@ -92,6 +92,11 @@ def check_anchors(audit: Audit, rules: AnchorRules) -> tuple[Anchor, ...]:
         audit.add("unknown", _place(audit), "no checkpoint has a time stamp under the given certificates")
     if rules.policy is not None and rules.policy.quorum is not None and not any(a.witnesses for a in anchors):
         audit.add("unknown", _place(audit), "no checkpoint kept here is cosigned as the policy demands")
+    stamped = [(-anchor.size, one.time) for anchor in anchors for one in anchor.stamps if one.authenticated]
+    if stamped:
+        size, moment = min(stamped)
+        what = f"time stamps under the given certificates: {len(stamped)}; the first {-size} entries were there by"
+        audit.add("note", _place(audit, str(-size)), f"{what} {moment}")
     if stamps and not rules.roots:
         what = f"time stamps over checkpoints of this log: {len(stamps)}; who made them is open without the certificate"
         audit.add("note", _place(audit), f"{what} of their authority")

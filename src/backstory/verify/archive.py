@@ -36,7 +36,7 @@ from backstory.verify.held import Holdings, read_holdings
 from backstory.verify.jobs import check_jobs
 from backstory.verify.log import LogCheck, check_log, later_entries
 from backstory.verify.pool import WorkerPool
-from backstory.verify.promised import check_promises
+from backstory.verify.promised import check_promises, promise_keys
 from backstory.verify.segments import check_segments
 from backstory.verify.spool import check_spool
 from backstory.verify.state import StateKeeper
@@ -99,8 +99,8 @@ def verify_archive(
     Args:
         root: The archive.
         vkey: Public keys pinned from outside, as `init` printed them, each with the sizes it speaks for if that is
-            known; a retired one is followed to its successors. None to trust the archive's own, which shows that the
-            archive is consistent in itself and not whose it is.
+            known; one without an end is followed to its successors. None to trust the archive's own, which shows that
+            the archive is consistent in itself and not whose it is.
         workers: Processes that hash; None for one a core.
         spools: Spools of workers: a stream that is in none, and did not end by the log, is unknown from there on.
         state: File in which this auditor remembers what was checked, outside the archive; it is made where it is not
@@ -205,8 +205,12 @@ def _check(audit: Audit, accepted: Accepted, asked: _Asked) -> tuple[Checkpoint 
         if accepted.rotations and accepted.is_pinned:
             what = f"the pinned key was rotated: {accepted.rotations} changes of key lead to the present one"
             audit.add("note", "backstory.toml", what)
+        before = audit.problems
         check_against(audit, log, asked.kept, line, accepted.keys)
+        is_contradicted = audit.problems > before
         _compare_state(audit, log, line)
+        if is_contradicted:  # the state must not take the side of a log that somebody's checkpoint speaks against
+            audit.keeper.disbelieve()
         if log.holds:
             audit.keeper.begin(layout.config.origin, layout.config.vkey, note, checkpoint, asked.now_ns)
         holdings = _check_manifests(audit, log)
@@ -233,7 +237,7 @@ def _check_rest(audit: Audit, log: LogCheck, holdings: Holdings, asked: _Asked, 
     check_keys(audit, log.entries, holdings, blobs, asked.spools)
     good = audit.problems == before
     check_catalog(audit, log.entries, holdings, size_now)
-    promised = [str(entry.get("vkey")) for _, entry in log.entries.documents("promise.key")]
+    promised = promise_keys(audit, log.entries)
     audit.keep(*check_promises(audit.layout, promised, holdings.ends, asked.now_ns))
     named, unnamed, count = sizes_of(audit, blobs)
     _say_not_read(audit, holdings)

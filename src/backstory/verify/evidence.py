@@ -21,11 +21,13 @@ from backstory.tlog.checkpoint import Checkpoint
 
 Kind = Literal["fork", "rollback", "unproven"]
 """`fork`: both cannot be of one log that only grows. `rollback`: the log went back to a smaller tree. `unproven`: the
-proof that came with the larger one does not lead to it from the smaller one; whoever has the log's tiles can say more.
+proof that came with the larger one, or from the log's tiles, does not lead to it from the smaller one; whoever has all
+tiles as they were can say more.
 """
 
 FILES_MAX = 1_000
-"""Files of evidence kept for one log. One is enough; a log that signs forks for ever must not fill a disk."""
+"""Files of evidence of one kind kept for one log. One is enough; a log that signs forks for ever must not fill a disk,
+and what anybody can send a witness, a good checkpoint with a bad proof, must not keep a fork from being kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,14 +91,14 @@ def keep_evidence(folder: Path, disk: Disk, evidence: Evidence) -> Path:
         evidence: The two checkpoints.
 
     Returns:
-        The file; it is not written where there are `FILES_MAX` already.
+        The file; it is not written where there are `FILES_MAX` of its kind already.
 
     Raises:
         StorageError: It cannot be written.
     """
     disk.make_directory(folder)
     path = folder / evidence.name
-    if not path.exists() and len(list(folder.iterdir())) < FILES_MAX:
+    if not path.exists() and len(list(folder.glob(f"{evidence.kind}-*"))) < FILES_MAX:
         with contextlib.suppress(ConflictError):  # another process kept the same
             disk.write(path, evidence.encode(), replace=False)
     return path

@@ -133,7 +133,9 @@ class VerificationReport:
     def __str__(self) -> str:
         """Return the verdict, the counts, one line a finding, and below it what it means."""
         counts = ", ".join(self._checked(name, count) for name, count in self.counts.items())
-        lines = [self.verdict, f"{self.origin}, tree size {self.tree_size}, root {self.root}", counts]
+        lines = [self.verdict]
+        if self.counts or self.root:  # neither where it was not even opened
+            lines += [f"{self.origin}, tree size {self.tree_size}, root {self.root or 'not known'}", counts]
         for finding in self.findings:
             lines += [str(finding), *([] if finding.meaning is None else [f"    {finding.meaning}"])]
         return "\n".join(lines)

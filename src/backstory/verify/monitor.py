@@ -15,9 +15,10 @@ that entries are what they say, or that nobody else was shown another log.
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from backstory.errors import BackstoryError, ConflictError, FormatError, InputError, StorageError, VerificationError
@@ -32,7 +33,7 @@ from backstory.tlog.limits import FUTURE_TIME_MAX, NOTE_SIZE_MAX
 from backstory.tlog.note import parse_note
 from backstory.tlog.policy import Policy, PolicyWitness
 from backstory.tlog.proof import tile_consistency_proof, verify_consistency
-from backstory.tlog.tree import root_at
+from backstory.tlog.tree import RangeReader, root_at
 from backstory.tlog.witness import monitoring_path
 from backstory.verify.evidence import Evidence, Kind, SignedCheckpoint, keep_evidence, log_folder
 from backstory.verify.log_source import LogSource
@@ -271,18 +272,27 @@ class Monitor:
             what = f"it shows tree size {new.size} and showed {old.size} {to_whom}"
             return self._accuse("rollback", held, shown, (), what, now_ns)
         proof: tuple[bytes, ...] = ()
-        try:
-            proof = tuple(tile_consistency_proof(source.read_tile, old.size, new.size))
-            verify_consistency(old.size, new.size, old.root, new.root, proof)
-        except StorageError as error:
-            return Alarm(kind="unreachable", what=str(error))
-        except FormatError as error:
-            return Alarm(kind="damaged", what=str(error))
-        except VerificationError:
-            # The proof leads to the root shown now and to another one before: it shows the fork to anybody.
-            what = f"it shows another tree of size {old.size} than it showed {to_whom}"
-            return self._accuse("fork", held, shown, proof, what, now_ns)
-        return None
+        root = new.root
+        if new.size > old.size:
+            read_tile = functools.cache(source.read_tile)
+            try:
+                proof = tuple(tile_consistency_proof(read_tile, old.size, new.size))
+                root = RangeReader(read_tile, new.size).read_hash(0, old.size)
+                verify_consistency(old.size, new.size, root, new.root, proof)
+            except StorageError as error:
+                return Alarm(kind="unreachable", what=str(error))
+            except FormatError as error:
+                return Alarm(kind="damaged", what=str(error))
+            except VerificationError:  # nothing leads from these tiles to what it signed: they say nothing of its past
+                what = f"its tiles do not lead from size {old.size} to the root it signed for size {new.size}"
+                return replace(self._accuse("unproven", held, shown, proof, what, now_ns), kind="damaged")
+        if root == old.root:
+            return None
+        # The proof leads to the root shown now and to another one before: it shows the fork to anybody.
+        if old.size < new.size and old.size.bit_count() == 1:
+            proof = (root, *proof)
+        what = f"it shows another tree of size {old.size} than it showed {to_whom}"
+        return self._accuse("fork", held, shown, proof, what, now_ns)
 
     def _ask(self, witness: PolicyWitness, url: str, alarms: list[Alarm]) -> Sighting | None:
         """Return what a witness cosigned last, if it says so and both signatures hold."""
@@ -312,7 +322,8 @@ class Monitor:
             return [Alarm(kind="signature", what=str(error))]
         times += [(keys[cosignature.key], cosignature.time) for cosignature in lines]
         since = 0 if self._max_age_seconds is None else now - self._max_age_seconds
-        recent = {name for name, time in times if since <= time <= now + FUTURE_TIME_MAX}
+        counting = {witness.name for witness in policy.witnesses_for(self.origin, self._keys)}
+        recent = {name for name, time in times if since <= time <= now + FUTURE_TIME_MAX and name in counting}
         if policy.is_met(recent):
             return []
         when = "" if self._max_age_seconds is None else f" within {self._max_age_seconds} s"

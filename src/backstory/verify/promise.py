@@ -38,7 +38,7 @@ from backstory.tlog.note import parse_note, verify_note
 from backstory.tlog.policy import Policy, parse_policy
 from backstory.tlog.proof import verify_inclusion
 from backstory.tlog.tile import TILE_WIDTH, decode_bundle, tile_at
-from backstory.verify.receipt import verify_receipt
+from backstory.verify.receipt import Receipt, verify_receipt
 
 Verdict = Literal["kept", "pending", "broken"]
 _KIND = b'"kind":"promise"'
@@ -155,8 +155,8 @@ def verify_promise(
         promise_vkey: Public key of promises; without it, the keys that the log names.
         log: The log to look into: an archive, or a directory with `checkpoint` and `tile/`.
         receipt: A receipt of the record instead: path or content.
-        policy: A C2SP tlog-policy, as `verify_receipt` takes it: the checkpoint must meet it, and the log is at least
-            as new as its witnesses say.
+        policy: A C2SP tlog-policy, as `verify_receipt` takes it: the checkpoint, the log's or the receipt's, must meet
+            it, and the log is at least as new as its witnesses say.
         frame: Bytes of the frame, as they stand in the spool, to insist that they are what was promised.
         as_of: When you got the log from its operator, POSIX seconds. Without it and witnesses the time of the log's
             last entry counts, and an operator who adds nothing more stays before the deadline.
@@ -181,9 +181,9 @@ def verify_promise(
     if as_of is not None and as_of * _SECOND > now_ns:
         raise InputError("promise: expected the log to be of a time that has passed")
     document, text = _read(promise)
-    seen = None
+    seen, rules = None, None if policy is None else _policy(policy)
     if log is not None and keys is not None:
-        seen = _look(Path(log), keys, document, None if policy is None else _policy(policy), now_ns)
+        seen = _look(Path(log), keys, document, rules, now_ns)
     key = _signed_by(document, text, pinned, seen)
     if frame is not None and frame_digest(document.salt, frame) != document.run.frame:
         raise VerificationError("promise: the frame is not the one that was promised")
@@ -194,7 +194,8 @@ def verify_promise(
         key=key.vkey, vouched=seen is not None and key in seen.keys,
     )  # fmt: skip
     if receipt is not None and vkey is not None:
-        return _compare_receipt(found, receipt, vkey)
+        proven = verify_receipt(receipt, vkey=vkey, policy=rules, now=now_ns // _SECOND)
+        return _compare_receipt(found, proven)
     if seen is None:
         return found
     newest_ns = max(seen.newest_ns, 0 if as_of is None else as_of * _SECOND)
@@ -211,7 +212,7 @@ def _judge(
         if not _may_hold(manifest, document):
             return "broken", f"entry {seen.entry} covers {place}, and the record there is another"
         late = ", after the deadline" if seen.entry_ns > deadline_ns else ""
-        return "kept", f"entry {seen.entry} covers {place}{late}; a receipt shows that the record is this one"
+        return "kept", f"entry {seen.entry} covers {place}{late}; only its receipt shows that the record is this one"
     if newest_ns > deadline_ns:
         shown = f"the log at size {seen.checkpoint.size}, shown to be of {time_text(newest_ns)} or later"
         return "broken", f"{shown}, has no entry that covers {place}"
@@ -229,13 +230,12 @@ def _may_hold(manifest: Manifest, document: PromiseDocument) -> bool:
     return first + before <= identity <= last - behind
 
 
-def _compare_receipt(found: Promise, receipt: str | Path | bytes, vkey: str | Sequence[str]) -> Promise:
+def _compare_receipt(found: Promise, proven: Receipt) -> Promise:
     """Say what a receipt shows about a promise.
 
     Raises:
         InputError: It is of another place.
     """
-    proven = verify_receipt(receipt, vkey=vkey)
     if (proven.stream, proven.seq) != (found.stream, found.seq):
         raise InputError("promise: expected a receipt of the promised place, got one of another stream or seq")
     verdict: Verdict = "kept" if proven.id == found.id else "broken"
@@ -340,7 +340,8 @@ def _search(folder: Path, checkpoint: Checkpoint, document: PromiseDocument, new
                 keys.append(VerifierKey.parse(canonical.text_of(says, "vkey")))
             elif says.get("type") == MANIFEST_TYPE and says.get("stream") == document.run.stream:
                 found = parse_manifest(says)
-                if found.first_seq <= document.seq < found.end_seq:
+                # The first counts: one that claims the place once more must not mend what it breaks.
+                if manifest is None and found.first_seq <= document.seq < found.end_seq:
                     manifest, entry, entry_ns = found, index, parse_time(canonical.text_of(says, "time"))
     if root_hash(leaves) != checkpoint.root:
         raise VerificationError(f"log: its entries do not lead to the root of its checkpoint of size {checkpoint.size}")

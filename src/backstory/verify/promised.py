@@ -9,8 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import zip_longest
 
 from backstory.errors import BackstoryError, FormatError, VerificationError
+from backstory.records import canonical
 from backstory.records.identity import time_text
 from backstory.records.promise import (
+    KEY_TYPE,
     KeptPromise,
     PromisedRun,
     frame_digest,
@@ -27,14 +29,29 @@ from backstory.storage.spool_frames import Frame, encode_frame
 from backstory.tlog.hashing import hash_leaf, root_hash
 from backstory.tlog.key import VerifierKey
 from backstory.tlog.note import verify_note
+from backstory.verify.audit import Audit
+from backstory.verify.entries import Entries
 from backstory.verify.finding import Finding, Severity
 
 _DAMAGED = "the operator's copy of a promise was changed; those that were handed out are not touched by it"
+_MEANS_NO_KEY = "promises under the key it stands for cannot be shown to be the operator's"
 _LOST = "whoever holds a promise about one of them can prove, once its delay is over, that the record was dropped"
 _OTHER = "what will be sealed is not what was recorded; the promises, with the frames as they were, show it"
 _LATE = "whoever holds a promise about one of them can show that it was not kept in time: sealing is behind"
 _Due = tuple[int, PromisedRun, bytes]
 """When records are to be in the log, in nanoseconds, they, and the salt of their frame."""
+
+
+def promise_keys(audit: Audit, entries: Entries) -> list[str]:
+    """Return the promise keys that a log names; of what is none it is said so."""
+    keys: list[str] = []
+    for index, entry in entries.documents(KEY_TYPE):
+        try:
+            keys.append(VerifierKey.parse(canonical.text_of(entry, "vkey")).vkey)
+        except FormatError as error:
+            what = f"names no key of promises: {error}"
+            audit.add("failed", f"entry {index}", what, index=index, meaning=_MEANS_NO_KEY)
+    return keys
 
 
 def check_promises(layout: Layout, keys: Iterable[str], sealed: Mapping[str, int], now_ns: int) -> Iterator[Finding]:

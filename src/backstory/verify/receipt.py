@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +19,7 @@ from backstory.records.canonical import JsonObject, JsonValue
 from backstory.records.commitment import verify_opening
 from backstory.records.identity import id_text, time_text
 from backstory.records.limits import RECEIPTS_SIZE_MAX
-from backstory.records.manifest import Manifest, parse_manifest
+from backstory.records.manifest import MANIFEST_TYPE, Manifest, parse_manifest
 from backstory.records.row import NULL_STRUCT, Value, decode_row
 from backstory.records.schema import COMMITMENT_PREFIX, Schema, escape_name, parse_schema
 from backstory.tlog.checkpoint import Checkpoint, open_checkpoint, parse_checkpoint
@@ -52,7 +52,7 @@ class Receipt:
         values: The open columns, by name.
         opened: For each opened group the values, by name.
         sealed: Groups that are committed to and not shown.
-        context: The context the record refers to.
+        context: The context the record refers to; one object for all receipts of a file that refer to it.
         classes: Sensitivity class of every column.
         witnesses: Witnesses of the given policy that cosigned the checkpoint, and when; None without a policy.
     """
@@ -252,10 +252,17 @@ class _Trust:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Log:
-    """A log as its signed checkpoint describes it, and who cosigned that."""
+    """A log as its signed checkpoint describes it, who cosigned that, and the contexts read so far."""
 
     checkpoint: Checkpoint
     witnesses: tuple[WitnessTime, ...] | None
+    contexts: dict[bytes, JsonObject] = field(default_factory=dict)
+
+    def read_context(self, data: bytes) -> JsonObject:
+        """Read a context, once however many records share it."""
+        if data not in self.contexts:
+            self.contexts[data] = canonical.parse_object(data, "receipt's context")
+        return self.contexts[data]
 
 
 def _check_one(data: bytes, trust: _Trust) -> Receipt:
@@ -304,7 +311,7 @@ def _check_claim(log: _Log, claim: Claim) -> Receipt:
         values={name: value for name, value in values.items() if not name.startswith(COMMITMENT_PREFIX)},
         opened=opened,
         sealed=tuple(group for group in schema.groups if group not in opened),
-        context=canonical.parse_object(claim.context, "receipt's context"),
+        context=log.read_context(claim.context),
         classes={column.name: column.sensitivity for column in schema.columns},
         witnesses=log.witnesses,
     )
@@ -313,7 +320,8 @@ def _check_claim(log: _Log, claim: Claim) -> Receipt:
 @lru_cache(maxsize=16)
 def _read_manifest(entry: bytes) -> Manifest:
     document = canonical.parse_object(entry, "receipt's entry")
-    check_version(document, "receipt's entry")
+    if document.get("type") == MANIFEST_TYPE:  # another entry is none of any version
+        check_version(document, "receipt's entry")
     return parse_manifest(document)
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from backstory.errors import ConflictError, FormatError, InputError, VerificationError
+from backstory.errors import ConflictError, FormatError, InputError, NotFoundError, VerificationError
 from backstory.storage.disk import read_file
 from backstory.storage.keys import KeyStore
 from backstory.storage.world import World
@@ -71,10 +71,14 @@ class Witness:
 
         Raises:
             StorageError: Its state is gone.
-            NotFoundError: Its key is gone.
+            NotFoundError: It was never made, or its key is gone.
             VerificationError: The key is not the one the state belongs to.
             FormatError: A file is malformed.
         """
+        if not folder.is_dir():
+            raise NotFoundError(
+                f"witness: expected a directory at {folder}, got none; `backstory witness init` makes one"
+            )
         self._folder = folder
         self._world = world
         self._state = WitnessState(folder / "state.sqlite")
@@ -168,6 +172,8 @@ class Witness:
         if latest is None:
             return  # one checkpoint contradicts nothing
         held, shown = latest.checkpoint, submission.checkpoint
+        if held == shown:
+            return  # a surplus proof of the same tree
         evidence = Evidence(
             kind="fork" if held.size == shown.size else "unproven",
             held=SignedCheckpoint(note=latest.note, checkpoint=held),

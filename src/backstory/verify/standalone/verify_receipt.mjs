@@ -65,12 +65,11 @@ async function checkOne(data, keys) {
   const receipt = fromJson(extra);
   checkVersion(receipt, "receipt");
   needMembers(receipt, "context entry index openings path row schema v");
-  const entry = fromBase64(receipt.entry);
-  await checkInclusion(entry, index, log.size, proof, log.root); // 2
-  const manifest = readManifest(entry);
-  const [schema, context] = [fromBase64(receipt.schema), fromBase64(receipt.context)];
+  const [entry, schema, context] = [receipt.entry, receipt.schema, receipt.context].map((text) => fromBase64(text));
   need(Array.isArray(receipt.path), "expected a list of hashes");
-  return checkRecord(log, index, manifest, schema, context, receipt, receipt.path.map((text) => fromHex(text)));
+  const record = readRecord(receipt, schema, context, receipt.path.map((text) => fromHex(text)));
+  await checkInclusion(entry, index, log.size, proof, log.root); // 2
+  return checkRecord(log, index, readManifest(entry), record);
 }
 
 /** A `.receipts`: canonical JSON in which everything that records share stands once. */
@@ -79,31 +78,36 @@ async function checkMany(data, keys) {
   const file = fromJson(data);
   checkVersion(file, "file");
   needMembers(file, "backstory contexts entries nodes note receipts schemas v");
-  const [contexts, entries, nodes, schemas] = ["contexts", "entries", "nodes", "schemas"].map((n) => new Shared(file[n], n));
+  const bytes = (text) => fromBase64(text);
+  const [contexts, schemas] = ["contexts", "schemas"].map((name) => new Shared(file[name], name, bytes));
+  const nodes = new Shared(file.nodes, "nodes", (text) => fromBase64(text, 32));
+  const entries = new Shared(file.entries, "entries", (entry) => entry);
   need(typeof file.note === "string" && Array.isArray(file.receipts), "note or receipts are missing");
   need(file.receipts.length > 0 && file.receipts.length <= MANY_RECEIPTS_MAX, "expected 1 to 65,536 receipts");
   const log = await checkNote(new TextEncoder().encode(file.note), keys); // 1
-  const [facts, manifests] = [[], new Map()];
+  const [facts, known] = [[], new Map()];
   let last = [-1n, -1n];
   for (const [number, receipt] of file.receipts.entries()) {
     try {
       needMembers(receipt, "context entry index openings path row schema");
       const entry = entries.take(receipt.entry);
-      if (!manifests.has(receipt.entry)) { // 2, once for all records of an entry
+      const isNew = !known.has(receipt.entry);
+      if (isNew) {
         needMembers(entry, "entry index proof");
         const [index, proof] = [logNumber(entry.index), nodes.takeAll(entry.proof)];
-        await checkInclusion(fromBase64(entry.entry), index, log.size, proof, log.root);
-        manifests.set(receipt.entry, { index, manifest: readManifest(fromBase64(entry.entry)) });
+        known.set(receipt.entry, { index, proof, manifest: null, bytes: fromBase64(entry.entry) });
       }
-      const { index, manifest } = manifests.get(receipt.entry);
+      const of = known.get(receipt.entry);
       const path = nodes.takeAll(receipt.path);
-      const schema = fromBase64(schemas.take(receipt.schema));
-      const context = fromBase64(contexts.take(receipt.context));
-      const place = [index, countOf(receipt.index)];
-      const isLater = place[0] > last[0] || (place[0] === last[0] && place[1] > last[1]);
+      const record = readRecord(receipt, schemas.take(receipt.schema), contexts.take(receipt.context), path);
+      const isLater = of.index > last[0] || (of.index === last[0] && record.index > last[1]);
       need(isLater, "expected the records in the log's order, each once");
-      last = place;
-      facts.push(await checkRecord(log, index, manifest, schema, context, receipt, path));
+      last = [of.index, record.index];
+      if (isNew) { // 2, once for all records of an entry
+        await checkInclusion(of.bytes, of.index, log.size, of.proof, log.root);
+        of.manifest = readManifest(of.bytes);
+      }
+      facts.push(await checkRecord(log, of.index, of.manifest, record));
     } catch (error) {
       throw error instanceof Failed ? new Failed(`receipt ${number}: ${error.message}`) : error;
     }
@@ -112,11 +116,20 @@ async function checkMany(data, keys) {
   return facts;
 }
 
+/** What a file says of one record, taken apart: all of it has its form before any of it is checked. */
+function readRecord({ row, index, openings }, schemaBytes, contextBytes, path) {
+  need(isObject(openings), "expected openings by group");
+  const opened = Object.entries(openings).map(([group, opening]) => {
+    needMembers(opening, "row salt");
+    return [group, { row: fromBase64(opening.row), salt: fromHex(opening.salt) }];
+  });
+  return { row: fromBase64(row), index: countOf(index), openings: opened, schemaBytes, contextBytes, path };
+}
+
 /** Checks 3 to 7 for one record whose manifest is proven. */
-async function checkRecord(log, leafIndex, manifest, schemaBytes, contextBytes, receipt, path) {
+async function checkRecord(log, leafIndex, manifest, { row, index, openings, schemaBytes, contextBytes, path }) {
   need(toHex(await sha256(schemaBytes)) === manifest.schema, "its schema is not the manifest's"); // 3
-  const schema = readSchema(schemaBytes);
-  const [row, index] = [fromBase64(receipt.row), countOf(receipt.index)];
+  const schema = once(schemaBytes, readSchema);
   await checkInclusion(row, index, manifest.count, path, fromHex(manifest.root)); // 4
   const values = namedValues(row, schema.leaf);
   const seq = manifest.firstSeq + index;
@@ -125,13 +138,12 @@ async function checkRecord(log, leafIndex, manifest, schemaBytes, contextBytes, 
   need(isSame(values.get("context"), await sha256(contextBytes)), "its context is not the row's"); // 6
   const id = values.get("id");
   need(id instanceof Uint8Array && id.length === 16, "its id is none");
-  need(isObject(receipt.openings), "expected openings by group");
   const opened = Object.create(null);
-  for (const [group, opening] of Object.entries(receipt.openings)) {
+  for (const [group, opening] of openings) {
     opened[group] = await openGroup(schema, values, group, opening); // 7
   }
   return {
-    context: fromJson(contextBytes),
+    context: once(contextBytes, fromJson),
     id: toHex(id).replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-"),
     leaf_index: leafIndex,
     opened,
@@ -147,15 +159,14 @@ async function checkRecord(log, leafIndex, manifest, schemaBytes, contextBytes, 
 }
 
 /** Section 5: commitment = SHA-256(domain, length and name of the group, salt, row). */
-async function openGroup(schema, values, group, opening) {
+async function openGroup(schema, values, group, { row, salt }) {
   const commitment = values.get(`commitment.${escapeName(group)}`);
   const isThere = schema.groups.has(group) && commitment instanceof Uint8Array;
   need(isThere, "opens a group the record does not have");
-  needMembers(opening, "row salt");
-  const [name, row] = [new TextEncoder().encode(group), fromBase64(opening.row)];
+  const name = new TextEncoder().encode(group);
   need(name.length > 0 && name.length <= 255, "the name of a group is too long");
   const domain = new TextEncoder().encode("backstory/commitment/v1\0");
-  const digest = await sha256(domain, [name.length], name, fromHex(opening.salt), row);
+  const digest = await sha256(domain, [name.length], name, salt, row);
   need(isSame(commitment, digest), `the opening of group '${group}' is not what was committed to`);
   return plainByName(namedValues(row, schema.groups.get(group)));
 }
@@ -194,7 +205,8 @@ async function checkNote(data, { logKeys, witnessKeys, quorum }) {
     const message = new TextEncoder().encode(`cosignature/v1\ntime ${time}\n${text}`);
     const holds = time < 2n ** 63n && (await isEd25519(key, message, signature.subarray(8)));
     need(holds, "a cosignature does not hold");
-    if (!own.some((log) => isSame(log.bytes, key.bytes))) seen.set(key.text, String(time)); // no log is its own witness
+    const isOwn = name === origin || own.some((log) => isSame(log.bytes, key.bytes)); // no log is its own witness
+    if (!isOwn) seen.set(key.text, String(time));
   }
   const signers = own.filter((key) => named.some((signer) => key.name === signer.name && isSame(key.id, signer.id)));
   need(signers.length, "no signature is by the given key");
@@ -417,10 +429,10 @@ function plainByName(pairs) {
 
 /** A list of a `.receipts`: each thing once, in the order of its first use, and none that nobody uses. */
 class Shared {
-  constructor(items, name) {
+  constructor(items, name, read) {
     need(Array.isArray(items), `expected a list ${name}`);
     need(new Set(items.map((item) => toJson(item, 0))).size === items.length, `something stands twice in ${name}`);
-    [this.items, this.name, this.taken] = [items, name, 0];
+    [this.items, this.name, this.taken] = [items.map(read), name, 0];
   }
 
   /** The thing at a position. */
@@ -435,13 +447,21 @@ class Shared {
   takeAll(positions) {
     need(Array.isArray(positions), "expected a list of positions");
     need(positions.length <= 63, "expected at most 63 positions");
-    return positions.map((position) => fromBase64(this.take(position), 32));
+    return positions.map((position) => this.take(position));
   }
 
   /** Nothing may be left over. */
   needAllTaken() {
     need(this.taken === this.items.length, `something in ${this.name} is of no record`);
   }
+}
+
+const made = new WeakMap();
+
+/** What a reader makes of some bytes: once, however many records share them. */
+function once(data, read) {
+  if (!made.has(data)) made.set(data, read(data));
+  return made.get(data);
 }
 
 /** Section 1: canonical JSON (RFC 8785) without floats; bytes that are not what their value is written as, fail. */

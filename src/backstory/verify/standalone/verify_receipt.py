@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import functools
 import hashlib
 import json
 import re
@@ -85,13 +86,13 @@ def check_many(data: bytes, logs: list[Key], witnesses: list[Key], quorum: int) 
     file = from_json(data)
     check_version(file, "file")
     need_members(file, "backstory contexts entries nodes note receipts schemas v")
-    contexts, entries, nodes, schemas = (Shared(file[name]) for name in ("contexts", "entries", "nodes", "schemas"))
-    need(isinstance(file["note"], str) and isinstance(file["receipts"], list), "the note or the receipts are missing")
+    lists = ("contexts", "entries", "nodes", "receipts", "schemas")
+    need(isinstance(file["note"], str) and all(isinstance(file[name], list) for name in lists), "a malformed file")
     need(0 < len(file["receipts"]) <= RECEIPTS_MAX, "expected 1 to 65,536 receipts")
+    contexts, schemas = (Shared([from_base64(item) for item in file[name]]) for name in ("contexts", "schemas"))
+    nodes, entries = Shared([from_base64(item, 32) for item in file["nodes"]]), Shared(file["entries"])
     log = check_note(file["note"].encode(), logs, witnesses, quorum)  # 1
-    facts: list[dict[str, Json]] = []
-    known: list[tuple[int, list[bytes], bytes]] = []
-    last = (-1, -1)
+    facts, known, last = list[Json](), list[tuple[int, list[bytes], bytes]](), (-1, -1)
     for receipt in file["receipts"]:
         try:
             need_members(receipt, "context entry index openings path row schema")
@@ -101,12 +102,11 @@ def check_many(data: bytes, logs: list[Key], witnesses: list[Key], quorum: int) 
                 proof = nodes.take_hashes(entry["proof"])
                 known.append((log_number(entry["index"]), proof, from_base64(entry["entry"])))
             index, proof, manifest = known[receipt["entry"]]
+            documents = [manifest, schemas.take(receipt["schema"]), contexts.take(receipt["context"])]
+            last, before = (index, count_of(receipt["index"])), last
+            need(last > before, "expected the records in the order of the log, each once")
             path = nodes.take_hashes(receipt["path"])
-            shared = [from_base64(schemas.take(receipt["schema"])), from_base64(contexts.take(receipt["context"]))]
-            place = (index, count_of(receipt["index"]))
-            need(place > last, "expected the records in the order of the log, each once")
-            last = place
-            facts.append(check_record(log, index, proof, [manifest, *shared], path, receipt))
+            facts.append(check_record(log, index, proof, documents, path, receipt))
         except FailedError as error:
             raise FailedError(f"receipt {len(facts)} of the file: {error}") from error
     need(all(s.taken == len(s.items) for s in (contexts, entries, nodes, schemas)), "something is of no record")
@@ -118,7 +118,10 @@ def check_record(
 ) -> dict[str, Json]:
     """Make checks 2 to 7 for one record."""
     entry, schema_bytes, context = documents
-    row, index, openings = from_base64(receipt["row"]), count_of(receipt["index"]), receipt["openings"]
+    row, index = from_base64(receipt["row"]), count_of(receipt["index"])
+    need(isinstance(receipt["openings"], dict), "expected openings by group")
+    members = {group: need_members(opening, "row salt") for group, opening in receipt["openings"].items()}
+    openings = {group: (from_hex(one["salt"]), from_base64(one["row"])) for group, one in members.items()}
     check_inclusion(entry, leaf_index, log["size"], proof, log["root"])  # 2
     manifest = read_manifest(entry)
     need(hashlib.sha256(schema_bytes).hexdigest() == manifest["schema"], "its schema is not the manifest's")  # 3
@@ -129,17 +132,15 @@ def check_record(
     need(type(values.get("seq")) is int and values["seq"] == seq, "its seq is not that of its place")  # 5
     need(values.get("stream") == bytes.fromhex(stream), "its stream is not that of its place")
     need(hashlib.sha256(context).digest() == values.get("context"), "its context is not the one the row names")  # 6
-    need(isinstance(openings, dict), "expected openings by group")
     opened = {}
-    for group, opening in openings.items():  # 7, section 5
+    for group, (salt, cells) in openings.items():  # 7, section 5
         commitment = values.get("commitment." + escape(group))
         need(group in groups and isinstance(commitment, bytes), "it opens a group the record does not have")
-        need_members(opening, "row salt")
-        name, salt, cells = group.encode(), from_hex(opening["salt"]), from_base64(opening["row"])
+        name = group.encode()
         need(0 < len(name) <= 255, "the name of a group is too long")
         digest = hashlib.sha256(b"backstory/commitment/v1\x00" + bytes([len(name)]) + name + salt + cells).digest()
         need(digest == commitment, "an opening is not what was committed to")
-        opened[group] = {name: plain(value) for name, value in named_values(cells, groups[group]).items()}
+        opened[group] = {column: plain(value) for column, value in named_values(cells, groups[group]).items()}
     identity = values.get("id", b"")
     need(isinstance(identity, bytes) and len(identity) == 16, "its id is none")
     return {
@@ -188,7 +189,7 @@ def check_note(data: bytes, logs: list[Key], witnesses: list[Key], quorum: int) 
             key, moment = others[name, key_id], int.from_bytes(signature[:8], "big")
             message = f"cosignature/v1\ntime {moment}\n{text}".encode()
             need(moment < 2**63 and is_ed25519(key.public, message, signature[8:]), "a cosignature does not hold")
-            if key.public not in [log_key.public for log_key in own.values()]:  # a log is not its own witness
+            if name != origin and key.public not in [one.public for one in own.values()]:  # no log is its own witness
                 seen[key.text] = str(moment)
     need(set(named) & own.keys(), "no signature is by the given key")
     speaks = [key for key in logs if (key.name, key.id) in named and key.first <= size <= key.last]
@@ -264,6 +265,7 @@ def read_manifest(entry: bytes) -> dict[str, Json]:
     return {**manifest, "count": count, "first_seq": count_of(manifest.get("first_seq"))}
 
 
+@functools.cache  # of what many records share, once; so too their contexts
 def read_schema(data: bytes) -> tuple[list[str], dict[str, list[str]]]:
     """Read a schema (section 4): the names of the cells of a leaf, and of each sealed group, in byte order."""
     schema = from_json(data)
@@ -379,9 +381,8 @@ def plain(value: Json) -> Json:
 class Shared:
     """A list of a `.receipts`: each thing once, in the order of its first use, and none that nobody uses."""
 
-    def __init__(self, items: Json) -> None:
-        need(isinstance(items, list), "expected a list of what is shared")
-        need(len({json.dumps(item) for item in items}) == len(items), "something that is shared stands twice")
+    def __init__(self, items: list[Json]) -> None:
+        need(len({repr(item) for item in items}) == len(items), "something that is shared stands twice")
         self.items, self.taken = items, 0
 
     def take(self, position: Json) -> Json:
@@ -394,9 +395,10 @@ class Shared:
     def take_hashes(self, positions: Json) -> list[bytes]:
         """Return the hashes at several positions."""
         need(isinstance(positions, list) and len(positions) <= 63, "expected a list of at most 63 positions")
-        return [from_base64(self.take(position), 32) for position in positions]
+        return [self.take(position) for position in positions]
 
 
+@functools.cache
 def from_json(data: bytes) -> dict[str, Json]:
     """Read an object in canonical JSON without floats (section 1): bytes that are not what it is written as, fail."""
 
@@ -506,8 +508,7 @@ def add_points(p: Point, q: Point) -> Point:
 
 def decode_point(data: bytes) -> Point | None:
     """Decode a point (section 5.1.3); None for what is none, or is written in another way than the canonical one."""
-    number = int.from_bytes(data, "little")
-    y, sign = number & (1 << 255) - 1, number >> 255
+    sign, y = divmod(int.from_bytes(data, "little"), 1 << 255)
     square = (y * y - 1) * pow(D * y * y + 1, P - 2, P) % P
     x = pow(square, (P + 3) // 8, P)
     if (x * x - square) % P:
