@@ -29,6 +29,7 @@ def verification_rows(records: int) -> list[Row]:
     with new_archive() as archive:
         _record(archive, records)
         state = archive.path.with_name("state.json")
+        alone = _audited(archive.path, archive.path.with_name("alone.json"), workers=1)
         full = _audited(archive.path, state)
         _record(archive, max(records // 100, 1))
         more = _audited(archive.path, state)
@@ -39,6 +40,10 @@ def verification_rows(records: int) -> list[Row]:
             value=f"{rate:,.0f} records/s ({full['seconds']:.1f} s)",
             target=f">= {RATE:,}",
             met=rate >= RATE,
+        ),
+        Row(
+            what=f"full audit by one process / by one for each of {os.cpu_count()} cores",
+            value=f"{alone['seconds'] / full['seconds']:.2f}x ({alone['seconds']:.1f} s)",
         ),
         Row(
             what="memory of its processes at most, MB: the one that audits, the largest of those that hash",
@@ -66,16 +71,17 @@ def _record(archive: Archive, records: int) -> None:
     archive.flush()
 
 
-def _audited(path: Path, state: Path) -> dict[str, float]:
+def _audited(path: Path, state: Path, workers: int | None = None) -> dict[str, float]:
     command = [sys.executable, "-m", "benchmarks.verification", "--audit", str(path), str(state)]
+    command += [] if workers is None else [str(workers)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     found: dict[str, float] = json.loads(done.stdout)
     return found
 
 
-def _audit(path: Path, state: Path) -> None:
+def _audit(path: Path, state: Path, workers: int | None) -> None:
     """Audit in this process, which has done nothing else, and print what that took."""
-    report = verify_archive(path, state=state)
+    report = verify_archive(path, state=state, workers=workers)
     if report.failed or report.incomplete:
         raise SystemExit(str(report))
     own, workers = _peak_mb(), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e3
@@ -94,7 +100,7 @@ def _peak_mb() -> float:
 def main() -> None:
     """Print the figures of one size, or audit an archive as part of that."""
     if sys.argv[1] == "--audit":
-        _audit(Path(sys.argv[2]), Path(sys.argv[3]))
+        _audit(Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]) if sys.argv[4:] else None)
         return
     for row in verification_rows(int(sys.argv[1])):
         print(f"{row.what:<95} {row.value:>32}  {row.target}")
