@@ -154,7 +154,7 @@ def _stream(ledger: Ledger, number: int) -> Stream:
     info = StreamInfo(stream=name, schema=OPEN.digest, encrypted=False, opened=opened, policy={})
     promiser = Promiser(ledger.world, lambda: None)
     signer = Ed25519Signer.from_seed(key_name(ORIGIN), bytes(32))
-    promiser.promising = Promising(origin=ORIGIN, signer=signer, delay=60, store=_store(ledger))
+    promiser.promising = Promising(layout=ledger.layout, signer=signer, delay=60, store=_store(ledger))
     return Stream(info, ledger.spool.create(info), ledger.world, promiser, buffer_size=BUFFER_SIZE)
 
 

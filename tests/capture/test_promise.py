@@ -31,6 +31,7 @@ from backstory.capture.recorder import RowTarget
 from backstory.errors import ConflictError, InputError, NotFoundError, StorageError
 from backstory.ledger.read import find_record, spool_tables
 from backstory.ledger.restore import restore
+from backstory.ledger.rotate import rotate_key
 from backstory.ledger.seal import seal_all
 from backstory.records.promise import frame_digest, key_name, parse_kept, parse_promise_text
 from backstory.storage import promises as promises_module
@@ -87,7 +88,7 @@ def promising(ledger, durability="sync"):
 def promise_by(recorder, ledger, signer):
     """Let a recorder promise with this signer."""
     store = PromiseStore(ledger.layout.root, ledger.world.disk)
-    recorder.promiser.promising = Promising(origin=ORIGIN, signer=signer, delay=DELAY, store=store)
+    recorder.promiser.promising = Promising(layout=ledger.layout, signer=signer, delay=DELAY, store=store)
 
 
 def kept(ledger):
@@ -301,6 +302,31 @@ def test_a_restored_log_does_not_give_out_the_key_of_the_one_before(ledger):
     with pytest.raises(NotFoundError):
         promise_key(ledger)
     assert create_promise_key(ledger, new_recorder(ledger), DELAY) == promise_key(ledger) != vkey
+
+
+def test_a_service_that_is_open_across_a_restore_promises_nothing_more(ledger, caplog):
+    """What is durable after a restore is not promised for the log that has ended, and that is said once."""
+    recorder, _ = promising(ledger)
+    recorder.record(make_batch(ledger, OPEN, 0, 1))
+    recorder.promiser.make()
+    restore(ledger.layout.root, world(3), rolled_back=True)
+    for number in range(1, 4):
+        recorder.record(make_batch(ledger, OPEN, number, 1))
+        recorder.promiser.make()
+    assert len(promised_ids(ledger)) == 1
+    assert caplog.text.count("the archive was restored") == 1
+    lose(recorder)
+
+
+def test_a_service_that_is_open_across_a_rotation_goes_on_promising(ledger):
+    """Another key of the same log ends no promises."""
+    recorder, _ = promising(ledger)
+    for number in range(2):
+        recorder.record(make_batch(ledger, OPEN, number, 1))
+        recorder.promiser.make()
+        rotate_key(ledger)
+    assert len(promised_ids(ledger)) == 2
+    lose(recorder)
 
 
 def test_a_key_the_log_does_not_name_promises_nothing(ledger):

@@ -35,6 +35,8 @@ def test_a_promise_is_written_and_kept(archive, capsys):
     assert run(["verify-promise", "two.promise", "--vkey", vkey, "--log", "audit", "--json"]) == OK
     answer = json.loads(capsys.readouterr().out)
     assert (answer["verdict"], answer["id"], answer["vouched"]) == ("kept", identity, True)
+    assert run(["promise", identity, "-a", "audit", "-o", "three.promise"]) == OK
+    assert f"will be in the log by {answer['deadline']}" in capsys.readouterr().out
 
 
 def test_a_promise_without_a_log_is_pending(archive, capsys):
@@ -43,7 +45,20 @@ def test_a_promise_without_a_log_is_pending(archive, capsys):
     vkey = json.loads(capsys.readouterr().out)["vkey"]
     assert run(["verify-promise", "one.promise", "--promise-vkey", vkey]) == UNVERIFIED
     assert "pending: no log" in capsys.readouterr().out
-    assert run(["verify-promise", "one.promise"]) == INPUT
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "expected --promise-vkey, the public key of promises; or --vkey and --log"),
+        (["--log", "audit"], "expected --vkey"),
+        (["--receipt", "one.promise", "--promise-vkey", "x"], "expected --vkey"),
+    ],
+)
+def test_a_missing_key_is_named_by_its_option(archive, arguments, told, capsys):
+    """Without the keys it takes, the command says which options give them."""
+    assert run(["verify-promise", "one.promise", *arguments]) == INPUT
+    assert told in capsys.readouterr().err
 
 
 def test_a_broken_promise_ends_as_a_failed_verification(archive, tmp_path, capsys):
@@ -82,7 +97,12 @@ def test_promises_are_switched_on_once(tmp_path, monkeypatch, capsys):
     backstory.init("audit", origin=ORIGIN).close()
     assert run(["promise-key", "-a", "audit"]) == NOT_FOUND
     assert run(["promise-key", "-a", "audit", "--delay", "0"]) == INPUT
-    assert run(["promise-key", "-a", "audit", "--delay", "60"]) == OK
     capsys.readouterr()
+    assert run(["promise-key", "-a", "audit", "--delay", "60"]) == OK
+    confirmed = capsys.readouterr().out
     assert run(["promise-key", "-a", "audit"]) == OK
-    assert f"{ORIGIN}/promises+" in capsys.readouterr().out
+    assert capsys.readouterr().out == confirmed
+    assert f"{ORIGIN}/promises+" in confirmed
+    assert "60 seconds after it is on disk" in confirmed
+    assert run(["promise-key", "-a", "audit", "--delay", "5", "--json"]) == OK
+    assert json.loads(capsys.readouterr().out)["delay"] == 5

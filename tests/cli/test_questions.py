@@ -440,3 +440,27 @@ def test_a_receipt_is_checked_against_a_policy(made, ask, tmp_path):
     (tmp_path / "one").write_text(POLICY.replace(SIGNER.vkey, made.vkey), "utf-8")
     codes = [ask("verify-receipt", tmp_path / "r", "--policy", tmp_path / name).code for name in ("none", "one")]
     assert codes == [OK, FAILED]
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        ("info",),
+        ("why", "unsealed"),
+        ("why", "first"),
+        ("search", "model = 'delay'"),
+        ("impact", "weather", "--key", '["JFK", 1]'),
+        ("reconcile", "--count", "3"),
+        ("models",),
+    ],
+    ids=" ".join,
+)
+def test_a_copy_without_a_lock_store_kept_elsewhere_answers_alike(made, ask, copy, question):
+    """Whoever was given a copy asks what the operator asks: how far streams are sealed stands in the log too."""
+    words = [getattr(made, word, word) for word in question]
+    (copy / "lock.sqlite").unlink()
+    with (copy / "backstory.toml").open("a", encoding="utf-8") as config:
+        config.write('lock = "/nowhere/lock.sqlite"\n')
+    own, theirs = ask(*words, "--json"), ask(*words, "--json", archive=copy)
+    assert (theirs.code, theirs.err) == (own.code, own.err)
+    assert theirs.out == own.out.replace(str(made.path), str(copy))

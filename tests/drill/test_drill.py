@@ -6,14 +6,28 @@ import contextlib
 import hashlib
 import io
 import json
+import os
 import shutil
+import signal
+import tempfile
 from contextlib import closing
 
 import pytest
 
 import backstory
 from backstory.cli.main import run
-from backstory.drill.checks import AGAINST, AUDIT, CHECKS, MONITOR, PROMISE, RECEIPT, WITNESS
+from backstory.drill.checks import (
+    AGAINST,
+    AUDIT,
+    CHECKS,
+    MONITOR,
+    PROMISE,
+    RECEIPT,
+    WITNESS,
+    Stage,
+    by_audit,
+    by_promise,
+)
 from backstory.drill.copies import copy_archive, differences, link_copy, put
 from backstory.drill.hold import PLANTS, hold_drill, try_plant
 from backstory.drill.plant import Plant
@@ -52,6 +66,12 @@ def ask(capsys, *arguments):
     capsys.readouterr()
     code = run(["drill", "--walks", "0", "--workers", "1", *map(str, arguments)])
     return code, capsys.readouterr()
+
+
+def staged(scene, folder):
+    """Return a fresh copy in which nothing is planted."""
+    link_copy(scene.base, folder / "archive")
+    return Stage(scene=scene, folder=folder, root=folder / "archive", kept=scene.kept, workers=1)
 
 
 def writable(root):
@@ -135,6 +155,37 @@ def test_a_finding_about_something_else_is_no_catch(scene):
 
     plant = Plant(name="x", fault="x", means="x", needed=(AUDIT,), act=act)
     assert try_plant(plant, scene, 1, CHECKS).state == "NOT CAUGHT"
+
+
+@pytest.mark.parametrize("plant", [plant for plant in PLANTS if AUDIT in plant.needed], ids=lambda plant: plant.name)
+def test_an_audit_does_not_find_it_where_it_was_not_planted(scene, tmp_path, plant):
+    """Under the same key and policy, and whatever a finding must name: without the plant there is none."""
+    planted = staged(scene, tmp_path / "planted")
+    plant.act(planted)
+    control = staged(scene, tmp_path / "control")
+    control.names, control.policy = planted.names, planted.policy
+    assert "" not in planted.names
+    assert by_audit(planted) is not None
+    assert by_audit(control) is None
+
+
+def test_a_genuine_promise_is_kept_where_one_is_forged(scene, tmp_path):
+    """What is caught is that it is forged, not that nothing was sealed."""
+    (plant,) = [plant for plant in PLANTS if plant.name == "forge-promise"]
+    stage = staged(scene, tmp_path)
+    plant.act(stage)
+    assert by_promise(stage) is not None
+    stage.promise = scene.added.promise
+    assert by_promise(stage) is None
+
+
+def test_a_drill_that_is_ended_leaves_no_copies(archive, tmp_path, capsys, monkeypatch):
+    """They hold the archive's keys: SIGTERM clears up as Ctrl-C does."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setitem(CHECKS, AUDIT, lambda _stage: os.kill(os.getpid(), signal.SIGTERM))
+    code, _ = ask(capsys, "-a", archive, "--no-entry", "--only", "edit-entry")
+    assert (code, list(tmp_path.iterdir())) == (130, [])
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def test_a_plant_that_changes_nothing_is_a_bug(scene):

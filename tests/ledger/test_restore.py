@@ -258,12 +258,14 @@ def test_with_all_of_it_put_back_the_loss_is_not_known(old, copy):
     assert (restored.last_known, restored.lost) == (None, None)
 
 
-def test_a_lost_signing_key_is_a_reason_to_restore(old):
-    """An archive nobody can sign for any more goes on under a new key."""
+def test_a_signing_key_that_is_lost_is_a_reason_to_restore_once_somebody_says_so(old):
+    """An archive nobody can sign for any more goes on under a new key; that a key is not here does not show that."""
     ledger, _ = old
     ledger.close()
     ledger.keys.destroy("log-1")
-    restore(ledger.layout.root, world(3))
+    with pytest.raises(ConflictError, match="only the signing key is not in the key store"):
+        restore(ledger.layout.root, world(3))
+    restore(ledger.layout.root, world(3), rolled_back=True)
     record(reopen(ledger.layout.root))
 
 

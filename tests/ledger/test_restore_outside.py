@@ -10,11 +10,12 @@ import pytest
 from tests.support.ledgers import OPEN, make_batch, new_ledger, new_recorder, reopen, world
 
 import backstory
-from backstory.cli.exit_codes import CONFLICT, FAILED, OK
+from backstory.cli.exit_codes import CONFLICT, FAILED, OK, UNVERIFIED
 from backstory.cli.main import run
-from backstory.errors import VerificationError
+from backstory.errors import StorageError, VerificationError
 from backstory.ledger.restore import restore
 from backstory.ledger.rotate import list_keys, rotate_key
+from backstory.ledger.seal import seal_all
 from backstory.storage.log_file import read_log_file
 from backstory.tlog.checkpoint import open_checkpoint
 from backstory.tlog.key import ValidKey
@@ -128,3 +129,54 @@ def test_restore_on_the_command_line(audit, tmp_path, capsys):
     assert (done["restored"]["origin"], done["restored"]["lost"], done["gaps"]) == (f"{ORIGIN}/2", "1", [])
     assert run(["verify", "-a", "audit", "--vkey", done["restored"]["vkey"]]) == OK
     assert (tmp_path / "locks" / "store-2.sqlite").is_file()
+
+
+@pytest.fixture
+def away(audit, tmp_path):
+    """A copy of the archive, two records sealed and three waiting, on a machine without its lock store."""
+    ledger = reopen(tmp_path / "audit")
+    recorder = new_recorder(ledger)
+    recorder.record(make_batch(ledger, OPEN, 0, 2))
+    recorder.sync()
+    seal_all(ledger)
+    recorder.record(make_batch(ledger, OPEN, 2, 3))
+    recorder.sync()
+    shutil.copytree("audit", "copy")
+    recorder.close()
+    shutil.rmtree("locks")
+    return audit
+
+
+def test_a_copy_without_the_lock_store_is_audited_as_far_as_it_goes(away, capsys):
+    """Nothing fails: that it may be an older state is said to be unknown, and who can tell, and the way out."""
+    assert run(["verify", "-a", "copy", "--vkey", away["vkey"], "--json"]) == UNVERIFIED
+    found = [one for one in json.loads(capsys.readouterr().out)["findings"] if one["severity"] != "note"]
+    assert [(one["severity"], one["place"].rpartition("/")[2]) for one in found] == [("unknown", "store.sqlite")]
+    assert "backstory restore" in found[0]["what"]
+    assert [
+        word for word in ("older state", "--against", "--policy", "monitor") if word not in found[0]["meaning"]
+    ] == []
+
+
+def test_a_lock_store_that_was_in_the_archive_and_is_gone_fails(away, tmp_path):
+    """Whoever took it away cannot pass for somebody with a copy: not with a link to nowhere either."""
+    with backstory.init(tmp_path / "inside", origin=ORIGIN):
+        pass
+    lock = tmp_path / "inside" / "lock.sqlite"
+    lock.unlink()
+    assert run(["verify", "-a", "inside"]) == FAILED
+    lock.symlink_to(tmp_path / "locks" / "store.sqlite")
+    assert run(["verify", "-a", "inside"]) == FAILED
+
+
+def test_a_copy_without_the_lock_store_is_not_written_to(away, tmp_path):
+    """What is said holds for the operator who lost it, and for whoever has a copy."""
+    with pytest.raises(StorageError, match=r"put it back.*backstory restore.*copy.*read"):
+        reopen(tmp_path / "copy")
+
+
+def test_a_restore_is_the_way_out_where_the_lock_stores_disk_is_lost(away, capsys):
+    """As the message says: the new log has a lock store where the old one was, and the archive is whole again."""
+    assert run(["restore", "audit", "--vkey", away["vkey"], "--json"]) == OK
+    vkey = json.loads(capsys.readouterr().out)["restored"]["vkey"]
+    assert run(["verify", "-a", "audit", "--vkey", vkey]) == OK

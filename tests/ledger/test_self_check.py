@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
+
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.ledgers import OPEN, SEALED, QuickDisk, make_batch, new_ledger, new_recorder, reopen
 
+from backstory.capture.recorder import Recorder
 from backstory.errors import BackstoryError, FormatError, VerificationError
+from backstory.ledger import self_check, sequencer
 from backstory.ledger.seal import seal_all
 from backstory.ledger.self_check import check_growth
+from backstory.records.job import PartName
+from backstory.storage.checked_files import file_digest
 from backstory.storage.segment import ParquetReader
 from backstory.tlog.checkpoint import Checkpoint
 from backstory.tlog.hashing import EMPTY_ROOT
@@ -151,6 +157,46 @@ def test_a_file_that_changed_since_its_entry_was_made_is_refused(tmp_path, monke
     again = reopen(ledger.layout.root)
     assert seal_all(again) == 3
     assert not verify_archive(again.layout.root, workers=1).failed
+
+
+@pytest.mark.parametrize("as_job", [False, True])
+def test_segments_are_read_before_the_log_is_held(tmp_path, monkeypatch, as_job):
+    """While the files that entries name are read others can append; where none changes none is read again."""
+    ledger = new_ledger(tmp_path / "archive")
+    read = []
+
+    def note(path):
+        with (ledger.layout.log / "writer").open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises where somebody holds the log
+        read.append(path.parent.name)
+        return file_digest(path)
+
+    monkeypatch.setattr(self_check, "file_digest", note)
+    job = PartName(name="nightly", run="1", part="1").document() if as_job else None
+    recorder = Recorder(ledger.spool, ledger.blobs, ledger.world, job=job)
+    recorder.record(make_batch(ledger, SEALED, 0, 3))
+    recorder.close()
+    assert seal_all(ledger) == 3
+    assert read == ["segments", "vault"]
+
+
+def test_a_file_that_changes_before_the_log_is_held_is_read_again(tmp_path, monkeypatch):
+    """A segment that is replaced between its reading and the lock is not signed for."""
+    ledger = new_ledger(tmp_path / "archive")
+    recorder = new_recorder(ledger)
+    recorder.record(make_batch(ledger, OPEN, 0, 3))
+    recorder.close()
+    check = sequencer.check_named_files
+
+    def check_and_flip(layout, entries, checked):
+        entries = list(entries)
+        check(layout, entries, checked)
+        for path in layout.segments.iterdir() if any("root" in entry for entry in entries) else ():
+            path.write_bytes(flipped(path.read_bytes(), 40))
+
+    monkeypatch.setattr(sequencer, "check_named_files", check_and_flip)
+    with pytest.raises(VerificationError, match="not the file that its entry names"):
+        seal_all(ledger)
 
 
 @pytest.mark.parametrize("flipped_part", ["subtrees", "rows"])

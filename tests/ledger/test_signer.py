@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 import backstory
-from backstory.errors import ForbiddenError, VerificationError
+from backstory.errors import ConflictError, ForbiddenError, VerificationError
+from backstory.ledger.restore import restore
+from backstory.storage.world import World
 from backstory.tlog.signer import Ed25519Signer
 
 ORIGIN = "example.org/held-elsewhere"
@@ -77,6 +79,14 @@ def test_without_the_signer_the_archive_is_not_written(root):
     with pytest.raises(ForbiddenError, match="expected to sign with"):
         backstory.open(root, signer=Ed25519Signer.generate(ORIGIN))
     backstory.open(root, mode="r").close()
+
+
+def test_a_key_that_is_elsewhere_is_no_reason_to_restore(root, signer):
+    """Without its signer an archive that is whole is not restored, unless somebody says that the key is lost."""
+    with pytest.raises(ConflictError, match="signer="):
+        restore(root, World())
+    backstory.open(root, signer=signer).close()
+    assert restore(root, World(), rolled_back=True).restored.origin == f"{ORIGIN}/2"
 
 
 def test_a_signer_makes_no_sense_for_reading(root, signer):

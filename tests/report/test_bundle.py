@@ -14,6 +14,8 @@ from tests.support.archives import ORIGIN, archive_with_predictions
 
 import backstory
 from backstory.errors import ConflictError, ForbiddenError, InputError, NotFoundError, QueryError, VerificationError
+from backstory.report import bundle as report
+from backstory.report.tables import write_parquet_file
 from backstory.verify.bundle import verify_bundle
 
 
@@ -194,6 +196,21 @@ def test_another_logs_key_does_not_verify_it(archive, made, people, tmp_path):
     archive.bundle(tmp_path / "b.zip", made[1][:1])
     with pytest.raises(VerificationError):
         verify_bundle(tmp_path / "b.zip", vkey=people[1])
+
+
+def test_opened_values_have_no_file_of_their_own(people, tmp_path, monkeypatch):
+    """Whoever kills the process leaves none behind; the bundle that is written has a name, for its owner alone."""
+    seen = []
+
+    def look(tables, file):
+        write_parquet_file(tables, file)
+        seen.extend((path.name[:5], path.stat().st_mode & 0o777) for path in (tmp_path / "out").rglob("*"))
+
+    monkeypatch.setattr(report, "write_parquet_file", look)
+    (tmp_path / "out").mkdir()
+    with backstory.open(people[0], actor="Ada", purpose="complaint") as archive:
+        archive.bundle(tmp_path / "out" / "b.zip", model="rule", opened="output")
+    assert seen == [(".new-", 0o600)]
 
 
 def test_nothing_is_left_beside_a_bundle(archive, made, tmp_path):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import contextlib
+import io
 import json
 import random
 import re
@@ -15,7 +17,9 @@ import pytest
 from tests.standalone.verifiers import NODE, VERIFIERS
 from tests.support.receipts import SIGNER, Log, make_segment, many_file, one_file
 
-from backstory.errors import VerificationError
+from backstory.cli.main import run as run_backstory
+from backstory.errors import InputError, VerificationError
+from backstory.records import canonical
 from backstory.tlog.checkpoint import parse_checkpoint
 from backstory.tlog.cosignature import cosign
 from backstory.tlog.key import KeyKind, VerifierKey
@@ -59,6 +63,52 @@ def test_text_names_record_log_and_values(check):
     text = check(VECTORS / "receipt.tlog-proof").stdout
     wanted = [EXPECTED["id"], EXPECTED["origin"], EXPECTED["root"], "feature.x = 128.5", "no witness was asked for"]
     assert [word for word in wanted if word not in text] == []
+
+
+def lines_of_ours(kind):
+    """Return what our command prints of a file."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        assert run_backstory(["verify-receipt", str(VECTORS / kind), "--vkey", VKEY]) == 0
+    return out.getvalue().splitlines()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_text_is_that_of_ours(check, kind):
+    """All three print the same lines but for values: verdict, each record with its model, once who was asked."""
+    shown, ours = (
+        [line for line in lines if not line.startswith("  ")]
+        for lines in (check(VECTORS / kind).stdout.splitlines(), lines_of_ours(kind))
+    )
+    assert shown == ours
+    assert any(re.match("model .* version .*, digest ", line) for line in shown)
+    assert shown.count("no witness was asked for") == 1
+
+
+def test_many_receipts_begin_with_a_summary(check):
+    """Of many records the first line says how many, and in which log."""
+    count = len(verify_receipts(VECTORS / "receipt.receipts", vkey=VKEY))
+    found = f"{count} predictions in the log of {EXPECTED['origin']} at tree size "
+    for first in (check(VECTORS / "receipt.receipts").stdout.splitlines()[0], lines_of_ours("receipt.receipts")[0]):
+        assert first.startswith(f"verified under the given key: {found}")
+
+
+def test_a_record_that_fails_among_many_is_named(check, shared, tmp_path):
+    """The number of the receipt in its file, in the words of ours."""
+    document = json.loads(shared.read_bytes())
+    document["receipts"][1]["index"] = "0"
+    path = tmp_path / "bad.receipts"
+    path.write_bytes(canonical.encode(document))
+    done = check(path, vkey=SIGNER.vkey)
+    assert (done.returncode, done.stderr[:40]) == (20, "does not verify: receipt 1 of the file: ")
+
+
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_help_is_no_mistake(check, option):
+    """Asked how it is used, it says so."""
+    done = check(option, vkey=None)
+    assert done.returncode == 0
+    assert done.stdout.startswith("usage: ")
 
 
 @pytest.fixture(scope="module")
@@ -138,10 +188,13 @@ def test_a_witness_of_the_logs_name_does_not_count(check, tmp_path, name, code):
     assert check(file, "--witness", witness.vkey, vkey=SIGNER.vkey).returncode == code
 
 
-def test_a_weak_key_is_none(check):
-    """A key under which anyone can sign is refused."""
-    weak = VerifierKey(name="example.org/test", public_key=bytes(32), kind=KeyKind.ED25519).vkey
+@pytest.mark.parametrize("first", [0, 2], ids=["small order", "no point"])
+def test_a_key_that_no_party_has_is_malformed(check, first):
+    """A key under which anyone can sign is refused, and one under which nobody can; by ours too."""
+    weak = VerifierKey(name="example.org/test", public_key=bytes([first, *bytes(31)]), kind=KeyKind.ED25519).vkey
     assert check(VECTORS / "receipt.tlog-proof", vkey=weak).returncode == 2
+    with pytest.raises(InputError):
+        verify_receipts(VECTORS / "receipt.tlog-proof", vkey=weak)
 
 
 @pytest.fixture

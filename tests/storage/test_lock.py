@@ -53,6 +53,12 @@ def test_a_commit_on_another_state_changes_nothing(lock, old, heads):
     assert (lock.checkpoint(), lock.heads()) == ((5, b"5"), {"a": 3})
 
 
+def test_a_path_that_cannot_be_looked_at_holds_none(tmp_path):
+    """Where the file system itself refuses, the error is one of storage as where there is none."""
+    with pytest.raises(StorageError, match="expected a file"):
+        LockStore(tmp_path / ("x" * 300))
+
+
 def test_two_processes_lose_no_commit(lock, tmp_path):
     """Two processes that each commit 30 times leave 60 commits."""
     command = [sys.executable, "-c", INCREMENT, str(tmp_path / "lock.sqlite")]

@@ -40,6 +40,23 @@ def test_a_blob_is_named_by_its_bytes(tmp_path_factory, data):
     assert list(blobs.paths()) == [blobs.path(digest)]
 
 
+def test_a_blob_that_changed_on_its_way_to_the_disk_is_refused(tmp_path):
+    """Bytes that are not read back as they were given are not kept, and can be put again."""
+
+    class FlippingDisk(Disk):
+        is_fixed = False
+
+        def write(self, path, data, **options):
+            super().write(path, data if self.is_fixed else data[:-1] + b"?", **options)
+
+    disk = FlippingDisk()
+    blobs = BlobStore(tmp_path / "blobs", disk)
+    with pytest.raises(StorageError, match="other bytes were read back"):
+        blobs.put(b"some bytes")
+    disk.is_fixed = True
+    assert blobs.get(blobs.put(b"some bytes")) == b"some bytes"
+
+
 def test_blobs_cannot_be_written_to(blobs):
     """A stored blob is read-only, whichever way it was put."""
     digests = [blobs.put(b"a"), blobs.put_with(lambda path: path.write_bytes(b"b"))]

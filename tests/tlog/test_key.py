@@ -13,6 +13,7 @@ from backstory.errors import FormatError, InputError, UnsupportedVersionError, V
 from backstory.tlog import key as key_module
 from backstory.tlog.key import KeyKind, ValidKey, VerifierKey, parse_valid_keys, require_key, require_keys
 from backstory.tlog.signer import Ed25519Signer, MlDsaSigner
+from backstory.verify.standalone.verify_receipt import decode_point
 
 NAME = "example.org/delays"
 SEED = bytes(range(32))
@@ -105,6 +106,22 @@ def test_keys_anyone_can_sign_with_are_refused(name, sign, kind):
     """A point of small order, and a coordinate written in a second way, are no verifier keys."""
     with pytest.raises(FormatError, match="only one party"):
         VerifierKey.parse(_vkey(bytes([kind]) + (WEAK[name] | sign).to_bytes(32, "little")))
+
+
+def test_a_key_that_is_no_point_is_malformed():
+    """Of many numbers those are keys that the stand-alone verifier decodes, which takes the root itself."""
+    refused = 0
+    for number in range(2, 60):
+        public = sha256(bytes([number])).digest()[:31] + bytes([number])
+        is_point = decode_point(public) is not None
+        try:
+            VerifierKey.parse(_vkey(b"\x01" + public))
+        except FormatError:
+            assert not is_point
+            refused += 1
+        else:
+            assert is_point
+    assert 10 < refused < 50
 
 
 def test_a_key_that_is_no_point_verifies_nothing():

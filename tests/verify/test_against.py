@@ -6,9 +6,12 @@ import base64
 import shutil
 
 import pytest
-from tests.support.ledgers import OPEN, ORIGIN, make_batch, new_ledger, new_recorder, reopen
+from tests.support.ledgers import OPEN, ORIGIN, make_batch, new_ledger, new_recorder, reopen, world
 
+import backstory
 from backstory.errors import InputError
+from backstory.ledger.read import manifests
+from backstory.ledger.restore import restore
 from backstory.ledger.seal import seal_all
 from backstory.storage.anchors import COSIGNED, anchor_folder
 from backstory.storage.layout import read_layout
@@ -89,6 +92,34 @@ def test_a_log_contains_what_was_kept_of_it(history, tmp_path, form, where):
         given = paths
     report, failed = audit(root, against=given)
     assert (failed, report.counts["kept checkpoints"]) == (set(), 2)
+
+
+@pytest.fixture(scope="module")
+def receipts(history):
+    """A receipt of each kind, of the true history."""
+    with backstory.open(history[0], mode="r") as archive:
+        ids = [manifest.first_id for _, manifest in manifests(archive._ledger, "prediction")]
+        return {"tlog-proof": archive.receipt(ids[0]).data, "receipts": archive.receipts(ids).data}
+
+
+@pytest.mark.parametrize("kind", ["tlog-proof", "receipts"])
+def test_a_receipt_is_a_checkpoint_that_was_kept(history, receipts, tmp_path, kind):
+    """Its log contains the checkpoint in it, and a history that was rewritten does not."""
+    root, _, rewritten, vkey = history
+    path = tmp_path / f"early.{kind}"
+    path.write_bytes(receipts[kind])
+    report, failed = audit(root, vkey=vkey, against=[path])
+    assert (failed, report.counts["kept checkpoints"]) == (set(), 1)
+    assert audit(rewritten, vkey=vkey, against=[path])[1] == {f"against early.{kind}"}
+
+
+@pytest.mark.parametrize("kind", ["tlog-proof", "receipts"])
+def test_a_restore_takes_a_receipt_for_the_newest_checkpoint(history, receipts, tmp_path, kind):
+    """With the receipt of a record that is lost, the new log says how many entries are."""
+    shutil.copytree(history[0].parent / "begun", tmp_path / "copy")
+    restored = restore(tmp_path / "copy", world(3), last=receipts[kind]).restored
+    note = parse_checkpoint(parse_note(history[1][-1]).text)
+    assert (restored.last_known.root, restored.lost) == (note.root.hex(), note.size - 1)
 
 
 @pytest.mark.parametrize("form", FORMS)

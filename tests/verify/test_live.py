@@ -79,3 +79,13 @@ def test_a_log_and_lock_put_back_are_found(ledger, tmp_path):
         shutil.copy(tmp_path / path.name, path)
     report = verify_archive(ledger.layout.root, workers=1)
     assert any("longer once" in f.what for f in report.findings if f.severity == "failed")
+
+
+@pytest.mark.parametrize(("rows", "said"), [(1, "1 record is ... it yet"), (2, "2 records are ... them yet")])
+def test_what_waits_is_counted(ledger, rows, said):
+    """One record is told as one."""
+    recorder = new_recorder(ledger)
+    recorder.record(make_batch(ledger, OPEN, 0, rows))
+    (note,) = verify_archive(ledger.layout.root, workers=1).findings
+    recorder.close()
+    assert note.what == said.replace("...", "recorded and not yet sealed: no proof covers")

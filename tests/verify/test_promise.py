@@ -38,6 +38,7 @@ from backstory.records.promise import (
     parse_run,
     runs_of,
 )
+from backstory.storage.layout import Layout
 from backstory.storage.spool_frames import MAGIC, ROWS, encode_frame, read_frames
 from backstory.tlog.checkpoint import parse_checkpoint
 from backstory.tlog.cosignature import cosign
@@ -381,6 +382,16 @@ def test_the_audit_finds_promises_in_order(promised):
     assert f"seq 0 to {RECORDS - 1} are waiting in the spool longer than was promised" in what
     promised.seal()
     assert promised.findings(LATER) == []
+
+
+def test_promises_are_audited_in_a_copy_without_the_lock_store(promised, tmp_path):
+    """Where it is kept elsewhere, the log says how far streams are sealed."""
+    layout = promised.ledger().layout
+    away = Layout(layout.root, replace(layout.config, lock=str(tmp_path / "elsewhere" / "lock.sqlite")))
+    keys = [promised.promise_vkey]
+    assert list(check_promises(away, keys, {}, BEGAN_NS)) == []
+    promised.rewrite(without_last)
+    assert [found.severity for found in check_promises(away, keys, {}, BEGAN_NS)] == ["failed"]
 
 
 def test_the_audit_names_what_was_dropped(promised):

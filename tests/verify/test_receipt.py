@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from pathlib import Path
 
 import pytest
 from tests.support.receipts import (
@@ -222,3 +223,10 @@ def test_a_check_takes_at_most_5_ms():
         verify_receipt(data, policy=POLICY)
         times.append(time.perf_counter() - began)
     assert min(times) < 0.005
+
+
+def test_a_directory_is_named_however_it_is_given(tmp_path, monkeypatch):
+    """A path without a name of its own is shown as it was given."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StorageError, match=r"reading receipt \.: "):
+        verify_receipt(Path(), vkey=VKEY)

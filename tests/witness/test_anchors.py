@@ -10,7 +10,7 @@ from tests.support.logs import NOW, DiskLog, policy_text
 from tests.support.loopback import running
 
 from backstory.ledger.timestamp import stamp_checkpoint
-from backstory.storage.anchors import keep_cosigned, newest_cosigned
+from backstory.storage.anchors import keep_cosigned, newest_cosigned, stamp_name
 from backstory.storage.disk import Disk
 from backstory.tlog.cosignature import cosign
 from backstory.tlog.key import KeyKind, VerifierKey
@@ -107,6 +107,45 @@ def test_without_a_certificate_it_is_noted(log, tmp_path):
     anchors, findings = check(log, tmp_path)
     assert findings == [("note", "")]
     assert [s.authenticated for a in anchors for s in a.stamps] == [False]
+
+
+def stamp(log, authority):
+    """Have the newest checkpoint stamped by an authority whose certificate nobody asks for."""
+    with running(authority_server(authority.answer)) as url:
+        return stamp_checkpoint(log.layout, Disk(), url, []).path
+
+
+def test_stamps_of_two_authorities_are_good_to_whoever_believes_one(log, tmp_path, authority):
+    """What another authority stamped is a note where a stamp that holds is over as many entries, or more."""
+    log.append(1)
+    stamp(log, Authority("Other Authority"))
+    stamp(log, authority)
+    assert check(log, tmp_path, roots=authority.pem)[1] == [("note", "10"), ("note", "10")]
+
+
+@pytest.mark.parametrize("name", ["Other Authority", "Test Authority"])
+def test_a_newer_stamp_of_another_authority_is_unknown(log, tmp_path, authority, name):
+    """By when the entries under it were there is open; it says nothing against the log, whatever name it bears."""
+    log.append(1)
+    stamp(log, Authority(name))
+    assert check(log, tmp_path, roots=authority.pem)[1] == [("note", "5"), ("unknown", "10")]
+
+
+def test_a_stamp_of_another_authority_over_something_else_fails(log, tmp_path, authority):
+    """Whoever made it: it is not over the checkpoint it lies beside."""
+    other = stamp(DiskLog(tmp_path / "b").append(3), Authority("Other Authority"))
+    shutil.copy(other, log.folder / "anchors" / "5" / other.name)
+    assert ("failed", f"5/{other.name}") in check(log, tmp_path, roots=authority.pem)[1]
+
+
+def test_a_broken_signature_of_a_believed_authority_fails(log, tmp_path, authority):
+    """It is not taken for one of an authority that nobody knows."""
+    (good,) = (log.folder / "anchors" / "5").glob("*.tsr")
+    data = bytearray(good.read_bytes())
+    data[-5] ^= 1
+    bad = good.with_name(stamp_name(bytes(data)))
+    bad.write_bytes(data)
+    assert check(log, tmp_path, roots=authority.pem)[1] == [("failed", f"5/{bad.name}"), ("note", "5")]
 
 
 def test_missing_anchors_are_unknown_to_who_asks(log, tmp_path, authority):

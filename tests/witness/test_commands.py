@@ -15,11 +15,13 @@ import pytest
 from tests.support.authority import Authority, authority_server
 from tests.support.ledgers import new_ledger
 from tests.support.logs import DiskLog, witness_at
-from tests.support.loopback import refusing, running, serving
+from tests.support.loopback import answering, refusing, running, serving
 
 from backstory.cli.main import run
 from backstory.ledger.rotate import rotate_key
 from backstory.server import witness_app
+from backstory.tlog.key import KeyKind
+from backstory.tlog.signer import Ed25519Signer
 
 URL = re.compile(r"http://127\.0\.0\.1:\d+")
 
@@ -119,15 +121,37 @@ def test_quorum_that_is_not_met_is_21(log, tmp_path, capsys):
 
 
 def test_contradiction_is_20(log, tmp_path, capsys):
-    """A witness that was shown another history makes the feeder fail, and end where it goes on."""
+    """A witness that was shown another history makes the feeder fail; that the log's key signed it is said and kept."""
     other = DiskLog(tmp_path / "b").append(5, "other")
     witness = witness_at(tmp_path / "w", log)
     witness.add_checkpoint(other.request(0))
     with serving(witness_app(tmp_path / "w")) as url:
         policy = str(write_policy(log, tmp_path, witness.vkey, url))
         assert run(["feed", "-a", str(log.root), "--policy", policy]) == 20
-        assert run(["feed", "-a", str(log.root), "--policy", policy, "--watch", "60"]) == 20
-    assert "A WITNESS WAS SHOWN ANOTHER HISTORY" in capsys.readouterr().out.splitlines()[0]
+        told = capsys.readouterr().out.splitlines()
+        assert "THE LOG'S KEY SIGNED ANOTHER HISTORY" in told[0]
+        assert told[1].startswith("ALARM fork:")
+        assert Path(told[1].partition("; evidence in ")[2]).is_file()
+        assert run(["feed", "-a", str(log.root), "--policy", policy, "--json"]) == 20
+    (alarm,) = printed(capsys)["alarms"]
+    assert alarm["kind"] == "fork"
+
+
+def test_a_witness_that_contradicts_stops_no_other(log, tmp_path):
+    """Where the feeder goes on, a word without evidence is told in each round, and the others cosign what comes."""
+    witness = witness_at(tmp_path / "w", log)
+    liar = Ed25519Signer.generate("witness.example.net/x", kind=KeyKind.COSIGNATURE).vkey
+    with serving(witness_app(tmp_path / "w")) as url, answering(409, b"99\n") as lying:
+        policy = write_policy(log, tmp_path, witness.vkey, url)
+        policy.write_text(policy.read_text().replace("quorum", f"witness x {liar} {lying}\nquorum"))
+        with process("feed", "-a", log.root, "--policy", policy, "--watch", "0.01") as feeder:
+            told = [feeder.stdout.readline() for _ in range(4)]
+            log.append(1)
+            assert any(line.startswith("tree size 6: 1 of 2 witnesses cosigned now;") for line in feeder.stdout)
+    assert told[0] == told[2]
+    assert "A WITNESS SAYS IT WAS SHOWN ANOTHER HISTORY, and shows nothing signed of it; the quorum is met" in told[0]
+    assert told[1].startswith("x: has cosigned 99 entries")
+    assert feeder.returncode == 0
 
 
 def test_key_that_was_swapped_is_not_fed(log, tmp_path):
@@ -207,6 +231,20 @@ def test_timestamp_tells_when_and_by_whose_word(log, tmp_path, capsys):
         root = ["--root", f"{tmp_path}/root.pem", "--json"]
         assert run(["timestamp", "-a", str(log.root), "--authority", url, *root]) == 0
     assert printed(capsys)["authenticated"] is True
+
+
+def test_verify_says_by_when_and_passes_over_who_nobody_believes(tmp_path, capsys):
+    """Of two authorities one is believed: its time stands in the report, also as JSON, and the other is no failure."""
+    root, authority = new_ledger(tmp_path / "a").layout.root, Authority()
+    (tmp_path / "root.pem").write_bytes(authority.pem)
+    for one in (authority, Authority("Other")):
+        with running(authority_server(one.answer)) as url:
+            assert run(["timestamp", "-a", str(root), "--authority", url]) == 0
+    capsys.readouterr()
+    assert run(["verify", "-a", str(root), "--tsa-root", f"{tmp_path}/root.pem", "--json"]) == 0
+    said = [one["what"] for one in printed(capsys)["findings"] if "/anchors/" in one["place"]]
+    assert said[0].endswith("; the tree of size 1 was there by 2026-01-01T12:00:00Z")
+    assert said[1].startswith("time stamps of authorities that the given certificates do not lead to: 1")
 
 
 def test_timestamp_of_another_authority_is_20(log, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 from contextlib import ExitStack
 
 import pytest
@@ -15,7 +16,7 @@ from tests.support.loopback import answering, refusing, running, serving
 
 import backstory
 from backstory.errors import InputError
-from backstory.ledger.cosign import feed
+from backstory.ledger.cosign import ATTEMPTS, feed
 from backstory.server import witness_app
 from backstory.storage.anchors import anchor_folder, keep_cosigned, newest_cosigned
 from backstory.storage.disk import Disk
@@ -153,6 +154,69 @@ def test_quicker_feeder_is_no_contradiction(log, tmp_path):
         round_ = with_one(log, url, witness.vkey)
     assert (round_.contradicted, round_.checkpoint.size) == (False, 6)
     assert round_.path
+
+
+@pytest.mark.parametrize("times", [2, 3, 50])
+def test_quicker_feeders_of_a_busy_log_are_no_contradiction(log, tmp_path, times):
+    """However often another feeder was quicker, it is no rollback; if always, this round ends without this witness."""
+    witness = witness_at(tmp_path / "w", log)
+    inner = witness_app(tmp_path / "w")
+    left = times
+
+    async def app(scope, receive, send):
+        nonlocal left
+        if scope["method"] == "POST" and left:
+            left -= 1
+            latest = witness.latest(ORIGIN)
+            witness.add_checkpoint(log.append(1).request(latest.checkpoint.size if latest else 0))
+        await inner(scope, receive, send)
+
+    with serving(app) as url:
+        round_ = with_one(log, url, witness.vkey)
+    assert not round_.contradicted
+    assert (round_.path is None) == (times > ATTEMPTS)
+    assert times - left <= 2 * ATTEMPTS
+    if times > ATTEMPTS:
+        assert "another feeder that was quicker" in str(round_)
+
+
+def test_a_rollback_while_the_log_grows_is_a_contradiction(log, witnesses, tmp_path):
+    """A witness ahead of what is published even after it was asked is one, and what it cosigned is kept as evidence."""
+    fed(log.append(20), witnesses)
+    back = DiskLog(tmp_path / "b").append(5)
+    inner = witness_app(tmp_path / "w1")
+
+    async def app(scope, receive, send):
+        back.append(1)
+        await inner(scope, receive, send)
+
+    with serving(app) as url:
+        round_ = with_one(back, url, witnesses["w1"][0])
+    (alarm,) = round_.alarms
+    evidence = json.loads(alarm.evidence.read_bytes())
+    assert (round_.contradicted, alarm.kind) == (True, "rollback")
+    assert evidence["held"].encode().startswith(log.checkpoint.encode().encode())
+    assert evidence["shown"].encode() == back.note
+
+
+@pytest.mark.parametrize(("status", "body"), [(409, b"99\n"), (422, b"")])
+def test_word_of_another_history_is_no_evidence(log, status, body):
+    """A witness that says so and shows no checkpoint signed by the log is told, and nothing is kept."""
+    with answering(status, body) as url:
+        round_ = with_one(log, url)
+    assert (round_.contradicted, round_.alarms) == (True, ())
+    assert "shows nothing signed" in str(round_)
+
+
+def test_evidence_that_cannot_be_kept_is_told(log, witnesses, tmp_path):
+    """Where the evidence cannot be written the round says so, and still that a witness contradicts."""
+    fed(log, witnesses)
+    other = DiskLog(tmp_path / "b").append(5, "other")
+    (other.folder / "anchors").write_bytes(b"")
+    round_ = fed(other, witnesses)
+    assert round_.contradicted
+    assert "evidence could not be looked for, or not be kept" in str(round_)
+    assert "shows nothing signed" not in str(round_)
 
 
 @pytest.mark.parametrize(

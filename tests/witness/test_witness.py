@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 import stat
@@ -13,6 +14,7 @@ from tests.support.loopback import serving
 
 from backstory.errors import ConflictError, InputError, NotFoundError, StorageError, VerificationError
 from backstory.server import witness_app
+from backstory.storage.disk import Disk
 from backstory.storage.keys import KeyStore
 from backstory.storage.remote import ask
 from backstory.storage.world import World
@@ -192,6 +194,30 @@ def test_log_can_be_added_while_it_runs(log, tmp_path):
     assert witness.add_checkpoint(log.request(0)).status == 404
     Witness(tmp_path / "w", World()).add_logs(log.vkey)
     assert witness.add_checkpoint(log.request(0)).status == 200
+
+
+def test_of_two_logs_added_at_once_none_is_lost(tmp_path):
+    """Who adds a log waits for another process that does, and writes behind what that one wrote."""
+    both_write = threading.Barrier(2)
+
+    class MeetingDisk(Disk):
+        def write(self, path, data, **options):
+            with contextlib.suppress(threading.BrokenBarrierError):
+                both_write.wait(timeout=0.2)  # nobody else comes where one waits for the other
+            super().write(path, data, **options)
+
+    witness_at(tmp_path / "w")
+    logs = [DiskLog(tmp_path / name, f"example.org/{name}") for name in ("a", "b")]
+    witnesses = [Witness(tmp_path / "w", World(disk=MeetingDisk())) for _ in logs]
+    threads = [
+        threading.Thread(target=witness.add_logs, args=(log.vkey,))
+        for witness, log in zip(witnesses, logs, strict=True)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(witnesses[0].logs()) == {"example.org/a", "example.org/b"}
 
 
 def test_key_of_a_log_holds_for_its_sizes(log, tmp_path):

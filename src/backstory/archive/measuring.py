@@ -20,7 +20,7 @@ def measure(ledger: Ledger, status: RecorderStatus) -> Metrics:
         StorageError: The log cannot be read.
     """
     now_ns = ledger.world.now_ns()
-    heads = ledger.lock.heads()
+    heads = ledger.heads()
     unsealed = [_oldest_ns(ledger, info, heads.get(info.stream, 0)) for info in ledger.spool.streams()]
     since_ns = min((one for one in unsealed if one is not None), default=now_ns)
     last = ledger.log.entry(ledger.log.checkpoint().size - 1)

@@ -12,7 +12,7 @@ from backstory.ledger.ledger import Ledger
 from backstory.ledger.read import Found
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject
-from backstory.records.identity import id_text_of
+from backstory.records.identity import id_text_of, time_text
 from backstory.records.promise import (
     DELAY_SECONDS_MAX,
     KEY_TYPE,
@@ -20,13 +20,16 @@ from backstory.records.promise import (
     PromiseDocument,
     key_name,
     parse_kept,
+    parse_promise_text,
 )
 from backstory.storage.promises import PromiseStore
 from backstory.tlog.hashing import hash_leaf
+from backstory.tlog.note import parse_note
 from backstory.tlog.proof import inclusion_proof
 from backstory.tlog.signer import Ed25519Signer
 
 _PART = "seed"
+_SECOND = 10**9
 _log = logging.getLogger("backstory")
 
 
@@ -40,9 +43,9 @@ def begin_promising(ledger: Ledger, recorder: Recorder) -> None:
         entry = None if signer is None else _newest_key(ledger)
         if signer is None or entry is None or entry.get("vkey") != signer.vkey:
             return
-        origin, delay = ledger.layout.config.origin, canonical.count_of(entry, "delay")
+        delay = canonical.count_of(entry, "delay")
         store = PromiseStore(ledger.layout.root, ledger.world.disk)
-        recorder.promiser.promising = Promising(origin=origin, signer=signer, delay=delay, store=store)
+        recorder.promiser.promising = Promising(layout=ledger.layout, signer=signer, delay=delay, store=store)
         store.remove_stale(ledger.world.now_ns(), delay)
     except BackstoryError as error:
         _log.warning("promises: %s", error)
@@ -77,7 +80,12 @@ def create_promise_key(ledger: Ledger, recorder: Recorder, delay: int) -> str:
 
 
 def promise_key(ledger: Ledger) -> str:
-    """Return the public key of promises.
+    """Return the public key of promises; see `promise_terms`."""
+    return promise_terms(ledger)[0]
+
+
+def promise_terms(ledger: Ledger) -> tuple[str, int]:
+    """Return the public key of promises, and by how many seconds after it was durable a record will be in the log.
 
     Raises:
         NotFoundError: They were never switched on for this log.
@@ -85,7 +93,7 @@ def promise_key(ledger: Ledger) -> str:
     entry = _newest_key(ledger)
     if entry is None:
         raise NotFoundError("promises: they are not switched on; `backstory promise-key --delay SECONDS` does it")
-    return canonical.text_of(entry, "vkey")
+    return canonical.text_of(entry, "vkey"), canonical.count_of(entry, "delay")
 
 
 def promise_of(ledger: Ledger, recorder: Recorder, found: Found) -> PromiseFile:
@@ -103,7 +111,9 @@ def promise_of(ledger: Ledger, recorder: Recorder, found: Found) -> PromiseFile:
             kept = parse_kept(line)
             for index, run in enumerate(kept.runs):
                 if run.first_seq <= seq < run.end_seq and id_text_of(run.id_at(seq)) == found.id:
-                    return PromiseFile(_document(kept, index, seq).encode(), found.id)
+                    text = parse_promise_text(parse_note(kept.note).text)
+                    deadline = time_text(text.time_ns + text.delay * _SECOND)
+                    return PromiseFile(_document(kept, index, seq).encode(), found.id, deadline)
     promise_key(ledger)  # says so where none is ever given
     raise NotFoundError(
         f"promise: none is kept about record {found.id}: it was recorded before they were switched on, by a worker or "

@@ -173,8 +173,8 @@ class Questions:
             state: File outside the archive in which you remember what was checked: the next audit then reads what is
                 new, and looks whether the rest is there.
             full: Read everything again, whatever the state says.
-            against: Checkpoints you kept: signed notes in files or directories, or the text `size root`. The log must
-                contain each.
+            against: Checkpoints you kept: signed notes or receipts in files or directories, or the text `size root`.
+                The log must contain each.
             policy: A tlog-policy file: which witnesses must have cosigned.
             max_age_seconds: How old the newest cosignatures that meet the policy may be.
             tsa_roots: Files of certificates of time-stamping authorities to believe.

@@ -16,8 +16,9 @@ from pathlib import Path
 from backstory.errors import BackstoryError, ConflictError
 from backstory.records.identity import ID_SIZE
 from backstory.records.promise import SALT_SIZE, KeptPromise, PromisedRun, PromiseText, frame_digest, runs_of
-from backstory.storage.disk import Disk
+from backstory.storage.disk import Disk, read_file
 from backstory.storage.fork import renew_in_child
+from backstory.storage.layout import Layout, read_layout
 from backstory.storage.promises import PromiseStore
 from backstory.storage.spool_writer import Held
 from backstory.storage.world import World
@@ -38,10 +39,12 @@ class PromiseFile:
     Attributes:
         data: The bytes of the file.
         id: Id of the record.
+        deadline: By when the record will be in the log; RFC 3339.
     """
 
     data: bytes
     id: str
+    deadline: str
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write the promise to a file, by convention `<id>.promise`, and return its path.
@@ -70,13 +73,13 @@ class Promising:
     """How promises are made.
 
     Attributes:
-        origin: The log.
+        layout: The archive, with the log that is promised for.
         signer: Signs them.
         delay: So many seconds after they were durable the records will be in the log.
         store: Keeps what was promised.
     """
 
-    origin: str
+    layout: Layout
     signer: Signer
     delay: int
     store: PromiseStore
@@ -97,6 +100,8 @@ class Promiser:
         self._ids: dict[tuple[str, int], list[bytes] | int] = {}
         """By stream and seq of a frame that is about to be written: its rows, or the first of its consecutive ids."""
         self._durable: deque[tuple[str, int, list[Held]]] = deque()
+        self._settings = b""
+        """`backstory.toml` when it named the log that is promised for."""
         self._lock = threading.Lock()
         renew_in_child(self, "_lock", threading.Lock)
         renew_in_child(self, "_ids", dict)  # what the parent recorded, the parent promises
@@ -119,13 +124,30 @@ class Promiser:
         if promising is None:
             return
         with self._lock:
-            while self._durable:
+            while self._durable and self.promising is not None:
                 stream, time_ns, frames = self._durable.popleft()
                 try:
                     self._promise(promising, stream, time_ns, frames)
                 except Exception as error:  # noqa: BLE001  whatever it is, the records are durable all the same
                     shown = error if isinstance(error, BackstoryError) else type(error).__qualname__
                     _log.warning("stream %s: records are durable and were not promised: %s", stream, shown)
+
+    def _is_restored(self, promising: Promising) -> bool:
+        """Say whether the archive has another log by now; settings are parsed when they changed, as by a rotation."""
+        layout = promising.layout
+        settings = read_file(layout.config_file)
+        if settings != self._settings:
+            if read_layout(layout.root).config.incarnation != layout.config.incarnation:
+                return True
+            self._settings = settings
+        return False
+
+    def _stop(self) -> None:
+        """Promise nothing any more: nobody can keep a promise that something will be in a log that has ended."""
+        _log.warning("promises: none are made any more: the archive was restored, and has another log; open it again")
+        self.promising = None
+        self._durable.clear()
+        self._ids.clear()
 
     def _promise(self, promising: Promising, stream: str, time_ns: int, frames: list[Held]) -> None:
         runs: list[PromisedRun] = []
@@ -137,10 +159,16 @@ class Promiser:
                 found = _runs(stream, frame_digest(salt, frame), first_seq, end_seq - first_seq, announced)
                 runs += found
                 salts += [salt] * len(found)
-        if runs:
+        if runs and self._is_restored(promising):
+            self._stop()
+        elif runs:
             root = root_hash([hash_leaf(run.encode()) for run in runs])
             text = PromiseText(
-                origin=promising.origin, time_ns=time_ns, delay=promising.delay, leaves=len(runs), root=root
+                origin=promising.layout.config.origin,
+                time_ns=time_ns,
+                delay=promising.delay,
+                leaves=len(runs),
+                root=root,
             ).encode()
             kept = KeptPromise(note=sign_note(text, promising.signer), runs=tuple(runs), salts=tuple(salts))
             promising.store.append(stream, kept.encode())

@@ -207,6 +207,11 @@ class Catalog:
             and (committed is None or committed[0] != size or committed[1] == ends)
         )
 
+    def ends(self) -> dict[str, int]:
+        """Return how far each stream is sealed: one more than its last sequence number."""
+        with self._errors():
+            return dict(self._connection.execute("SELECT stream, max(end_seq) FROM segment GROUP BY stream").fetchall())
+
     def close(self) -> None:
         """Close the file; a question asked afterwards is a `ConflictError`."""
         with self._lock:

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from backstory.cli.answer import print_json, print_text
 from backstory.cli.archives import require_named
+from backstory.cli.ending import interrupted_by_signals
 from backstory.cli.exit_codes import OK, PARTIAL
 from backstory.cli.options import ASKING, SEALED_STAY_SEALED, Asking, Json, Opening
 from backstory.cli.progress import progress
@@ -47,6 +48,7 @@ def bundle(
     if opening.purpose is not None and opening.actor is None:
         raise InputError("bundle: expected --actor with --purpose")
     with (
+        interrupted_by_signals(),
         progress("packing"),
         backstory.open(asking.archive, actor=opening.actor, purpose=opening.purpose, vkey=asking.vkey) as archive,
     ):

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from backstory.cli.answer import print_json, print_text
 from backstory.cli.archives import require_named
+from backstory.cli.ending import interrupted_by_signals
 from backstory.cli.exit_codes import FAILED, OK, UNVERIFIED
 from backstory.cli.options import ASKING, Asking
 from backstory.cli.progress import progress
@@ -51,7 +52,7 @@ def drill(
         raise InputError("drill: expected a file for the report outside the archive")
     if entry:
         insist_recordable(asking.archive, asking.vkey)
-    with progress("drilling") as tell:
+    with interrupted_by_signals(), progress("drilling") as tell:
         held = hold_drill(
             asking.archive,
             vkey=asking.vkey,

@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 def feed(*, policy: Path, watch: float | None = None, asking: Asking = ASKING) -> int:
     """Show the newest checkpoint to the witnesses of a policy; keep it with their cosignatures if they make the quorum.
 
-    Needs no key of the archive. Exit code 20: a witness has seen another history of this log; 21: no quorum.
+    Needs no key of the archive. Exit code 20: a witness says it has seen another history of this log; 21: no quorum.
 
     Args:
         policy: C2SP tlog-policy file: the log's key, witnesses with their keys and URLs, the quorum.
-        watch: Go on, with so many seconds between two rounds, until SIGTERM or Ctrl-C, or until a witness contradicts.
+        watch: Go on, with so many seconds between two rounds, until SIGTERM or Ctrl-C; a witness that contradicts is
+            told in each round and stops nobody.
         asking: Which archive.
     """
     from backstory.ledger.cosign import feed as feed_once
@@ -45,8 +46,7 @@ def feed(*, policy: Path, watch: float | None = None, asking: Asking = ASKING) -
     with stop_on([signal.SIGTERM, signal.SIGINT]) as stop:
         while True:
             try:
-                if look() == FAILED:
-                    return FAILED
+                look()
                 passing = (StorageError, InputError, FormatError)  # it was right once: until the policy has a new key
             except passing as error:  # the next round may do better
                 print_error(error, as_json=asking.json)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from backstory.cli.answer import print_json, print_text
-from backstory.cli.archives import open_archive
+from backstory.cli.archives import open_archive, open_ledger
 from backstory.cli.options import ASKING, Asking
 from backstory.errors import ConflictError
+from backstory.lineage.plain import count_text
 
 if TYPE_CHECKING:
     from backstory.archive import Archive
@@ -37,9 +38,9 @@ def promise(
         raise ConflictError(f"promise: expected nothing at {path}; -o names another file")
     made.save(path)
     if asking.json:
-        print_json({"id": made.id, "path": str(path), "size": len(made.data)})
+        print_json({"deadline": made.deadline, "id": made.id, "path": str(path), "size": len(made.data)})
     else:
-        print_text(f"{path}: promise that prediction {made.id} is on disk and will be in the log")
+        print_text(f"{path}: promise that prediction {made.id} is on disk and will be in the log by {made.deadline}")
 
 
 def promise_key(
@@ -47,19 +48,28 @@ def promise_key(
     delay: int | None = None,
     asking: Asking = ASKING,
 ) -> None:
-    """Print the public key of promises; with --delay switch them on.
+    """Print the public key of promises, and their delay; with --delay switch them on, or change it.
 
     Args:
         delay: Promise that a record will be in the log so many seconds after it is on disk; whoever opens the archive
             for writing from now on does.
         asking: Which archive.
     """
-    with open_archive(asking) if delay is None else _to_write(asking) as archive:
-        vkey = archive.promises(delay=delay)
+    from backstory.archive.promising import promise_terms
+
+    if delay is not None:
+        with _to_write(asking) as archive:
+            archive.promises(delay=delay)
+    with open_ledger(asking) as ledger:
+        vkey, seconds = promise_terms(ledger)
     if asking.json:
-        print_json({"vkey": vkey})
+        print_json({"delay": seconds, "vkey": vkey})
     else:
-        print_text(f"public key of promises: {vkey}\nwhoever holds promises keeps it, outside the archive")
+        print_text(
+            f"public key of promises: {vkey}\n"
+            f"they promise: in the log {count_text(seconds, 'second', 'seconds')} after it is on disk, at the latest\n"
+            "whoever holds promises keeps the key, outside the archive"
+        )
 
 
 def _to_write(asking: Asking) -> Archive:

@@ -32,8 +32,8 @@ def restore(
 
     Args:
         archive: Directory of the archive.
-        last: File with the newest signed checkpoint that anybody has: a witness, a monitor, whoever holds a receipt.
-        rolled_back: Do it although log and lock store agree: both were put back from a copy.
+        last: File with the newest signed checkpoint that anybody has: a witness's or a monitor's, or a receipt.
+        rolled_back: Do it although log and lock store agree: both were put back from a copy, or the log's key is lost.
         vkey: Public key of the old log as `init` printed it, kept outside the archive.
         json: Print one JSON document.
     """

@@ -38,8 +38,8 @@ def verify(
         state: File outside the archive in which you remember what was checked: the next run reads what is new, and goes
             on where one was interrupted.
         full: Read everything again, whatever the state says.
-        against: A checkpoint you kept, which the log must contain: a file with a signed note, a directory of such
-            files, or the text `SIZE ROOT`; may be repeated.
+        against: A checkpoint you kept, which the log must contain: a file with a signed note, a receipt, a directory of
+            such files, or the text `SIZE ROOT`; may be repeated.
         policy: File of a C2SP policy: witnesses that must have cosigned.
         max_age: Within how many seconds the policy's witnesses must have cosigned.
         tsa_root: File of a certificate of a time-stamping authority to believe; may be repeated.

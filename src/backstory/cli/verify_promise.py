@@ -42,6 +42,12 @@ def verify_promise(
     """
     from backstory.verify.promise import verify_promise as check
 
+    if vkey is None and (log is not None or receipt is not None):
+        raise InputError("verify-promise: expected --vkey, the log's public key, with --log or --receipt")
+    if promise_vkey is None and log is None:
+        raise InputError(
+            "verify-promise: expected --promise-vkey, the public key of promises; or --vkey and --log, which names it"
+        )
     checked = check(
         path,
         vkey=vkey,

@@ -31,7 +31,7 @@ def verify_receipt(
         json: Print one JSON document.
     """
     from backstory.storage.world import World
-    from backstory.verify.receipt import verify_receipts
+    from backstory.verify.receipt import describe, verify_receipts
 
     now = World().now_ns() // 10**9
     checked = verify_receipts(path, vkey=vkey, policy=policy, max_age_seconds=max_age, now=now)
@@ -40,4 +40,6 @@ def verify_receipt(
         print_json({"verdict": "verified", **(found[0] if len(found) == 1 else {"receipts": found})})
     else:
         whose = "the given key" if vkey else "a key of the given policy"
-        print_text("\n".join([f"verified under {whose}", *map(str, checked)]))
+        log = f"in the log of {checked[0].origin} at tree size {checked[0].tree_size}"
+        total = f": {len(checked)} predictions {log}" if len(checked) > 1 else ""
+        print_text(f"verified under {whose}{total}\n{describe(checked)}")

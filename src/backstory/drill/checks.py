@@ -119,7 +119,8 @@ def look(stage: Stage, by: str, check: Check, *, needed: bool) -> Catch:
 
 def by_audit(stage: Stage) -> Said:
     """Look as an auditor with the pinned key alone."""
-    return _first(stage, [finding for finding in stage.audit().findings if not finding.place.startswith(_AGAINST)])
+    found = [finding for finding in stage.audit().findings if not finding.place.startswith(_AGAINST)]
+    return _first(stage, found, stage.names)
 
 
 def by_kept_checkpoint(stage: Stage) -> Said:
@@ -131,7 +132,7 @@ def by_kept_checkpoint(stage: Stage) -> Said:
 def by_unpinned_audit(stage: Stage) -> Said:
     """Look as an auditor who believes the key in the archive."""
     report = verify_archive(stage.root, workers=stage.workers)
-    return _first(stage, list(report.findings))
+    return _first(stage, list(report.findings), ANYTHING)
 
 
 def by_opening(stage: Stage) -> Said:
@@ -219,11 +220,11 @@ CHECKS: dict[str, Check] = {
 _AUDITS = frozenset({AUDIT, AGAINST})
 
 
-def _first(stage: Stage, findings: list[Finding]) -> Said:
+def _first(stage: Stage, findings: list[Finding], names: tuple[str, ...]) -> Said:
     """Return the new finding that names best what was planted."""
     new = [finding for finding in findings if finding.severity != "note" and finding not in stage.scene.known]
     for severity in ("failed", "unknown"):
-        for name in stage.names:
+        for name in names:
             for finding in new:
                 if finding.severity == severity and name in str(finding):
                     return severity, str(finding)

@@ -25,6 +25,7 @@ from backstory.drill.forge import checkpoint_of, config_digest, rewrite_log
 from backstory.drill.plant import NotPlantableError, Plant
 from backstory.drill.scene import RECEIPTS
 from backstory.ledger.ledger import Ledger
+from backstory.ledger.seal import seal_all
 from backstory.ledger.signing import SEED, key_name
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject
@@ -118,7 +119,7 @@ def swap_key(stage: Stage) -> str:
         return [entry.replace(own.encode(), thief.vkey.encode()) for entry in named]
 
     rewrite_log(stage.root, change, [thief])
-    stage.names = ("backstory.toml", *ANYTHING)
+    stage.names = ("backstory.toml",)
     return "backstory.toml names another public key, and the whole log is signed with it"
 
 
@@ -156,6 +157,8 @@ def forge_promise(stage: Stage) -> str:
     added = stage.scene.added
     if added is None:
         raise NotPlantableError(f"no promise was given: {stage.scene.no_key}")
+    with closing(Ledger(stage.root, SCRATCH, writable=True, vkey=None, actor=None)) as ledger:
+        seal_all(ledger)  # the genuine promise is kept then: what is caught is the signature, nothing else
     document = parse_promise(added.promise)
     thief = Ed25519Signer.generate(VerifierKey.parse(added.promise_vkey).name)
     stage.promise = replace(document, note=sign_note(parse_note(document.note).text, thief)).encode()
@@ -172,7 +175,7 @@ def forge_cosignature(stage: Stage) -> str:
     keep_cosigned(read_layout(stage.root), SCRATCH.disk, add_signatures(note, [line]))
     config = read_layout(stage.root).config
     stage.policy = f"log {config.vkey}\nwitness drill {key.vkey}\nquorum drill\n"
-    stage.names = ("anchors",)
+    stage.names = (f"anchors/{checkpoint.size}/",)  # that there is none, it would say without the forged one too
     return "a cosigned checkpoint beside the log has a signature that its witness did not make"
 
 

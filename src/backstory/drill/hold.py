@@ -19,7 +19,7 @@ from backstory.drill.plant import NotPlantableError, Plant
 from backstory.drill.report import DrillReport, Outcome
 from backstory.drill.scene import Scene, set_scene
 from backstory.drill.walk import choose, walk
-from backstory.errors import ForbiddenError, InputError, VerificationError
+from backstory.errors import ForbiddenError, InputError, StorageError, VerificationError
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.log import LogReader
 from backstory.records.identity import time_text
@@ -114,8 +114,8 @@ def insist_recordable(archive: Path, vkey: str | None) -> None:
     try:
         with closing(Ledger(archive, World(), writable=True, vkey=vkey, actor=None)):
             return
-    except ForbiddenError as error:
-        raise ForbiddenError(f"{error}; or leave out the entry about the drill with --no-entry") from error
+    except (ForbiddenError, StorageError) as error:
+        raise type(error)(f"{error}; or leave out the entry about the drill with --no-entry") from error
 
 
 def try_plant(plant: Plant, scene: Scene, workers: int | None, checks: dict[str, Check]) -> Outcome:

@@ -120,6 +120,7 @@ class Ledger:
         heads: Heads | None = None,
         leases: Leases | None = None,
         *,
+        naming: Sequence[JsonObject] = (),
         renewal: Renewal | None = None,
     ) -> range:
         """Append entries to the log, each given its version, time and actor; see `Sequencer.commit`.
@@ -136,7 +137,8 @@ class Ledger:
             return [{**envelope, **entry} for entry in (entries() if callable(entries) else entries)]
 
         given = asked if callable(entries) else [{**envelope, **entry} for entry in entries]
-        indexes = self._writer().commit(given, heads, leases, renewal=renewal)
+        known = [{**envelope, **entry} for entry in naming]
+        indexes = self._writer().commit(given, heads, leases, naming=known, renewal=renewal)
         self.catch_up()
         return indexes
 
@@ -187,6 +189,16 @@ class Ledger:
             _log.warning("catalog: it does not name all that is in the log; it is built again")
             self.catalog.clear()
             self.catch_up()
+
+    def heads(self) -> dict[str, int]:
+        """Return how far each stream is sealed: by the lock store, and of a copy that is without it by the log.
+
+        Raises:
+            StorageError: The lock store cannot be read.
+        """
+        if not self.writable and self.layout.is_lock_away:
+            return self.catalog.ends()
+        return self.lock.heads()
 
     def reindex(self) -> int:
         """Rebuild the catalog from the log and return how many entries it covers.

@@ -86,7 +86,7 @@ def spool_tables(ledger: Ledger, kind: str) -> Iterator[tuple[Schema, pa.Table]]
     A stream that cannot be read, because it is damaged or its key is not here, is passed over with a warning: it says
     nothing about the others, and sealing and verifying report it.
     """
-    heads = ledger.lock.heads()
+    heads = ledger.heads()
     for info in ledger.spool.streams():
         try:
             schema = ledger.schema(info.schema)
@@ -394,7 +394,7 @@ def read_sequence(ledger: Ledger, stream: str, schema: Schema, first: int, count
             table = merge_columns(table, open_rows(ledger, manifest, row, table))
         parts.append(table)
     if sum(part.num_rows for part in parts) < count and stream in ledger.spool.stream_names():
-        head = ledger.lock.heads().get(stream, 0)
+        head = ledger.heads().get(stream, 0)
         for table in _spool_tables(ledger, ledger.spool.info(stream), max(head, first)):
             shown = table if opened or not schema.groups else pick_columns(table, [c.name for c in schema.open_columns])
             parts.append(shown.filter(pc.less(table["seq"], pa.scalar(end, pa.uint64()))))

@@ -55,6 +55,7 @@ from backstory.tlog.note import parse_note
 from backstory.tlog.signer import Ed25519Signer
 from backstory.tlog.tile import TILE_WIDTH, decode_bundle, tile_at
 from backstory.tlog.tree import grow, root_at
+from backstory.verify.receipt_file import note_in
 
 _BATCH = 64 * TILE_WIDTH
 """Entries that are carried over at a time."""
@@ -110,22 +111,25 @@ def restore(
         root: The archive.
         world: Clock, randomness, disk.
         vkey: The old log's public key, or keys, pinned from outside.
-        last: The newest signed checkpoint of the old log that anybody has: a witness, a monitor, a receipt's holder.
-        rolled_back: Whether to do it although log and lock store agree: both were put back from a copy.
+        last: The newest signed checkpoint of the old log that anybody has, as a witness or a monitor gives it, or a
+            receipt or file of receipts that holds it.
+        rolled_back: Whether to do it although log and lock store agree: both were put back from a copy, or the signing
+            key is lost.
 
     Raises:
         ConflictError: There is nothing to restore.
         BusyError: Another process restores it, or changes its keys.
         VerificationError: The pinned key is another, no signed checkpoint is of the entries that are here, or one is of
             another branch of the log.
-        FormatError: `last` is no signed checkpoint, or `backstory.toml` or the log is malformed.
+        FormatError: `last` is no signed checkpoint and no receipt, or `backstory.toml` or the log is malformed.
         StorageError: Something cannot be read or written.
     """
+    last = None if last is None else note_in(last)
     keys = read_layout(root).keys
     world.disk.make_directory(keys, mode=DIRECTORY_MODE)  # they may be what is lost
     with hold_keys(keys):
         layout = read_layout(root)
-        if not (layout.log / _UNFINISHED).exists() or not _is_writable(layout, world, None):
+        if not (layout.log / _UNFINISHED).exists() or _refusal(layout, world, None) is not None:
             former = layout
             _replace(layout, world, vkey, last, rolled_back=rolled_back)
         else:
@@ -222,21 +226,28 @@ def _insist_need(layout: Layout, world: World, vkey: str | Sequence[str] | None)
     """Insist that an archive whose newest known checkpoint is proven cannot be opened for writing all the same.
 
     Raises:
-        ConflictError: It can.
+        ConflictError: It can, or could with the key.
     """
-    if _is_writable(layout, world, vkey):
+    refusal = _refusal(layout, world, vkey)
+    if isinstance(refusal, ForbiddenError):  # its key may be elsewhere: that it is not here is no damage
+        raise ConflictError(
+            "restoring: log and lock store agree, and only the signing key is not in the key store. Put it back; or go"
+            " on with the signer that has it, as signer=; if it is lost, say so with --rolled-back",
+        ) from refusal
+    if refusal is None:
         raise ConflictError(
             "restoring: log and lock store agree, and no newer checkpoint is known. If both were put back from a copy,"
             " say so with --rolled-back, best with the newest checkpoint anybody has as --last"
         )
 
 
-def _is_writable(layout: Layout, world: World, vkey: str | Sequence[str] | None) -> bool:
+def _refusal(layout: Layout, world: World, vkey: str | Sequence[str] | None) -> BackstoryError | None:
+    """Return why an archive cannot be opened for writing; None if it can."""
     try:
         Ledger(layout.root, world, writable=True, vkey=vkey, actor=None).close()
-    except (FormatError, ForbiddenError, StorageError, VerificationError):
-        return False
-    return True
+    except (FormatError, ForbiddenError, StorageError, VerificationError) as error:
+        return error
+    return None
 
 
 def _proven(log: Path, known: list[Checkpoint]) -> Checkpoint:
@@ -316,6 +327,7 @@ def _begin(layout: Layout, world: World, kept: Checkpoint, newest: Checkpoint | 
         last_known=None if newest is None else Head(size=newest.size, root=newest.root.hex()),
         lost=None if newest is None else max(newest.size - kept.size, 0),
     )
+    world.disk.make_directory(new.lock.parent)  # the disk it was on may be what is lost
     sequencer = Sequencer(
         lambda: new, LockStore.create(new.lock, note, kept.size, heads), lambda _: (signer,), world.disk
     )

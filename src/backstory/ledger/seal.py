@@ -208,17 +208,17 @@ def _commit_part(
 ) -> bool:
     """Put a whole part into the log, unless somebody was first; return whether it was."""
     end = manifests[-1].end_seq
+    sealed: list[JsonObject] = [{"type": MANIFEST_TYPE, **manifest.document()} for manifest in manifests]
     part = JobPart(which=which, stream=info.stream, records=end)
 
     def entries() -> list[JsonObject]:
         """Look once more: while this is asked no other process can append."""
         if find_part(ledger, which) is not None:
             return []
-        sealed: list[JsonObject] = [{"type": MANIFEST_TYPE, **manifest.document()} for manifest in manifests]
         closed = _closed(info, end, mark, clean=True, torn=0)
         return [*_opened(ledger, info), *sealed, {"type": PART_TYPE, **part.document()}, closed]
 
-    return bool(ledger.append(entries, {info.stream: (0, end)}, {info.stream: holder}))
+    return bool(ledger.append(entries, {info.stream: (0, end)}, {info.stream: holder}, naming=sealed))
 
 
 def _mark_of_complete(ledger: Ledger, info: StreamInfo) -> JsonObject | None:

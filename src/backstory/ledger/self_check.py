@@ -7,17 +7,16 @@ writing them left in memory. What is read may come from the system's cache of th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from backstory.columns.tree import leaf_hashes, root_of_subtrees, split_hashes, subtree_roots
 from backstory.errors import VerificationError
-from backstory.records import canonical
+from backstory.records.canonical import JsonObject
 from backstory.records.limits import ROW_GROUP_ROWS, SUBTREE_ROWS
 from backstory.records.manifest import MANIFEST_TYPE, FileRef, Manifest, parse_manifest
 from backstory.records.merge import MERGE_TYPE, parse_merge
-from backstory.storage.checked_files import file_digest
-from backstory.storage.disk import storage_errors
+from backstory.storage.checked_files import CheckedFiles, file_digest
 from backstory.storage.layout import Layout
 from backstory.storage.segment import ParquetReader
 from backstory.tlog.checkpoint import Checkpoint
@@ -93,37 +92,41 @@ def _computed(tile: TilePath, old: int, files: Mapping[str, bytes], read_tile: R
     return b"".join(hashes)
 
 
-def check_named_files(layout: Layout, entries: Sequence[bytes]) -> None:
-    """Insist that every file that entries name is on disk as they say, and that a segment's rows lead to its root.
+def check_named_files(layout: Layout, entries: Iterable[JsonObject], checked: CheckedFiles) -> None:
+    """Insist that every segment and shard that entries name is as they say, and that a segment's rows lead to its root.
 
     Of a segment's rows those of one row group are hashed, which the root chooses, and all subtree roots.
 
     Args:
         layout: The archive.
         entries: Entries about to be signed.
+        checked: Files that were read for these entries before; what did not change since is not read again.
 
     Raises:
         VerificationError: A file is not what its entry says.
         FormatError: A file or an entry is malformed.
         StorageError: A file cannot be read.
     """
-    for encoded in entries:
-        entry = canonical.parse_object(encoded, "entry to be signed")
+    for entry in entries:
         if entry.get("type") == MERGE_TYPE:  # its rows were led to the roots of its manifests when it was written
-            _check_digest(layout.segments, parse_merge(entry).file)
+            _check_file(layout.segments, parse_merge(entry).file, checked)
         elif entry.get("type") == MANIFEST_TYPE:
             manifest = parse_manifest(entry)
-            _check_digest(layout.segments, manifest.file)
+            _check_file(layout.segments, manifest.file, checked, manifest)
             if manifest.shard is not None:
-                _check_digest(layout.vault, manifest.shard)
-            _check_rows(layout.segments / manifest.file.name, manifest)
+                _check_file(layout.vault, manifest.shard, checked)
 
 
-def _check_digest(folder: Path, file: FileRef) -> None:
+def _check_file(folder: Path, file: FileRef, checked: CheckedFiles, manifest: Manifest | None = None) -> None:
     path = folder / file.name
-    with storage_errors("reading", path):
+
+    def digest_of() -> str:
         digest = file_digest(path)
-    if digest != file.sha256:
+        if manifest is not None and digest == file.sha256:
+            _check_rows(path, manifest)
+        return digest
+
+    if not checked.fits(path, file.sha256, digest_of):
         raise VerificationError(f"self-check: {file.name} on disk is not the file that its entry names")
 
 

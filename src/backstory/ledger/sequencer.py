@@ -22,6 +22,7 @@ from backstory.ledger.signing import Signers
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject
 from backstory.records.limits import ENTRY_SIZE_MAX
+from backstory.storage.checked_files import CheckedFiles
 from backstory.storage.disk import Disk, read_file, storage_errors
 from backstory.storage.layout import ArchiveConfig, Layout
 from backstory.storage.lock import LockStore
@@ -98,6 +99,7 @@ class Sequencer:
         heads: Heads | None = None,
         leases: Leases | None = None,
         *,
+        naming: Sequence[JsonObject] = (),
         renewal: Renewal | None = None,
     ) -> range:
         """Append entries and advance streams, in one step that happens wholly or not at all.
@@ -107,6 +109,8 @@ class Sequencer:
                 the log holds; it must not append. Nothing is written if it returns none.
             heads: Streams that the entries' manifests advance.
             leases: Leases that must still be with their holders.
+            naming: Where `entries` is a function, those it may return that name segments, if it is known before: their
+                files are then read before the log is held.
             renewal: Keys that change with this commit.
 
         Returns:
@@ -122,6 +126,11 @@ class Sequencer:
                 is not what was to be; nothing was signed.
             ForbiddenError: The signing key is not here.
         """
+        checked = CheckedFiles()
+        # Reading takes a second for a few hundred files, in which nobody else could append. What is wrong is found
+        # once more under the lock, after it is known whether these files are still this commit's.
+        with contextlib.suppress(FormatError, StorageError, VerificationError):
+            check_named_files(self._layout, naming if callable(entries) else entries, checked)
         with self.exclusive():
             old, checkpoint = self._recovered()
             config = self._layout.config
@@ -140,7 +149,7 @@ class Sequencer:
             self._disk.write(path, msgspec.msgpack.encode(given))
             try:
                 staged = _read_staged(path)
-                new = self._checked(staged, checkpoint, documents, renewal)
+                new = self._checked(staged, checkpoint, documents, renewal, checked)
                 note = sign_checkpoint(new, *signers, *([] if renewal is None else [renewal.signer]))
             except BaseException:
                 with contextlib.suppress(StorageError):
@@ -164,7 +173,12 @@ class Sequencer:
             self._signers(self._layout.config)  # ends a rotation that was cut short
 
     def _checked(
-        self, staged: Staged, old: Checkpoint, documents: Sequence[JsonObject], renewal: Renewal | None
+        self,
+        staged: Staged,
+        old: Checkpoint,
+        documents: Sequence[JsonObject],
+        renewal: Renewal | None,
+        checked: CheckedFiles,
     ) -> Checkpoint:
         """Insist that what was staged and read back may be signed, and return the checkpoint it says."""
         new = parse_checkpoint(staged.text)
@@ -172,7 +186,8 @@ class Sequencer:
         config = None if renewal is None else renewal.after.encode()
         if (new.origin, staged.config) != (old.origin, config) or entries != _encoded(documents):
             raise VerificationError("self-check: what is staged is not what was given; nothing was signed")
-        check_named_files(self._layout, entries)
+        named = [canonical.parse_object(entry, "entry to be signed") for entry in entries]
+        check_named_files(self._layout, named, checked)
         return new
 
     def _recovered(self) -> tuple[bytes, Checkpoint]:

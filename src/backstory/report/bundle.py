@@ -7,6 +7,7 @@ before it does.
 from __future__ import annotations
 
 import hashlib
+import os
 import tempfile
 import zipfile
 from collections.abc import Collection, Iterable, Sequence
@@ -30,11 +31,11 @@ from backstory.records.names import names_instead
 from backstory.report.instructions import instructions
 from backstory.report.page import index_page
 from backstory.report.selection import Question, Selection, select_records
-from backstory.report.tables import write_tables
+from backstory.report.tables import tables_of, write_parquet_file
 from backstory.report.upstream import find_documents, find_entries, prove_rows
-from backstory.storage.disk import TEMPORARY_PREFIX
 from backstory.tlog.checkpoint import Checkpoint
-from backstory.verify.bundle import ENTRY_TYPE, MANIFEST, PROOF, RECORDS, REGULAR_FILE, ROWS
+from backstory.verify.bundle import ENTRY_TYPE, MANIFEST, PROOF, RECORDS, ROWS
+from backstory.verify.bundle_zip import REGULAR_FILE
 from backstory.verify.receipt import verify_receipts
 from backstory.verify.standalone import bundle_checker, verifier_files
 
@@ -170,14 +171,15 @@ class _Bundle:
         self, archive: zipfile.ZipFile, gate: Gate, tracer: Tracer, opened: Collection[str], beside: Path
     ) -> tuple[int, str]:
         """Write all files, then the manifest, the entry, and its proof; return the entry's index and its digest."""
-        # Beside the bundle, as what was sealed must not come to lie on another disk.
-        with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=beside) as folder:
-            records = Path(folder) / RECORDS
-            with records.open("wb") as lines:
-                contexts = self._add_receipts(archive, opened, lines)
-            self._add_file(archive, RECORDS, records)
-            for table in write_tables(self._ledger, self._selection, opened, Path(folder)):
-                self._add_file(archive, table.name, table)
+        # Beside the bundle, as what was sealed must not come to lie on another disk; of no name, so that whoever kills
+        # the process leaves nothing there.
+        with tempfile.TemporaryFile(dir=beside) as lines:
+            contexts = self._add_receipts(archive, opened, lines)
+            self._add_file(archive, RECORDS, lines)
+        for number, tables in enumerate(tables_of(self._ledger, self._selection, opened), 1):
+            with tempfile.TemporaryFile(dir=beside) as file:
+                write_parquet_file(tables, file)
+                self._add_file(archive, f"records-{number:04}.parquet", file)
         places = next(self._selection.batches(BUNDLE_STORIES))
         stories = [self._story(tracer, gate, read_place(self._ledger, place)) for place in places]
         documents = find_documents(self._ledger, contexts)
@@ -259,9 +261,10 @@ class _Bundle:
     def _add(self, archive: zipfile.ZipFile, name: str, data: bytes) -> None:
         self._add_pieces(archive, name, [data], len(data))
 
-    def _add_file(self, archive: zipfile.ZipFile, name: str, path: Path) -> None:
-        with path.open("rb") as file:
-            self._add_pieces(archive, name, iter(lambda: file.read(_PIECE), b""), path.stat().st_size)
+    def _add_file(self, archive: zipfile.ZipFile, name: str, file: BinaryIO) -> None:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        self._add_pieces(archive, name, iter(lambda: file.read(_PIECE), b""), size)
 
     def _add_pieces(self, archive: zipfile.ZipFile, name: str, pieces: Iterable[bytes], size: int) -> None:
         if len(self._files) >= BUNDLE_FILES_MAX - 2:

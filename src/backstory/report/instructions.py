@@ -35,17 +35,19 @@ records.jsonl say what the receipts prove.
 WHAT IT DOES NOT SHOW
 
 That what was recorded was true. That the bundle holds everything you should have got: ask for an audit of the archive
-(backstory verify). That others are shown the same log: ask for witnesses. The times are those of the operator's clock.
-Values that are sealed and were not opened are only committed to. The Parquet files and index.html are what the log
-says was given out; no program here compares their content with the receipts. Snapshots, training positions and models'
-files are not in it; the documents have their digests.
+(backstory verify). That the records fit the question in manifest.json: no program here compares them. That others are
+shown the same log: ask for witnesses. The times are those of the operator's clock. Values that are sealed and were
+not opened are only committed to. The Parquet files and index.html are what the log says was given out; no program
+here compares their content with the receipts. Snapshots, training positions and models' files are not in it; the
+documents have their digests.
 
 THE PUBLIC KEY
 
-You need the log's public key: a line that begins with {origin}+. Get it from the operator on paper, from a
-contract, a register or a page you trust. Never take it from a file that came with this bundle: who can change the
-bundle can change the key in it. The same holds for the programs in verify/: compare them with those you know, or take
-them from where Backstory is published.
+You need the log's public key: a line that begins with {origin}+. Get it from the operator on paper, from a contract,
+a register or a page you trust. Never take it from a file that came with this bundle: who can change the bundle can
+change the key in it. The same holds for the programs in verify/: compare them with those you know, or take them from
+where Backstory is published. If a check says that no signature is by your key, the log may have changed its key
+since: get the new one in the same way as the first, and believe no list of keys that only comes with a bundle.
 
 HOW TO CHECK IT
 

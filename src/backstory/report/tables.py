@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -19,34 +19,30 @@ from backstory.records.manifest import Manifest
 from backstory.report.selection import Selection
 
 
-def write_tables(ledger: Ledger, selection: Selection, opened: Collection[str] | None, folder: Path) -> list[Path]:
-    """Write the records, a file for each schema in the order the log has them, and return the files.
+def tables_of(ledger: Ledger, selection: Selection, opened: Collection[str] | None) -> Iterator[Iterator[pa.Table]]:
+    """Yield the records, part by part for each schema in the order the log has them.
 
     Args:
         ledger: The archive.
         selection: The records.
         opened: Sealed groups to show, None for all; whether they may be shown is the caller's question.
-        folder: Where the files go.
 
     Raises:
         VerificationError: A segment or its sealed values were changed.
         NotFoundError: Sealed values were erased.
     """
-    files: list[Path] = []
     for digest in dict.fromkeys(manifest.schema for _, manifest, _ in selection.parts):
-        files.append(folder / f"records-{len(files) + 1:04}.parquet")
-        tables = (
-            table
-            for _, manifest, rows in selection.parts
-            if manifest.schema == digest
-            for table in _tables(ledger, manifest, rows, opened)
-        )
-        first = next(tables)
-        with pq.ParquetWriter(files[-1], first.schema, compression="zstd") as writer:
-            writer.write_table(first)
-            for table in tables:
-                writer.write_table(table.cast(first.schema))
-    return files
+        parts = [(manifest, rows) for _, manifest, rows in selection.parts if manifest.schema == digest]
+        yield (table for manifest, rows in parts for table in _tables(ledger, manifest, rows, opened))
+
+
+def write_parquet_file(tables: Iterator[pa.Table], file: BinaryIO) -> None:
+    """Write tables of one schema, of which there is one at least, into a file."""
+    first = next(tables)
+    with pq.ParquetWriter(file, first.schema, compression="zstd") as writer:
+        writer.write_table(first)
+        for table in tables:
+            writer.write_table(table.cast(first.schema))
 
 
 def _tables(ledger: Ledger, manifest: Manifest, rows: np.ndarray, opened: Collection[str] | None) -> Iterator[pa.Table]:

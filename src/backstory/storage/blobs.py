@@ -29,12 +29,23 @@ class BlobStore:
         return self._root / digest[:2] / digest[2:]
 
     def put(self, data: bytes) -> str:
-        """Store bytes durably and return their digest; nothing is written if they are there already."""
+        """Store bytes durably and return their digest; nothing is written if they are there already.
+
+        What was written is read back: what the digest is going to be signed as was on disk then.
+
+        Raises:
+            StorageError: They could not be written, or others were read back.
+        """
         digest = hashlib.sha256(data).hexdigest()
         path = self.path(digest)
         if not path.exists():
             self._disk.make_directory(path.parent)
             self._disk.write(path, data, mode=BLOB_MODE)
+            with storage_errors("reading", path):
+                is_sound = file_digest(path) == digest
+            if not is_sound:
+                self._disk.remove(path)  # or it would be taken for what its name says from now on
+                raise StorageError(f"writing blob {digest}: other bytes were read back")
         return digest
 
     def put_with(self, fill: Callable[[Path], object]) -> str:

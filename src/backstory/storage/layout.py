@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -89,6 +90,15 @@ class Layout:
     def lock(self) -> Path:
         """The lock store."""
         return self.root / self.config.lock
+
+    @property
+    def is_lock_away(self) -> bool:
+        """Whether the lock store is one outside the archive's directory, and is not to be seen from here.
+
+        So it is for whoever has a copy of the archive. One that was in the directory and is gone was taken away.
+        """
+        home = Path(os.path.realpath(self.lock.parent))
+        return not os.path.lexists(self.lock) and not home.is_relative_to(os.path.realpath(self.root))
 
     @property
     def log(self) -> Path:

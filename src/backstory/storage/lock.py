@@ -15,6 +15,10 @@ from backstory.errors import BusyError, ConflictError, StorageError
 
 BUSY_TIMEOUT_SECONDS = 30.0
 _RESTORE = "restore it from a copy that was made together with the log's"
+_WAY_OUT = (
+    "where the archive is written to, put it back as it was last, or have `backstory restore` begin a new log; a copy"
+    " of the archive without it is to be read and not written to"
+)
 
 _TABLES = """
 CREATE TABLE checkpoint (only INTEGER PRIMARY KEY CHECK (only = 0), size INTEGER NOT NULL, note BLOB NOT NULL) STRICT;
@@ -174,8 +178,12 @@ class LockStore:
             connection.commit()
 
     def _insist_there(self) -> None:
-        if not self._path.is_file():
-            raise StorageError(f"lock store: expected a file at {self._path}")
+        try:
+            is_there = self._path.is_file()
+        except OSError:  # in a directory that may not be looked into
+            is_there = False
+        if not is_there:
+            raise StorageError(f"lock store: expected a file at {self._path}; {_WAY_OUT}")
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:

@@ -35,6 +35,7 @@ _KEY_ID: Final = re.compile(r"[0-9a-f]{8}")
 _VALID_KEY: Final = re.compile(r"(?P<vkey>[^ ]+)(?: from (?P<first>[0-9]+))?(?: until (?P<last>[0-9]+))?")
 _FILE_HINT: Final = "; if this names a file, give what is in it"
 _FIELD_PRIME: Final = 2**255 - 19
+_EDWARDS_D: Final = 0x52036CEE2B6FFE738CC740797779E89800700A4D4141D8AB75EB4DCA135978A3
 _ORDER_8: Final = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
 # Second coordinates of the eight points of small order. Under such a key anyone can sign.
 _SMALL_ORDER: Final = frozenset({0, 1, _FIELD_PRIME - 1, _ORDER_8, _FIELD_PRIME - _ORDER_8})
@@ -86,7 +87,7 @@ class VerifierKey:
 
         Raises:
             FormatError: It has another form, the key id is not of this name and key, the kind is not known, or it is
-                an Ed25519 key under which anyone can sign.
+                an Ed25519 key that is no point of the curve or under which anyone can sign.
         """
         # At most two cuts: base64 may hold a plus sign itself.
         match vkey.split("+", 2):
@@ -307,10 +308,14 @@ def import_ml_dsa() -> ModuleType:
 
 
 def _check_point(key: VerifierKey) -> None:
-    """Refuse an Ed25519 key that is written in a second way, or under which anyone can sign."""
-    coordinate = int.from_bytes(key.public_key, "little") & (1 << 255) - 1
-    if coordinate >= _FIELD_PRIME or coordinate in _SMALL_ORDER:
+    """Refuse an Ed25519 key that is no point, is written in a second way, or under which anyone can sign."""
+    y = int.from_bytes(key.public_key, "little") & (1 << 255) - 1
+    if y >= _FIELD_PRIME or y in _SMALL_ORDER:
         raise FormatError(f"verifier key is malformed: {key.label} is not a key that only one party can sign with")
+    # The square of the first coordinate is u/v; that it is one shows in u*v, by Euler's criterion.
+    u, v = y * y - 1, _EDWARDS_D * y * y + 1
+    if pow(u * v, (_FIELD_PRIME - 1) // 2, _FIELD_PRIME) != 1:
+        raise FormatError(f"verifier key is malformed: {key.label} is not a point of the curve")
 
 
 def _require_text(vkey: object) -> str:

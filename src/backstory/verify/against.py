@@ -20,6 +20,7 @@ from backstory.tlog.note import Note, parse_note
 from backstory.tlog.text import parse_base64
 from backstory.verify.audit import Audit
 from backstory.verify.log import LogCheck
+from backstory.verify.receipt_file import note_in
 from backstory.verify.succession import Succession
 
 _PAPER = re.compile(r"\s*(0|[1-9][0-9]{0,18})[\s,:]+([0-9A-Fa-f]{64}|[A-Za-z0-9+/]{43}=)\s*")
@@ -51,8 +52,8 @@ def read_kept(given: Sequence[str | Path]) -> list[KeptCheckpoint]:
     """Read checkpoints that a person gave.
 
     Args:
-        given: Each a file with a signed note or with `size root`, a directory of such files as a monitor keeps them, or
-            the text `size root`, the root in hex or base64.
+        given: Each a file with a signed note, a receipt or `size root`, a directory of such files as a monitor keeps
+            them, or the text `size root`, the root in hex or base64.
 
     Raises:
         InputError: One is none of these.
@@ -71,7 +72,7 @@ def _read_one(given: str | Path) -> Iterator[KeptCheckpoint]:
     else:
         kept = _read_bytes(str(given).encode(), "the given checkpoint")
     if kept is None:
-        what = "expected a file with a signed checkpoint, a directory of such files, or the text `size root`"
+        what = "expected a file with a signed checkpoint or receipt, a directory of such files, or the text `size root`"
         raise InputError(f"against: {what}, got neither ({path.name[:80]})")
     yield kept
 
@@ -104,7 +105,7 @@ def _read_folder(folder: Path) -> Iterator[KeptCheckpoint]:
 
 def _read_bytes(data: bytes, label: str) -> KeptCheckpoint | None:
     try:
-        note = parse_note(data)
+        note = parse_note(note_in(data))
         checkpoint = parse_checkpoint(note.text)
     except FormatError:
         return _read_paper(data, label)

@@ -19,10 +19,13 @@ from backstory.tlog.key import ValidKey, VerifierKey
 from backstory.tlog.note import parse_note
 from backstory.tlog.policy import Policy
 from backstory.verify.audit import Audit
-from backstory.verify.time_stamp import Stamp, read_stamp, require_client
+from backstory.verify.time_stamp import Stamp, UnknownAuthorityError, read_stamp, require_client
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
+
+
+_MEANS_STRANGER = "by when these entries were there is open without the certificate of the authority that stamped them"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,11 +36,13 @@ class Anchor:
         size: Its tree size.
         witnesses: Names of the policy's witnesses that cosigned it, if they make the quorum; else empty.
         stamps: What authorities said about when it existed.
+        strangers: How many stamps are of other authorities than the audit goes by.
     """
 
     size: int
     witnesses: tuple[str, ...]
     stamps: tuple[Stamp, ...]
+    strangers: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,11 +84,11 @@ def check_anchors(audit: Audit, rules: AnchorRules) -> tuple[Anchor, ...]:
     folder = audit.layout.log / FOLDER
     try:
         sizes = anchor_sizes(audit.layout)
-        strangers = {path.name for path in folder.iterdir()} - {str(size) for size in sizes} if sizes else set()
+        others = {path.name for path in folder.iterdir()} - {str(size) for size in sizes} if sizes else set()
     except (StorageError, OSError) as error:
         audit.add("unknown", _place(audit), error)
         return ()
-    for name in sorted(strangers):
+    for name in sorted(others):
         audit.add("failed", _place(audit, name), "does not belong here")
     anchors = tuple(_check_anchor(audit, rules, size) for size in sizes)
     audit.counts["anchors"] = len(anchors)
@@ -95,18 +100,38 @@ def check_anchors(audit: Audit, rules: AnchorRules) -> tuple[Anchor, ...]:
     stamped = [(-anchor.size, one.time) for anchor in anchors for one in anchor.stamps if one.authenticated]
     if stamped:
         size, moment = min(stamped)
-        what = f"time stamps under the given certificates: {len(stamped)}; the first {-size} entries were there by"
+        what = f"time stamps under the given certificates: {len(stamped)}; the tree of size {-size} was there by"
         audit.add("note", _place(audit, str(-size)), f"{what} {moment}")
+    _say_strangers(audit, anchors)
     if stamps and not rules.roots:
         what = f"time stamps over checkpoints of this log: {len(stamps)}; who made them is open without the certificate"
         audit.add("note", _place(audit), f"{what} of their authority")
     return anchors
 
 
+def _say_strangers(audit: Audit, anchors: tuple[Anchor, ...]) -> None:
+    """Say which stamps are of authorities that nobody asked to believe: open where none that holds is as new."""
+    held = max((anchor.size for anchor in anchors if any(one.authenticated for one in anchor.stamps)), default=-1)
+    what = "time stamps of authorities that the given certificates do not lead to"
+    older, newer = (
+        [one for one in anchors if one.strangers and (one.size > held) is is_newer] for is_newer in (False, True)
+    )
+    if older:
+        place = _place(audit, str(older[-1].size))
+        audit.add(
+            "note", place, f"{what}: {sum(one.strangers for one in older)}, over no larger tree than one that holds"
+        )
+    if newer:
+        count, size = sum(one.strangers for one in newer), newer[-1].size
+        which = f"{what}: {count}, the newest over a tree of size {size}, and none that holds is over one as large"
+        audit.add("unknown", _place(audit, str(size)), which, meaning=_MEANS_STRANGER)
+
+
 def _check_anchor(audit: Audit, rules: AnchorRules, size: int) -> Anchor:
     folder = audit.layout.log / FOLDER / str(size)
     witnesses: tuple[str, ...] = ()
     stamps: list[Stamp] = []
+    strangers = 0
     try:
         with storage_errors("listing", folder):
             names = sorted(path.name for path in folder.iterdir() if not path.name.startswith(TEMPORARY_PREFIX))
@@ -124,13 +149,15 @@ def _check_anchor(audit: Audit, rules: AnchorRules, size: int) -> Anchor:
                 stamps.append(_check_stamp(audit, rules, size, name, data))
             else:
                 audit.add("failed", place, "does not belong here")
+        except UnknownAuthorityError:
+            strangers += 1
         except StorageError as error:
             audit.add("unknown", place, error)
         except InputError as error:  # the library is not here and was not asked for
             audit.add("note", place, error)
         except BackstoryError as error:
             audit.add("failed", place, error)
-    return Anchor(size=size, witnesses=witnesses, stamps=tuple(stamps))
+    return Anchor(size=size, witnesses=witnesses, stamps=tuple(stamps), strangers=strangers)
 
 
 def _check_note(audit: Audit, rules: AnchorRules, size: int, note: bytes) -> Checkpoint:

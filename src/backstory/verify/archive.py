@@ -49,6 +49,14 @@ from backstory.verify.vault import check_keys, check_vault
 
 _MEANS_SIGNATURE = "nothing here is shown to be what the holder of the key committed to"
 _MEANS_ROLLBACK = "entries may have been committed that are not shown here, or shown that were not committed"
+_IF_AWAY = (
+    "so it is with a copy of the archive; where the archive is written to, put it back as it was last, or have"
+    " `backstory restore` begin a new log"
+)
+_MEANS_AWAY = (
+    "whether the archive was put back to an older state cannot be told from this copy; a kept checkpoint (`--against`),"
+    " witnesses (`--policy`) or a monitor can tell"
+)
 _MEANS_UNSEEN = "records of this stream were sealed, or are said to be, that the log does not show"
 
 
@@ -106,8 +114,8 @@ def verify_archive(
         state: File in which this auditor remembers what was checked, outside the archive; it is made where it is not
             there. What an earlier audit read whole is then only looked at: that it is there, and of its size.
         full: Read everything again, whatever the state says.
-        against: Checkpoints kept elsewhere: files with a signed note or `size root`, directories of such files, or the
-            text `size root`. The log must contain each.
+        against: Checkpoints kept elsewhere: files with a signed note, a receipt or `size root`, directories of such
+            files, or the text `size root`. The log must contain each.
         policy: A C2SP tlog-policy file, or its text: which witnesses must have cosigned.
         max_age_seconds: How old the newest cosignatures that meet the policy may be.
         tsa_roots: Files of certificates of time-stamping authorities to believe.
@@ -279,6 +287,10 @@ def _check_checkpoint(audit: Audit, accepted: Accepted) -> tuple[bytes, Checkpoi
             what = f"{error}; or backstory.toml names another incarnation than the log's"
             audit.add("unknown" if is_there else "failed", place, what, meaning=_MEANS_SIGNATURE)
             return None
+        if layout.is_lock_away:
+            what = "the lock store is expected there, outside the archive, and is not to be seen from here"
+            audit.add("unknown", lock_place, f"{what}: {_IF_AWAY}", meaning=_MEANS_AWAY)
+            return note, checkpoint
         try:
             lock = LockStore(layout.lock, writable=False)
             lock.check()
@@ -367,7 +379,9 @@ def _check_manifests(audit: Audit, log: LogCheck) -> Holdings:
         )
 
     holdings = read_holdings(log.entries, say, gap)
-    if audit.heads is None or not log.entries.is_whole:
+    if audit.heads is None:
+        audit.heads = holdings.ends  # said already
+    if not log.entries.is_whole:
         return holdings  # said already
     heads, ends = audit.heads, holdings.ends
     for stream in sorted(set(heads) | set(ends)):

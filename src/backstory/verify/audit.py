@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from backstory.errors import StorageError
 from backstory.storage.layout import Layout
 from backstory.storage.lock import LockStore
 from backstory.storage.world import World
@@ -37,8 +38,8 @@ class Audit:
         pool: Processes that hash.
         progress: Is told how far the verification is.
         keeper: Decides what need not be read again.
-        heads: Next sequence number of every stream as the lock store says with the checkpoint; None where that could
-            not be read.
+        heads: Next sequence number of every stream as the lock store says with the checkpoint; None until then. Where
+            that cannot be read, as the log says.
         findings: What was found so far.
         problems: How many of all findings are more than notes.
         counts: What was checked so far.
@@ -108,10 +109,14 @@ class Audit:
         return (*self.findings, *rest)
 
     def head_now(self, stream: str) -> int:
-        """Return the next sequence number of a stream as the lock store says now: others may seal meanwhile."""
-        if self.heads is None:
-            return 0
-        return LockStore(self.layout.lock, writable=False).heads().get(stream, 0)
+        """Return the next sequence number of a stream as the lock store says now: others may seal meanwhile.
+
+        Where it cannot be read, as of a copy that is without it, the log says how far the stream was sealed.
+        """
+        try:
+            return LockStore(self.layout.lock, writable=False).heads().get(stream, 0)
+        except StorageError:
+            return (self.heads or {}).get(stream, 0)
 
     def answers(self, what: str, tasks: Iterable[Task], total: int) -> Iterator[Answer]:
         """Run tasks and yield their answers in order, telling how far it is."""

@@ -16,13 +16,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from backstory.errors import FormatError, StorageError, UnsupportedVersionError, VerificationError
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject, JsonValue
+from backstory.records.envelope import PREDICTION
 from backstory.records.identity import check_digest
-from backstory.records.limits import BUNDLE_FILES_MAX, RECEIPTS_SIZE_MAX
+from backstory.records.limits import RECEIPTS_SIZE_MAX
 from backstory.records.schema import escape_name
 from backstory.tlog.checkpoint import Checkpoint, open_checkpoint, parse_checkpoint
 from backstory.tlog.hashing import hash_leaf
@@ -31,25 +32,24 @@ from backstory.tlog.note import parse_note
 from backstory.tlog.proof import verify_inclusion
 from backstory.tlog.proof_file import parse_proof_file
 from backstory.tlog.text import parse_base64
+from backstory.verify.bundle_zip import check_zip
 from backstory.verify.receipt import Receipt, verify_receipts
-from backstory.verify.receipt_file import check_version
+from backstory.verify.receipt_file import MANY_MAGIC, check_version
 
 MANIFEST: Final = "manifest.json"
 PROOF: Final = "bundle.tlog-proof"
 RECORDS: Final = "records.jsonl"
 ROWS: Final = "upstream/rows.json"
 ENTRY_TYPE: Final = "bundle.exported"
-REGULAR_FILE: Final = 0o100644 << 16
-"""What a zip file says of the mode of a plain file."""
 
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}(/[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}){0,3}")
 _DIGEST = re.compile("[0-9a-f]{64}")
+_MOMENT = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}[.][0-9]{9}Z")
 _ZIP_MAGIC = b"PK\x03\x04"
 _SMALL_MAX = 64 << 20
 """Bytes of a file that is read as a whole, other than of receipts; and of a line."""
+_PROOF_MAX = 2 << 20
 _TOTAL_MAX = 1 << 40
 _PIECE = 1 << 20
-_COMPRESSION_LEVEL_BITS = 0x6
 _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, struct.error)
 """What the library for zip files raises of one that is malformed."""
 _MEMBERS = frozenset({"backstory", "files", "log", "question", "records", "time", "v"})
@@ -122,20 +122,20 @@ def verify_bundle(path: str | Path, *, vkey: str | Sequence[str]) -> Bundle:
         with Path(path).open("rb") as file:
             if file.read(len(_ZIP_MAGIC)) != _ZIP_MAGIC:
                 raise FormatError("bundle: this is none, its beginning is not that of a zip file")
-            return _check(file.name, keys)
+            return _check(file, keys)
     except OSError as error:
         if error.errno == errno.EINVAL:  # it names a place before its beginning
             raise VerificationError("bundle: the zip file is damaged") from error
         raise StorageError(f"reading bundle: {error.strerror}") from error
 
 
-def _check(path: str, keys: tuple[ValidKey, ...]) -> Bundle:
+def _check(file: BinaryIO, keys: tuple[ValidKey, ...]) -> Bundle:
     try:
-        archive = zipfile.ZipFile(path)
+        archive = zipfile.ZipFile(file)
     except (*_DAMAGED, OverflowError) as error:
         raise VerificationError("bundle: the zip file is damaged") from error
     with archive:
-        return _Checking(archive, keys).check()
+        return _Checking(archive, check_zip(archive, file), keys).check()
 
 
 @contextmanager
@@ -154,26 +154,29 @@ def _named(name: str) -> Iterator[None]:
 class _Checking:
     """A bundle that is being checked."""
 
-    def __init__(self, archive: zipfile.ZipFile, keys: tuple[ValidKey, ...]) -> None:
-        self._archive, self._keys, self._origin = archive, keys, ""
-        self._members: dict[str, zipfile.ZipInfo] = {}
+    def __init__(
+        self, archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], keys: tuple[ValidKey, ...]
+    ) -> None:
+        self._archive, self._members, self._keys, self._origin = archive, members, keys, ""
         self._proven: set[str] = set()
         self._rows: dict[str, list[JsonObject]] = {}
+        self._sources: dict[str, tuple[bytes, int]] = {}
 
     def check(self) -> Bundle:
         """Make the checks in their order."""
-        self._check_members()
         with _named(PROOF):
             index, entry, checkpoint = self._prove(PROOF)
             self._require(entry.get("type") == ENTRY_TYPE, "its entry is of something else")
             self._origin = checkpoint.origin
         with _named(MANIFEST):
-            manifest = self._read_manifest(entry)
+            manifest = self._read_manifest(index, entry)
             sizes = self._list(manifest)
+            count, time = canonical.count_of(manifest, "records"), canonical.text_of(manifest, "time")
+            self._require(_MOMENT.fullmatch(time) is not None, "its time is none")
         self._check_files(sizes)
         with _named(ROWS):
             self._read_rows()
-        self._check_records(canonical.count_of(manifest, "records"))
+        self._check_records(count)
         self._check_upstream()
         question = manifest["question"]
         return Bundle(
@@ -181,30 +184,15 @@ class _Checking:
             tree_size=checkpoint.size,
             index=index,
             manifest=canonical.text_of(entry, "manifest"),
-            time=canonical.text_of(manifest, "time"),
+            time=time,
             question=question if isinstance(question, dict) else {},
-            records=canonical.count_of(manifest, "records"),
+            records=count,
             files=len(sizes),
         )
 
-    def _check_members(self) -> None:
-        members = self._archive.infolist()
-        if len(members) > BUNDLE_FILES_MAX or self._archive.comment:
-            raise VerificationError("bundle: the zip file has too much in it")
-        for member in members:
-            name = member.filename
-            with _named(repr(name[:200])):
-                is_name = member.orig_filename == name and _NAME.fullmatch(name) is not None
-                self._require(is_name, "no name of a file in a bundle")
-                self._require(name not in self._members, "it is there twice")
-                is_plain = member.compress_type in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
-                is_plain = is_plain and not member.flag_bits & ~_COMPRESSION_LEVEL_BITS
-                self._require(is_plain and member.external_attr == REGULAR_FILE, "it is not a plain file")
-            self._members[name] = member
-
     def _prove(self, name: str) -> tuple[int, JsonObject, Checkpoint]:
         """Check that an entry is in the log the key speaks for."""
-        file = parse_proof_file(self._read(name))
+        file = parse_proof_file(self._read(name, _PROOF_MAX))
         checkpoint = open_checkpoint(file.note, parse_checkpoint(parse_note(file.note).text).origin, self._keys)
         data = file.extra or b""
         verify_inclusion(hash_leaf(data), file.index, checkpoint.size, file.proof, checkpoint.root)
@@ -212,7 +200,7 @@ class _Checking:
         check_version(entry, "entry")
         return file.index, entry, checkpoint
 
-    def _read_manifest(self, entry: JsonObject) -> JsonObject:
+    def _read_manifest(self, index: int, entry: JsonObject) -> JsonObject:
         data = self._read(MANIFEST)
         self._require(hashlib.sha256(data).hexdigest() == entry.get("manifest"), "it was changed")
         manifest = canonical.parse_object(data, "manifest")
@@ -220,6 +208,12 @@ class _Checking:
         self._require(set(manifest) == _MEMBERS and manifest["backstory"] == "bundle", "it is of something else")
         self._require(isinstance(manifest["question"], dict), "it has no question")
         self._require(manifest["records"] == entry.get("records"), "it has another number of records than the log")
+        log = manifest["log"]
+        self._require(isinstance(log, dict) and set(log) == {"origin", "root", "size"}, "a malformed log")
+        if isinstance(log, dict):
+            check_digest(log["root"], "root of the log")
+            self._require(log["origin"] == self._origin, "it is of another log")
+            self._require(canonical.count_of(log, "size") <= index, "its checkpoint is later than the entry about it")
         return manifest
 
     def _list(self, manifest: JsonObject) -> dict[str, tuple[int, str]]:
@@ -244,18 +238,17 @@ class _Checking:
                 self._require(self._digest(name, size) == expected, "it was changed")
 
     def _check_records(self, count: int) -> None:
-        found = 0
+        found, seen = 0, set[bytes]()
         with _named(RECORDS):
             self._require(RECORDS in self._members, "it is missing")
         with self._archive.open(RECORDS) as lines:
             for name in sorted(name for name in self._members if name.startswith("receipts/")):
-                with _named(name):
-                    receipts = verify_receipts(
-                        self._read(name, RECEIPTS_SIZE_MAX), vkey=[valid.text for valid in self._keys]
-                    )
-                    self._require(receipts[0].origin == self._origin, "it is of another log")
-                for receipt in receipts:
+                for receipt in self._read_receipts(name):
                     found += 1
+                    with _named(name):
+                        self._require(receipt.values.get("kind") == PREDICTION, f"{receipt.id} is no prediction")
+                        self._require(bytes.fromhex(receipt.id.replace("-", "")) not in seen, f"{receipt.id} again")
+                    seen.add(bytes.fromhex(receipt.id.replace("-", "")))
                     with _named(RECORDS):
                         line = lines.readline(_SMALL_MAX)
                         self._require(line == _line(receipt), f"line {found} is not what is proven")
@@ -269,10 +262,21 @@ class _Checking:
         with _named(ROWS):
             self._require(not self._rows, "a row is of a prediction that has no receipt here")
 
+    def _read_receipts(self, name: str) -> tuple[Receipt, ...]:
+        with _named(name):
+            data = self._read(name, RECEIPTS_SIZE_MAX)
+            self._require(data.startswith(MANY_MAGIC), "it is no file of receipts")
+            receipts = verify_receipts(data, vkey=[valid.text for valid in self._keys])
+            self._require(receipts[0].origin == self._origin, "it is of another log")
+        return receipts
+
     def _read_rows(self) -> None:
         if ROWS not in self._members:
             return
-        for row in _list_of(canonical.parse_object(self._read(ROWS), "rows").get("rows")):
+        file = canonical.parse_object(self._read(ROWS), "rows")
+        check_version(file, "file of rows")
+        self._require(set(file) == {"rows", "v"}, "it is of something else")
+        for row in _list_of(file["rows"]):
             if not isinstance(row, dict) or set(row) != {"dataset", "index", "path", "prediction", "reference", "row"}:
                 raise FormatError("a malformed row")
             self._rows.setdefault(canonical.text_of(row, "prediction"), []).append(row)
@@ -292,11 +296,18 @@ class _Checking:
             ]
             position = receipt.values.get(f"row.{escape_name(reference)}")
             self._require(position in [first + index for first in firsts], "a row is not the prediction's")
-            document = canonical.parse_object(self._read(_document_name(dataset)), "source")
             path = [bytes.fromhex(check_digest(text, "row's path")) for text in _list_of(row["path"])]
-            root = bytes.fromhex(check_digest(document.get("root"), "source's root"))
             leaf = hash_leaf(parse_base64(canonical.text_of(row, "row"), "row"))
-            verify_inclusion(leaf, index, canonical.count_of(document, "rows"), path, root)
+            root, count = self._source(dataset)
+            verify_inclusion(leaf, index, count, path, root)
+
+    def _source(self, dataset: str) -> tuple[bytes, int]:
+        """Return root and rows of a source; its document is read once, however many rows are of it."""
+        if dataset not in self._sources:
+            document = canonical.parse_object(self._read(_document_name(dataset)), "source")
+            root = bytes.fromhex(check_digest(document.get("root"), "source's root"))
+            self._sources[dataset] = root, canonical.count_of(document, "rows")
+        return self._sources[dataset]
 
     def _check_upstream(self) -> None:
         for name in sorted(name for name in self._members if name.startswith("upstream/entries/")):

@@ -79,7 +79,7 @@ def check_promises(layout: Layout, keys: Iterable[str], sealed: Mapping[str, int
                     what = f"line {number} is no promise of this log: {error}"
                     yield Finding(severity="failed", place=place, what=what, stream=stream_of(name), meaning=_DAMAGED)
             if due:
-                yield from _check_waiting(layout, stream_of(name), place, due, now_ns)
+                yield from _check_waiting(layout, stream_of(name), place, due, sealed, now_ns)
         except BackstoryError as error:
             yield Finding(severity="unknown", place=place, what=f"whether promises were kept is unknown: {error}")
 
@@ -102,7 +102,9 @@ def _due(line: bytes, stream: str, keys: list[VerifierKey], sealed: Mapping[str,
     return [(due_ns, run, salt) for run, salt in pairs if run.end_seq > head]
 
 
-def _check_waiting(layout: Layout, stream: str, place: str, due: list[_Due], now_ns: int) -> Iterator[Finding]:
+def _check_waiting(
+    layout: Layout, stream: str, place: str, due: list[_Due], sealed: Mapping[str, int], now_ns: int
+) -> Iterator[Finding]:
     """Compare what was promised of a stream with what waits in its spool."""
     spool = Spool(layout.spool, KeyStore(layout.keys, Disk()), Disk())
     due.sort(key=lambda each: each[1].first_seq)
@@ -113,7 +115,9 @@ def _check_waiting(layout: Layout, stream: str, place: str, due: list[_Due], now
     except BackstoryError:
         if stream in spool.stream_names():  # not one that was sealed and removed just now
             raise
-    head = LockStore(layout.lock, writable=False).heads().get(stream, 0)  # asked last: others may have sealed them
+    if not layout.is_lock_away:
+        sealed = LockStore(layout.lock, writable=False).heads()  # asked last: others may have sealed them
+    head = sealed.get(stream, 0)
     late = [run for (due_ns, run, _), same in zip(due, found, strict=True) if same and due_ns < now_ns]
     lost = [run for (_, run, _), same in zip(due, found, strict=True) if same is None and run.end_seq > head]
     other = [run for (_, run, _), same in zip(due, found, strict=True) if same is False and run.end_seq > head]

@@ -7,7 +7,7 @@ of docs/format.md section 14. `standalone/` holds the same check twice more, wri
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import lru_cache
@@ -94,29 +94,39 @@ class Receipt:
 
     def __str__(self) -> str:
         """Return the receipt for a reader."""
-        model = self.context.get("model")
-        lines = [
-            f"prediction {self.id}",
-            f"in the log of {self.origin} at tree size {self.tree_size}, entry {self.leaf_index}, root {self.root}",
-        ]
-        if isinstance(model, dict):
-            lines.append(f"model {model.get('name')} version {model.get('version')}, digest {model.get('digest')}")
-        moment = self.values.get("time")
-        if isinstance(moment, int):
-            lines.append(f"recorded {time_text(moment)}, stream {self.stream}, seq {self.seq}")
-        shown = {**self.values, **{n: v for values in self.opened.values() for n, v in values.items()}}
-        lines += [f"  {n} = {plain(v)}" for n, v in shown.items() if n.partition(".")[0] not in _ENVELOPE_NAMES]
-        lines += [f"  sealed group {group!r}: committed, not shown" for group in self.sealed]
-        lines.append(self._witnessed())
-        # A value with a line break must not look like another value.
-        return "\n".join("".join(c if c.isprintable() else repr(c)[1:-1] for c in line) for line in lines)
+        return describe([self])
 
-    def _witnessed(self) -> str:
-        """Say who else saw the checkpoint."""
-        if self.witnesses is None:
-            return "no witness was asked for"
-        names = ", ".join(f"{witness.name} at {_moment(witness.time)}" for witness in self.witnesses)
-        return f"cosigned by {names}" if names else "cosigned by no witness; none is required"
+
+def describe(receipts: Sequence[Receipt]) -> str:
+    """Describe the receipts of one file for a reader: each record, and once who else saw the checkpoint."""
+    lines = [line for receipt in receipts for line in _describe_record(receipt)]
+    lines.append(_witnessed(receipts[0].witnesses))
+    # A value with a line break must not look like another value.
+    return "\n".join("".join(c if c.isprintable() else repr(c)[1:-1] for c in line) for line in lines)
+
+
+def _describe_record(receipt: Receipt) -> Iterator[str]:
+    yield f"prediction {receipt.id}"
+    log = f"in the log of {receipt.origin} at tree size {receipt.tree_size}"
+    yield f"{log}, entry {receipt.leaf_index}, root {receipt.root}"
+    model = receipt.context.get("model")
+    if isinstance(model, dict):
+        name, version, digest = (model.get(name, "?") for name in ("name", "version", "digest"))
+        yield f"model {name} version {version}, digest {digest}"
+    moment = receipt.values.get("time")
+    if isinstance(moment, int):
+        yield f"recorded {time_text(moment)}, stream {receipt.stream}, seq {receipt.seq}"
+    shown = {**receipt.values, **{n: v for values in receipt.opened.values() for n, v in values.items()}}
+    yield from (f"  {n} = {plain(v)}" for n, v in shown.items() if n.partition(".")[0] not in _ENVELOPE_NAMES)
+    yield from (f"  sealed group {group!r}: committed, not shown" for group in receipt.sealed)
+
+
+def _witnessed(witnesses: tuple[WitnessTime, ...] | None) -> str:
+    """Say who else saw a checkpoint."""
+    if witnesses is None:
+        return "no witness was asked for"
+    names = ", ".join(f"{witness.name} at {_moment(witness.time)}" for witness in witnesses)
+    return f"cosigned by {names}" if names else "cosigned by no witness; none is required"
 
 
 _ENVELOPE_NAMES = frozenset({"id", "stream", "seq", "time", "kind", "context", "batch_row", "batch_rows", "commitment"})
@@ -370,7 +380,8 @@ def _content(receipts: str | Path | bytes) -> bytes:
 
 def _read(path: Path, what: str) -> bytes:
     """Read a file; of one that is too large only so much that it is seen to be."""
-    name = path.name if len(path.name) <= _NAME_SIZE_MAX else f"with a name of {len(path.name)} characters"
+    name = path.name or str(path)
+    name = name if len(name) <= _NAME_SIZE_MAX else f"with a name of {len(name)} characters"
     try:
         with path.open("rb") as file:
             return file.read(RECEIPTS_SIZE_MAX + 1)

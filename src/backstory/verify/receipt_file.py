@@ -15,7 +15,7 @@ from backstory.records.canonical import JsonObject, JsonValue
 from backstory.records.identity import check_digest
 from backstory.records.limits import RECEIPTS_COUNT_MAX, RECEIPTS_SIZE_MAX
 from backstory.tlog.limits import HASH_SIZE, PROOF_HASHES_MAX
-from backstory.tlog.proof_file import ProofFile
+from backstory.tlog.proof_file import ProofFile, begins_proof_file, parse_proof_file
 from backstory.tlog.text import parse_base64, parse_decimal
 
 MANY_MAGIC: Final = b'{"backstory":"receipts",'
@@ -171,6 +171,20 @@ class _Shared:
         """Refuse what no record named."""
         if self._taken != len(self._items):
             raise FormatError(f"receipts: {len(self._items) - self._taken} of {self._name!r} are of no record")
+
+
+def note_in(data: bytes) -> bytes:
+    """Return the signed checkpoint of a file of receipts, of either kind; any other bytes as they are.
+
+    Nothing is verified: a note is opened with the log's key, and of a malformed file it is malformed too.
+
+    Raises:
+        FormatError: It begins as a file of receipts and is malformed.
+        UnsupportedVersionError: It is of a version that is not known here.
+    """
+    if data.startswith(MANY_MAGIC):
+        return ManyReceipts(data).note
+    return parse_proof_file(data).note if begins_proof_file(data) else data
 
 
 def check_version(document: JsonObject, what: str) -> None:

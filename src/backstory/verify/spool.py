@@ -34,7 +34,8 @@ def check_spool(audit: Audit, entries: Entries) -> None:
     known = set(spool.stream_names())
     waiting = sum(_check_stream(audit, spool, stream) for stream in sorted(known))
     if waiting:
-        audit.add("note", "spool", f"{waiting} records are recorded and not yet sealed: no proof covers them yet")
+        what, them = ("1 record is", "it") if waiting == 1 else (f"{waiting} records are", "them")
+        audit.add("note", "spool", f"{what} recorded and not yet sealed: no proof covers {them} yet")
     for path in sorted(layout.spool.glob("*")):
         if path.name not in known and any(path.glob("frames-*")):
             what = "holds records and no stream.json, without which none is read"

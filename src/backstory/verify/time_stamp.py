@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
 from backstory.errors import FormatError, InputError, VerificationError
 from backstory.storage.disk import read_file
@@ -25,6 +26,14 @@ if TYPE_CHECKING:
 RESPONSE_SIZE_MAX = 1 << 20
 """Bytes of a response; one with a certificate has about one thousand."""
 _SHA256 = x509.ObjectIdentifier("2.16.840.1.101.3.4.2.1")
+
+
+_CHAIN_MAX = 8
+"""Certificates between a signer's and a root that are looked at: authorities have one or two."""
+
+
+class UnknownAuthorityError(VerificationError):
+    """A time stamp's signer does not lead to any of the given certificates: nothing is said about its signature."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +96,7 @@ def read_stamp(data: bytes, message: bytes, roots: Sequence[x509.Certificate], *
 
     Raises:
         FormatError: It is not a response.
+        UnknownAuthorityError: Its signer does not lead to any of the roots.
         VerificationError: It was not granted, is over something else, or its signature does not hold.
         InputError: The library is not installed.
     """
@@ -102,20 +112,55 @@ def read_stamp(data: bytes, message: bytes, roots: Sequence[x509.Certificate], *
         if nonce is not None and info.nonce != nonce:
             raise VerificationError("time stamp: it answers another request")
         if roots:
-            library.VerifierBuilder(roots=list(roots)).build().verify_message(response, message)
+            _check_signature(response, message, roots)
         moment = info.gen_time.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         return Stamp(time=moment, authority=_authority(response), authenticated=bool(roots))
-    except library.VerificationError as error:
-        raise VerificationError("time stamp: its signature does not hold under the given certificates") from error
     except (ValueError, TypeError, LookupError, x509.InvalidVersion) as error:  # as its parts raise when read
         raise FormatError("time stamp: it is not an RFC 3161 response") from error
 
 
+def _check_signature(response: TimeStampResponse, message: bytes, roots: Sequence[x509.Certificate]) -> None:
+    library = require_client()
+    try:
+        library.VerifierBuilder(roots=list(roots)).build().verify_message(response, message)
+    except library.VerificationError as error:
+        if not _leads_to(response, roots):
+            what = "time stamp: who signed it does not lead to any of the given certificates"
+            raise UnknownAuthorityError(what) from error
+        raise VerificationError("time stamp: its signature does not hold under the given certificates") from error
+
+
+def _leads_to(response: TimeStampResponse, roots: Sequence[x509.Certificate]) -> bool:
+    """Say whether a token's signer was certified by one of the roots, directly or by others in the token."""
+    held, certificate = _certificates(response), _signer(response)
+    for _ in range(_CHAIN_MAX):
+        if certificate is None:
+            return False
+        if any(_is_issued_by(certificate, root) for root in roots):
+            return True
+        certificate = next((one for one in held if _is_issued_by(certificate, one)), None)
+    return False
+
+
+def _is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (InvalidSignature, TypeError, UnsupportedAlgorithm, ValueError):  # as of another name or kind of key
+        return False
+    return True
+
+
 def _authority(response: TimeStampResponse) -> str:
     """Return the subject of the certificate that the token names as its signer's."""
+    signer = _signer(response)
+    return "" if signer is None else signer.subject.rfc4514_string()
+
+
+def _signer(response: TimeStampResponse) -> x509.Certificate | None:
+    """Return the certificate that the token names as its signer's, if it is in it."""
     named = {(signer.issuer, signer.serial_number) for signer in response.signed_data.signer_infos}
-    for data in response.signed_data.certificates:
-        certificate = x509.load_der_x509_certificate(data)
-        if (certificate.issuer, certificate.serial_number) in named:
-            return certificate.subject.rfc4514_string()
-    return ""
+    return next((one for one in _certificates(response) if (one.issuer, one.serial_number) in named), None)
+
+
+def _certificates(response: TimeStampResponse) -> list[x509.Certificate]:
+    return [x509.load_der_x509_certificate(data) for data in response.signed_data.certificates]

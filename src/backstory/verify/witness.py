@@ -114,13 +114,16 @@ class Witness:
         Raises:
             InputError: One is malformed or is not a log's key.
             ConflictError: One is known already.
+            BusyError: Other processes of this witness hold its state.
+            StorageError: Its files cannot be read or written.
         """
         keys = require_keys(vkeys)
-        known = {key.key for keys_of_log in self.logs().values() for key in keys_of_log}
-        if any(key.key in known for key in keys):
-            raise ConflictError("witness: it knows that key already; `logs` in its directory may be edited by hand")
         lines = "".join(f"{key.text}\n" for key in keys)
-        self._world.disk.write(self._folder / "logs", read_file(self._folder / "logs") + lines.encode())
+        with self._state.turn():  # of two who add at once, the second reads what the first has written
+            known = {key.key for keys_of_log in self.logs().values() for key in keys_of_log}
+            if any(key.key in known for key in keys):
+                raise ConflictError("witness: it knows that key already; `logs` in its directory may be edited by hand")
+            self._world.disk.write(self._folder / "logs", read_file(self._folder / "logs") + lines.encode())
         return [key.key.name for key in keys]
 
     def latest(self, origin: str) -> Cosigned | None:

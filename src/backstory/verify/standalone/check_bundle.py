@@ -19,6 +19,7 @@ are, `verify_receipt.py` knows.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import hashlib
 import importlib
@@ -28,16 +29,23 @@ import struct
 import sys
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # `python -I` does not look beside the program
 receipt: Any = importlib.import_module("verify_receipt")
 
 Json = Any
 MANIFEST, PROOF, RECORDS, ROWS = "manifest.json", "bundle.tlog-proof", "records.jsonl", "upstream/rows.json"
-NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}(/[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}){0,3}")
-FILES_MAX, SMALL_MAX, TOTAL_MAX, REGULAR_FILE = 65_535, 64 << 20, 1 << 40, 0o100644 << 16
+NAME = re.compile(
+    r"manifest\.json|bundle\.tlog-proof|README\.txt|index\.html|records\.jsonl|records-[0-9]{4,5}\.parquet"
+    r"|receipts/[0-9]{4}\.receipts|upstream/rows\.json|upstream/documents/[0-9a-f]{64}\.json"
+    r"|upstream/entries/[0-9]{1,19}\.tlog-proof|verify/[a-z_]{1,64}\.(html|mjs|py)"
+)
+MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{9}Z")
+FILES_MAX, SMALL_MAX, PROOF_MAX, TOTAL_MAX, REGULAR_FILE = 65_535, 64 << 20, 2 << 20, 1 << 40, 0o100644 << 16
+ZIP64, ELSEWHERE = 1 << 31, 0xFFFFFFFF  # from the first on sizes and offsets have fields of their own
 VERIFIED, FAILED, CANNOT_CHECK = 0, 20, 21
 DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, struct.error)
 
@@ -48,41 +56,57 @@ def check_bundle(path: str, logs: list[Any]) -> dict[str, Json]:
         if file.read(4) != b"PK\x03\x04":
             raise receipt.CannotCheckError("this is no bundle: its beginning is not that of a zip file")
     try:
-        with zipfile.ZipFile(path) as archive:
-            return Bundle(archive, logs).check()
-    except (zipfile.BadZipFile, NotImplementedError, ArithmeticError, ValueError, struct.error) as error:
+        with open(path, "rb") as file, zipfile.ZipFile(file) as archive:  # noqa: PTH123
+            return Bundle(archive, file, logs).check()
+    except (*DAMAGED, ArithmeticError) as error:
         raise receipt.FailedError("the zip file is damaged") from error
-    except (LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise receipt.FailedError("something is not of the form it must have") from error
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
         raise receipt.FailedError("the zip file is damaged") from error  # it names a place before its beginning
 
 
+@contextlib.contextmanager
+def named(name: str) -> Iterator[None]:
+    """Let what is wrong with a file name it."""
+    try:
+        yield
+    except receipt.FailedError as error:
+        raise receipt.FailedError(f"{name}: {error}") from error
+    except DAMAGED as error:
+        raise receipt.FailedError(f"{name}: it is damaged") from error
+    except (LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise receipt.FailedError(f"{name}: it is not of the form it must have") from error
+
+
 class Bundle:
     """A bundle that is being checked."""
 
-    def __init__(self, archive: zipfile.ZipFile, logs: list[Any]) -> None:
-        self.archive, self.logs, self.origin = archive, logs, ""
+    def __init__(self, archive: zipfile.ZipFile, file: BinaryIO, logs: list[Any]) -> None:
+        self.archive, self.file, self.logs, self.origin = archive, file, logs, ""
         self.members: dict[str, zipfile.ZipInfo] = {}
-        self.named: set[str] = set()  # digests that something proven names
+        self.proven: set[str] = set()  # digests that something proven names
         self.rows: dict[str, list[dict[str, Json]]] = {}
+        self.sources: dict[str, tuple[bytes, int]] = {}
 
     def check(self) -> dict[str, Json]:
         """Make the checks, in the order of the section."""
         self.check_members()  # 1
-        index, entry, log = self.prove(PROOF)  # 2
-        receipt.need(entry.get("type") == "bundle.exported", f"{PROOF}: its entry is of something else")
-        self.origin = log["origin"]
-        manifest = self.check_manifest(entry)  # 3
-        self.check_files(manifest)  # 4
-        self.read_rows()
+        self.check_layout()
+        with named(PROOF):  # 2
+            index, entry, log = self.prove(PROOF)
+            receipt.need(entry.get("type") == "bundle.exported", "its entry is of something else")
+            self.origin = log["origin"]
+        with named(MANIFEST):  # 3
+            manifest = self.check_manifest(index, entry)
+            sizes = self.sizes_of(manifest)
+        self.check_files(sizes)  # 4
+        with named(ROWS):
+            self.read_rows()
         self.check_records(receipt.count_of(manifest["records"]))  # 5
         self.check_upstream()  # 6
-        receipt.need(not self.rows, f"{ROWS}: a row is of a prediction that has no receipt here")
         return {
-            "files": len(manifest["files"]),
+            "files": len(sizes),
             "index": index,
             "manifest": entry["manifest"],
             "origin": self.origin,
@@ -93,96 +117,152 @@ class Bundle:
         }
 
     def check_members(self) -> None:
-        """Check 1: the zip file holds files of plain names, each once, and nothing else."""
+        """Check 1: the zip file holds files of a bundle's names, each once, and nothing else."""
         members = self.archive.infolist()
         receipt.need(len(members) <= FILES_MAX and not self.archive.comment, "the zip file has too much in it")
         for member in members:
             name = member.filename
-            shown = repr(name[:200])
-            receipt.need(
-                member.orig_filename == name and NAME.fullmatch(name), f"{shown}: no name of a file in a bundle"
-            )
-            receipt.need(name not in self.members, f"{shown}: it is there twice")
-            plain = member.compress_type in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED} and not member.flag_bits & ~0x6
-            receipt.need(plain and member.external_attr == REGULAR_FILE, f"{shown}: it is not a plain file")
+            with named(repr(member.orig_filename[:200])):
+                receipt.need(member.orig_filename == name and NAME.fullmatch(name), "no name of a file in a bundle")
+                receipt.need(name not in self.members, "it is there twice")
+                packed = member.compress_type in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
+                receipt.need(packed and not member.flag_bits & ~0x6, "it is not a plain file")
+                receipt.need(member.external_attr == REGULAR_FILE, "it is not a plain file")
+                receipt.need(member.date_time == (1980, 1, 1, 0, 0, 0), "it is not a plain file")
             self.members[name] = member
+
+    def check_layout(self) -> None:
+        """Check 1: one file stands behind the other, then what lists them; nothing else, and nothing said twice."""
+        at, listed = 0, 0
+        for name, member in self.members.items():
+            sizes = [member.file_size, member.compress_size]
+            large = sizes if max(sizes) >= ZIP64 else []
+            large += [member.header_offset] if member.header_offset >= ZIP64 else []
+            extra = struct.pack(f"<HH{len(large)}Q", 1, 8 * len(large), *large) if large else b""
+            receipt.need(member.extra == extra and not member.comment, f"{name}: it is not a plain file")
+            headers = self.headers_of(member)
+            self.file.seek(at)
+            found = self.file.read(max(map(len, headers)))
+            fits = [header for header in headers if found[:4] + found[6 : len(header)] == header[:4] + header[6:]]
+            receipt.need(member.header_offset == at and fits, f"{name}: the zip file says two things of it")
+            at += len(fits[0]) + member.compress_size
+            listed += 46 + len(name) + len(extra)
+        count = len(self.members)
+        end = struct.pack("<4s4H2IH", b"PK\x05\x06", 0, 0, count, count, listed, min(at, ELSEWHERE), 0)
+        if at >= ZIP64:
+            end = struct.pack("<4sIQI", b"PK\x06\x07", 0, at + listed, 1) + end
+            end = struct.pack("<4sQ2H2I4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, count, count, listed, at) + end
+        self.file.seek(at + listed)
+        receipt.need(self.file.read(len(end) + 1) == end, "the zip file has bytes that are of no file")
+
+    @staticmethod
+    def headers_of(member: zipfile.ZipInfo) -> list[bytes]:
+        """Return what may stand before a file's bytes: its sizes in their fields, or behind its name."""
+        name, sizes = member.filename.encode(), (member.compress_size, member.file_size)
+        start = struct.pack("<4s3HII", b"PK\x03\x04", 0, member.flag_bits, member.compress_type, 33 << 16, member.CRC)
+        extra = struct.pack("<HHQQ", 1, 16, member.file_size, member.compress_size)
+        headers = [start + struct.pack("<IIHH", ELSEWHERE, ELSEWHERE, len(name), 20) + name + extra]
+        if max(sizes) < ELSEWHERE:
+            headers.append(start + struct.pack("<IIHH", *sizes, len(name), 0) + name)
+        return headers
 
     def prove(self, name: str) -> tuple[int, dict[str, Json], dict[str, Json]]:
         """Check 2: a log entry (`extra`) is in the log that the key speaks for."""
-        try:
-            head, separator, note = self.read(name).partition(b"\n\n")
-            lines = head.decode("ascii", "replace").split("\n")
-            receipt.need(separator and head.isascii() and len(lines) <= 66, "expected a proof")
-            receipt.need(lines[0] == "c2sp.org/tlog-proof@v1" and len(lines) > 2, "expected a proof")
-            receipt.need(lines[1][:6] == "extra " and lines[2][:6] == "index ", "expected lines `extra` and `index`")
-            data, index = receipt.from_base64(lines[1][6:]), receipt.log_number(lines[2][6:])
-            log = receipt.check_note(note, self.logs, [], 0)
-            path = [receipt.from_base64(line, 32) for line in lines[3:]]
-            receipt.check_inclusion(data, index, log["size"], path, log["root"])
-            entry = receipt.from_json(data)
-            receipt.check_version(entry, "entry")
-        except receipt.FailedError as error:
-            raise receipt.FailedError(f"{name}: {error}") from error
+        head, separator, note = self.read(name, PROOF_MAX).partition(b"\n\n")
+        lines = head.decode("ascii", "replace").split("\n")
+        receipt.need(separator and head.isascii() and len(lines) <= 66, "expected a proof")
+        receipt.need(lines[0] == "c2sp.org/tlog-proof@v1" and len(lines) > 2, "expected a proof")
+        receipt.need(lines[1][:6] == "extra " and lines[2][:6] == "index ", "expected lines `extra` and `index`")
+        data, index = receipt.from_base64(lines[1][6:]), receipt.log_number(lines[2][6:])
+        log = receipt.check_note(note, self.logs, [], 0)
+        path = [receipt.from_base64(line, 32) for line in lines[3:]]
+        receipt.check_inclusion(data, index, log["size"], path, log["root"])
+        entry = receipt.from_json(data)
+        receipt.check_version(entry, "entry")
         return index, entry, log
 
-    def check_manifest(self, entry: dict[str, Json]) -> dict[str, Json]:
+    def check_manifest(self, index: int, entry: dict[str, Json]) -> dict[str, Json]:
         """Check 3: the manifest is the one whose digest is in the log."""
         data = self.read(MANIFEST)
-        receipt.need(hashlib.sha256(data).hexdigest() == entry.get("manifest"), f"{MANIFEST}: it was changed")
+        receipt.need(hashlib.sha256(data).hexdigest() == entry.get("manifest"), "it was changed")
         manifest: dict[str, Json] = receipt.from_json(data)
         receipt.check_version(manifest, "manifest")
         receipt.need_members(manifest, "backstory files log question records time v")
-        receipt.need(manifest["backstory"] == "bundle", f"{MANIFEST}: it is of something else")
-        receipt.need(manifest["records"] == entry.get("records"), f"{MANIFEST}: it has another number of records")
+        receipt.need(manifest["backstory"] == "bundle", "it is of something else")
+        receipt.need(isinstance(manifest["question"], dict), "it has no question")
+        receipt.need(manifest["records"] == entry.get("records"), "it has another number of records than the log")
+        receipt.count_of(manifest["records"])
+        receipt.need(isinstance(manifest["time"], str) and MOMENT.fullmatch(manifest["time"]), "its time is none")
+        begun = receipt.need_members(manifest["log"], "origin root size")
+        receipt.from_hex(begun["root"])
+        receipt.need(begun["origin"] == self.origin, "it is of another log")
+        receipt.need(receipt.count_of(begun["size"]) <= index, "its checkpoint is later than the entry about it")
         return manifest
 
-    def check_files(self, manifest: dict[str, Json]) -> None:
-        """Check 4: exactly the files of the manifest are there, each with its size and digest."""
-        receipt.need(isinstance(manifest["files"], list), f"{MANIFEST}: expected a list of files")
-        sizes: dict[str, int] = {}
+    def sizes_of(self, manifest: dict[str, Json]) -> dict[str, tuple[int, str]]:
+        """Return size and digest of every file of the manifest."""
+        receipt.need(isinstance(manifest["files"], list), "expected a list of files")
+        sizes: dict[str, tuple[int, str]] = {}
         for file in manifest["files"]:
             receipt.need_members(file, "name sha256 size")
-            receipt.need(isinstance(file["name"], str) and file["name"] not in sizes, f"{MANIFEST}: a malformed name")
+            receipt.need(isinstance(file["name"], str) and file["name"] not in sizes, "a malformed name")
             receipt.from_hex(file["sha256"])
-            sizes[file["name"]] = receipt.count_of(file["size"])
+            sizes[file["name"]] = receipt.count_of(file["size"]), file["sha256"]
+        receipt.need(sum(size for size, _ in sizes.values()) <= TOTAL_MAX, "the files are too large")
+        return sizes
+
+    def check_files(self, sizes: dict[str, tuple[int, str]]) -> None:
+        """Check 4: exactly the files of the manifest are there, each with its size and digest."""
         for name in sorted(self.members.keys() - sizes.keys() - {MANIFEST, PROOF}):
             raise receipt.FailedError(f"{name}: the manifest does not list it")
-        for name in sorted(sizes.keys() - self.members.keys()):
-            raise receipt.FailedError(f"{name}: it is missing")
-        receipt.need(sum(sizes.values()) <= TOTAL_MAX, f"{MANIFEST}: the files are too large")
-        for file in manifest["files"]:
-            name = file["name"]
-            receipt.need(self.members[name].file_size == sizes[name], f"{name}: it has another size")
-            receipt.need(self.digest(name, sizes[name]) == file["sha256"], f"{name}: it was changed")
+        for name, (size, digest) in sizes.items():
+            with named(name):
+                receipt.need(name in self.members, "it is missing")
+                receipt.need(self.members[name].file_size == size, "it has another size")
+                receipt.need(self.digest(name, size) == digest, "it was changed")
 
     def check_records(self, count: int) -> None:
         """Check 5: every receipt, and that the lines of records.jsonl say what the receipts prove."""
-        found = 0
+        found = set[bytes]()
+        receipt.need(RECORDS in self.members, f"{RECORDS}: it is missing")
         with self.archive.open(RECORDS) as lines:
             for name in sorted(name for name in self.members if name.startswith("receipts/")):
-                try:
-                    records = receipt.check_file(self.read(name, receipt.FILE_MAX), self.logs, [], 0)
-                except receipt.FailedError as error:
-                    raise receipt.FailedError(f"{name}: {error}") from error
+                with named(name):
+                    data = self.read(name, receipt.FILE_MAX)
+                    receipt.need(data.startswith(receipt.MANY_MAGIC), "it is no file of receipts")
+                    records = receipt.check_file(data, self.logs, [], 0)
+                    receipt.need(records[0]["origin"] == self.origin, "it is of another log")
                 for facts in records:
-                    self.need_origin(name, facts["origin"])
-                    line = lines.readline(SMALL_MAX)
-                    receipt.need(line[-1:] == b"\n", f"{RECORDS}: line {found + 1} is missing or cut short")
+                    with named(name):
+                        identity = bytes.fromhex(facts["id"].replace("-", ""))
+                        receipt.need(facts["values"].get("kind") == "prediction", f"{facts['id']} is no prediction")
+                        receipt.need(identity not in found, f"{facts['id']} again")
+                    found.add(identity)
                     said = {key: value for key, value in facts.items() if key != "witnesses"}
-                    receipt.need(
-                        receipt.from_json(line[:-1]) == said, f"{RECORDS}: line {found + 1} is not what is proven"
-                    )
-                    self.named.update(digests_in(facts["context"]))
-                    self.named.add(facts["values"]["context"])
-                    self.check_rows(facts)
-                    found += 1
-            receipt.need(not lines.read(1), f"{RECORDS}: it has a record without a receipt")
-        receipt.need(found == count, f"{MANIFEST}: it says {count} records, the receipts are of {found}")
+                    with named(RECORDS):
+                        is_said = lines.readline(SMALL_MAX) == written(said) + b"\n"
+                        receipt.need(is_said, f"line {len(found)} is not what is proven")
+                    self.proven.update(digests_in(facts["context"]))
+                    self.proven.add(facts["values"]["context"])
+                    with named(ROWS):
+                        self.check_rows(facts)
+                receipt.from_json.cache_clear()  # it would keep every file in memory
+            with named(RECORDS):
+                receipt.need(not lines.read(1), "it has a record without a receipt")
+        receipt.need(len(found) == count, f"{MANIFEST}: it says {count} records, the receipts are of {len(found)}")
+        receipt.need(not self.rows, f"{ROWS}: a row is of a prediction that has no receipt here")
 
     def read_rows(self) -> None:
         """Read the rows of sources that predictions were made from, where there are any."""
-        for row in receipt.from_json(self.read(ROWS))["rows"] if ROWS in self.members else []:
+        if ROWS not in self.members:
+            return
+        file = receipt.from_json(self.read(ROWS))
+        receipt.check_version(file, "file of rows")
+        receipt.need_members(file, "rows v")
+        receipt.need(isinstance(file["rows"], list), "expected a list")
+        for row in file["rows"]:
             receipt.need_members(row, "dataset index path prediction reference row")
+            receipt.need(isinstance(row["prediction"], str) and isinstance(row["path"], list), "a malformed row")
             self.rows.setdefault(row["prediction"], []).append(row)
 
     def check_rows(self, facts: dict[str, Json]) -> None:
@@ -192,63 +272,73 @@ class Bundle:
             parts = facts["context"]["refs"][name]["parts"]
             first = [receipt.count_of(part["first"]) for part in parts if part["dataset"] == row["dataset"]]
             position = str(facts["values"].get("row." + receipt.escape(name)))
-            receipt.need(position in [str(start + index) for start in first], f"{ROWS}: a row is not the prediction's")
-            document = receipt.from_json(self.read(document_name(row["dataset"])))
+            receipt.need(position in [str(start + index) for start in first], "a row is not the prediction's")
             path = [receipt.from_hex(text) for text in row["path"]]
-            root, count = receipt.from_hex(document["root"]), receipt.count_of(document["rows"])
-            try:
-                receipt.check_inclusion(receipt.from_base64(row["row"]), index, count, path, root)
-            except receipt.FailedError as error:
-                raise receipt.FailedError(f"{ROWS}: a row of {name}: {error}") from error
+            root, count = self.source(row["dataset"])
+            receipt.check_inclusion(receipt.from_base64(row["row"]), index, count, path, root)
+
+    def source(self, dataset: str) -> tuple[bytes, int]:
+        """Return root and rows of a source, whose document is read once, however many rows are of it."""
+        if dataset not in self.sources:
+            document = receipt.from_json(self.read(document_name(dataset)))
+            self.sources[dataset] = receipt.from_hex(document["root"]), receipt.count_of(document["rows"])
+        return self.sources[dataset]
 
     def check_upstream(self) -> None:
         """Check 6: entries are in the log, and each document is of the digest that something proven names."""
         for name in sorted(name for name in self.members if name.startswith("upstream/entries/")):
-            index, entry, log = self.prove(name)
-            receipt.need(name == f"upstream/entries/{index}.tlog-proof", f"{name}: it is of another entry")
-            self.need_origin(name, log["origin"])
-            self.named.update(digests_in(entry))
+            with named(name):
+                index, entry, log = self.prove(name)
+                receipt.need(name == f"upstream/entries/{index}.tlog-proof", "it is of another entry")
+                receipt.need(log["origin"] == self.origin, "it is of another log")
+                self.proven.update(digests_in(entry))
         documents = {name for name in self.members if name.startswith("upstream/documents/")}
-        ready = documents & set(map(document_name, self.named))
+        ready = documents & set(map(document_name, self.proven))
         while ready:
             name = ready.pop()
             documents.remove(name)
-            data = self.read(name)
-            receipt.need(document_name(hashlib.sha256(data).hexdigest()) == name, f"{name}: it has another digest")
-            ready |= documents & set(map(document_name, digests_in(receipt.from_json(data))))
+            with named(name):
+                data = self.read(name)
+                receipt.need(document_name(hashlib.sha256(data).hexdigest()) == name, "it has another digest")
+                ready |= documents & set(map(document_name, digests_in(receipt.from_json(data))))
+            receipt.from_json.cache_clear()
         for name in sorted(documents):
             raise receipt.FailedError(f"{name}: nothing that is proven names it")
 
-    def need_origin(self, name: str, origin: str) -> None:
-        """Insist that a file is of the log the bundle is of."""
-        receipt.need(origin == self.origin, f"{name}: it is of another log")
-
     def read(self, name: str, most: int = SMALL_MAX) -> bytes:
         """Read a file that must be there."""
-        receipt.need(name in self.members, f"{name}: it is missing")
-        receipt.need(self.members[name].file_size <= most, f"{name}: it is too large")
-        try:
-            with self.archive.open(name) as file:
-                data = file.read(most + 1)
-        except DAMAGED as error:
-            raise receipt.FailedError(f"{name}: it is damaged") from error
-        receipt.need(len(data) <= most, f"{name}: it is too large")
+        receipt.need(name in self.members, f"{name} is missing")
+        receipt.need(self.members[name].file_size <= most, "it is too large")
+        with self.archive.open(name) as file:
+            data = file.read(most + 1)
+        receipt.need(len(data) <= most, "it is too large")
         return data
 
     def digest(self, name: str, size: int) -> str:
         """Return the SHA-256 of a file, of which no more is unpacked than it should have."""
         digest, left = hashlib.sha256(), size
-        try:
-            with self.archive.open(name) as file:
-                while left >= 0:
-                    data = file.read(min(left + 1, 1 << 20))
-                    if not data:
-                        return digest.hexdigest()
-                    digest.update(data)
-                    left -= len(data)
-        except DAMAGED as error:
-            raise receipt.FailedError(f"{name}: it is damaged") from error
-        raise receipt.FailedError(f"{name}: it is larger than it should be")
+        with self.archive.open(name) as file:
+            while left >= 0:
+                data = file.read(min(left + 1, 1 << 20))
+                if not data:
+                    return digest.hexdigest()
+                digest.update(data)
+                left -= len(data)
+        raise receipt.FailedError("it is larger than it should be")
+
+
+def written(value: Json) -> bytes:
+    """Write canonical JSON (section 1): one value, one sequence of bytes; in Python `True == 1`, in JSON it is not."""
+
+    def ordered(value: Json) -> Json:
+        if isinstance(value, list):
+            return [ordered(item) for item in value]
+        if isinstance(value, dict):
+            names = sorted(value, key=lambda name: name.encode("utf-16-be"))
+            return {name: ordered(value[name]) for name in names}
+        return value
+
+    return json.dumps(ordered(value), ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def digests_in(document: Json) -> set[str]:

@@ -109,7 +109,7 @@ async function checkMany(data, keys) {
       }
       facts.push(await checkRecord(log, of.index, of.manifest, record));
     } catch (error) {
-      throw error instanceof Failed ? new Failed(`receipt ${number}: ${error.message}`) : error;
+      throw error instanceof Failed ? new Failed(`receipt ${number} of the file: ${error.message}`) : error;
     }
   }
   for (const shared of [contexts, entries, nodes, schemas]) shared.needAllTaken();
@@ -617,11 +617,25 @@ async function readKey(line, kind) {
   }
 }
 
-/** Whether a key is written in a second way, or is one of the points of small order, under which anyone can sign. */
+/** Whether a key is no point, is written in a second way, or has small order: under such a point anyone can sign. */
 function isWeak(bytes) {
   const y = BigInt(`0x${toHex(bytes.toReversed())}`) & ((1n << 255n) - 1n);
   const [p, eighth] = [2n ** 255n - 19n, 0x05fc536d880238b13933c6d305acdfd5f098eff289f4c345b027b2c28f95e826n];
-  return y >= p || [0n, 1n, p - 1n, eighth, p - eighth].includes(y);
+  const isPoint = power((y * y - 1n) * (EDWARDS_D * y * y + 1n), (p - 1n) / 2n, p) === 1n; // x has a square root
+  return y >= p || [0n, 1n, p - 1n, eighth, p - eighth].includes(y) || !isPoint;
+}
+
+/** RFC 8032 section 5.1. */
+const EDWARDS_D = 0x52036cee2b6ffe738cc740797779e89800700a4d4141d8ab75eb4dca135978a3n;
+
+/** A power modulo a prime. */
+function power(number, exponent, prime) {
+  let [result, square] = [1n, ((number % prime) + prime) % prime];
+  for (let rest = exponent; rest > 0n; rest >>= 1n) {
+    if (rest & 1n) result = (result * square) % prime;
+    square = (square * square) % prime;
+  }
+  return result;
 }
 
 async function importKey(bytes) {
@@ -665,14 +679,25 @@ export function onOneLine(text) {
 function describe(facts) {
   const envelope = new Set(["id", "stream", "seq", "time", "kind", "context", "batch_row", "batch_rows"]);
   const shown = [facts.values, ...Object.values(facts.opened)].flatMap((values) => Object.entries(values));
+  const { name = "?", version = "?", digest = "?" } = isObject(facts.context.model) ? facts.context.model : {};
   return [
     `prediction ${facts.id}`,
     `in the log of ${facts.origin} at tree size ${facts.tree_size}, entry ${facts.leaf_index}, root ${facts.root}`,
+    ...(isObject(facts.context.model) ? [`model ${name} version ${version}, digest ${digest}`] : []),
     `recorded ${timeText(facts.values.time ?? 0)}, stream ${facts.stream}, seq ${facts.seq}`,
     ...shown.filter(([name]) => !envelope.has(name.split(".")[0])).map(([name, value]) => `  ${name} = ${value}`),
     ...facts.sealed.map((group) => `  sealed group '${group}': committed, not shown`),
   ];
 }
+
+const USAGE = `usage: node verify_receipt.mjs FILE --vkey KEY [--vkey KEY …] [--witness KEY … [--quorum K]] [--json]
+
+FILE        a receipt of one record (.tlog-proof) or of many (.receipts)
+--vkey      the log's public key, got from somewhere else than FILE; repeated where the log changed its key
+--witness   public key of a witness; repeated
+--quorum    how many of the witnesses must have cosigned; all, without it
+
+Exit code 0: verified. 20: does not verify. 21: cannot be checked, which says nothing about it. 2: asked wrongly.`;
 
 async function main(node, fs) {
   const asked = { "--vkey": [], "--witness": [], "--quorum": [], file: [] };
@@ -680,10 +705,11 @@ async function main(node, fs) {
   const asJson = words.includes("--json");
   for (let at = 0; at < words.length; at += 1) {
     if (words[at].startsWith("--") && words[at] in asked) asked[words[at]].push(words[(at += 1)] ?? "");
+    else if (["-h", "--help"].includes(words[at])) return USAGE;
     else if (words[at] !== "--json") asked.file.push(words[at]);
   }
   const { "--vkey": vkeys, "--witness": witnesses, "--quorum": [quorum = witnesses.length] } = asked;
-  if (asked.file.length !== 1) throw new AskedWrongly("expected FILE --vkey KEY [--witness KEY … [--quorum K]] [--json]");
+  if (asked.file.length !== 1) throw new AskedWrongly(USAGE.split("\n")[0]);
   let data;
   try {
     data = fs.readFileSync(asked.file[0]);
@@ -694,7 +720,9 @@ async function main(node, fs) {
   if (asJson) return factsToJson({ verdict: "verified", ...(facts.length === 1 ? facts[0] : { receipts: facts }) });
   const names = (facts[0].witnesses ?? []).map((by) => `${by.vkey.split("+")[0]} at second ${by.time}`).join(", ");
   const who = names ? `cosigned by ${names}` : "no witness was asked for";
-  return ["verified under the given key", ...facts.flatMap(describe), who].map(onOneLine).join("\n");
+  const total = `: ${facts.length} predictions in the log of ${facts[0].origin} at tree size ${facts[0].tree_size}`;
+  const verdict = `verified under the given key${facts.length > 1 ? total : ""}`;
+  return [verdict, ...facts.flatMap(describe), who].map(onOneLine).join("\n");
 }
 
 if (globalThis.process?.argv?.[1]) {

@@ -272,9 +272,7 @@ def read_schema(data: bytes) -> tuple[list[str], dict[str, list[str]]]:
     check_version(schema, "schema")
     need_members(schema, "columns kind v")
     need(isinstance(schema["kind"], str) and isinstance(schema["columns"], list), "a malformed schema")
-    names: list[str] = []
-    leaf: list[str] = []
-    groups: dict[str, list[str]] = {}
+    names, leaf, groups = list[str](), list[str](), dict[str, list[str]]()
     for column in schema["columns"]:
         need_members(column, "class group name type")
         name, group = column["name"], column["group"]
@@ -476,8 +474,7 @@ def decode_utf8(data: bytes) -> str:
 # --- Ed25519: RFC 8032 section 5.1, verification only -----------------------------------------------------------------
 
 Point = tuple[int, int, int, int]
-P = 2**255 - 19
-L = 2**252 + 27742317777372353535851937790883648493
+P, L = 2**255 - 19, 2**252 + 27742317777372353535851937790883648493
 D = -121665 * pow(121666, P - 2, P) % P
 
 
@@ -548,10 +545,12 @@ def describe(facts: dict[str, Json]) -> list[str]:
     """Describe one record for a reader."""
     moment = str(facts["values"].get("time"))
     if re.fullmatch("[0-9]{1,20}", moment):  # nanoseconds since 1970; anything else is shown as it is
-        seconds, rest = divmod(int(moment), 10**9)
-        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{rest:09d}Z"
+        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(int(moment) // 10**9)) + f".{moment[-9:]:0>9}Z"
     where = "prediction {id}\nin the log of {origin} at tree size {tree_size}, entry {leaf_index}, root {root}"
-    lines = where.format(**facts).split("\n")
+    lines, model = where.format(**facts).split("\n"), facts["context"].get("model")
+    if isinstance(model, dict):
+        named = (model.get(name, "?") for name in ("name", "version", "digest"))
+        lines.append("model {} version {}, digest {}".format(*named))
     lines.append(f"recorded {moment}, stream {facts['stream']}, seq {facts['seq']}")
     shown = [*facts["values"].items(), *(pair for group in facts["opened"].values() for pair in group.items())]
     envelope = ("id", "stream", "seq", "time", "kind", "context", "batch_row", "batch_rows")
@@ -581,15 +580,16 @@ def main(arguments: list[str] | None = None) -> int:
         with open(given.file, "rb") as file:  # noqa: PTH123
             facts = check_file(file.read(FILE_MAX + 1), logs, witnesses, quorum)
     except (FailedError, CannotCheckError, OSError) as error:
-        failed = isinstance(error, FailedError)
-        sys.stderr.write(f"{'does not verify' if failed else 'cannot be checked'}: {error}\n")
-        return FAILED if failed else CANNOT_CHECK
+        sys.stderr.write(f"{'does not verify' if isinstance(error, FailedError) else 'cannot be checked'}: {error}\n")
+        return FAILED if isinstance(error, FailedError) else CANNOT_CHECK
     if given.json:
         answer = facts[0] if len(facts) == 1 else {"receipts": facts}
         sys.stdout.write(json.dumps({"verdict": "verified", **answer}, indent=2) + "\n")
         return VERIFIED
     cosigned = ", ".join(f"{by['vkey'].split('+')[0]} at second {by['time']}" for by in facts[0]["witnesses"] or [])
-    lines = ["verified under the given key", *(line for record in facts for line in describe(record))]
+    total = f": {len(facts)} predictions in the log of {facts[0]['origin']} at tree size {facts[0]['tree_size']}"
+    verdict = "verified under the given key" + (total if len(facts) > 1 else "")
+    lines = [verdict, *(line for record in facts for line in describe(record))]
     lines.append(f"cosigned by {cosigned}" if cosigned else "no witness was asked for")
     text = "\n".join("".join(c if c.isprintable() else repr(c)[1:-1] for c in line) for line in lines)
     sys.stdout.buffer.write(text.encode() + b"\n")
