@@ -21,6 +21,7 @@ from backstory.ledger.ledger import Ledger
 from backstory.ledger.read import Place, manifests
 from backstory.ledger.receipt import make_receipts, prove_entry
 from backstory.records import canonical
+from backstory.records.identity import time_text
 from backstory.storage.world import World
 from backstory.verify.bundle import verify_bundle
 from backstory.verify.standalone import check_bundle as alone
@@ -276,6 +277,103 @@ def test_what_is_no_receipt_among_receipts_is_named(bundle, sign):
     """The bundle does not verify; it is not that it cannot be checked."""
     files = {**files_of(bundle[0]), "receipts/0001.receipts": b"hello"}
     assert all("receipts/0001.receipts" in said for said in refused(sign(files), bundle[1]))
+
+
+def sealed_in(files):
+    """Return what the first record of a bundle proves."""
+    return canonical.parse_object(files["records.jsonl"].splitlines()[0], "record")
+
+
+def needed_in(files):
+    """Return the files without which a bundle says less than it should."""
+    record = sealed_in(files)
+    digests = [record["values"]["context"], record["context"]["model"]["digest"]]
+    return ["README.txt", "index.html", *(f"upstream/documents/{digest}.json" for digest in digests)]
+
+
+def test_a_bundle_without_what_it_must_have_is_refused_though_the_log_signed_it(bundle, sign):
+    """The page, the instructions, the context of a record, its model."""
+    files = files_of(bundle[0])
+    for gone in needed_in(files):
+        path = sign({name: data for name, data in files.items() if name != gone})
+        for said in refused(path, bundle[1]):
+            assert gone in said
+            assert "missing" in said
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        {"model": "limit"},
+        {"model": "credit:2"},
+        {"model": "credit@production"},
+        {"model": 1},
+        {"model": "credit", "until": "2000-01-01T00:00:00.000000000Z"},
+        {"since": "2200-01-01T00:00:00.000000000Z"},
+        {"since": "2000-01-01"},
+        {"since": "2000-13-01T00:00:00.000000000Z"},
+        {"until": None},
+        {"predictions": ["01a2088c-0000-7000-8000-000000000000"]},
+        {"predictions": []},
+        {"predictions": "all"},
+        {"predictions": [1]},
+    ],
+)
+def test_records_that_do_not_fit_the_question_are_refused(bundle, sign, question):
+    """Whatever the operator says was asked for."""
+    for said in refused(sign(files_of(bundle[0]), question=question), bundle[1]):
+        assert "receipts/0001.receipts: " in said or "manifest.json: " in said
+
+
+def test_a_prediction_that_is_asked_for_and_not_there_is_named(bundle, whole, sign):
+    """By id, all must be there."""
+    asked = sign(files_of(bundle[0]), question={"predictions": list(whole[1][:4])})
+    assert all(whole[1][3] in said for said in refused(asked, bundle[1]))
+
+
+def test_a_prediction_is_asked_for_once(bundle, whole, sign):
+    """A longer list would say more was asked for."""
+    asked = sign(files_of(bundle[0]), question={"predictions": [*whole[1][:3], whole[1][0]]})
+    assert all("manifest.json" in said for said in refused(asked, bundle[1]))
+
+
+@pytest.mark.parametrize("model", ["credit", "credit:1"])
+def test_records_that_fit_the_question_verify(bundle, sign, model):
+    """A period has its first moment, and not its last; where and case are not compared."""
+    files = files_of(bundle[0])
+    times = [int(canonical.parse_object(line, "record")["values"]["time"]) for line in files["records.jsonl"].split()]
+    first, end = time_text(min(times)), time_text(max(times) + 1)
+    path = sign(files, question={"model": model, "since": first, "until": end, "where": "false", "case": "none"})
+    assert verify_bundle(path, vkey=bundle[1]).records == 3
+    assert alone.check_bundle(str(path), [alone.receipt.Key(bundle[1], 1)])["records"] == "3"
+    for bound in ({"until": time_text(max(times))}, {"since": time_text(min(times) + 1)}):
+        refused(sign(files, question=bound), bundle[1])
+
+
+def test_no_records_are_no_evidence(bundle, sign):
+    """Nothing is proven then."""
+    files = {n: d for n, d in files_of(bundle[0]).items() if not n.startswith(("receipts/", "upstream/"))}
+    path = sign({**files, "records.jsonl": b""}, records="0", question={"model": "credit"})
+    assert all("manifest.json: it has no records" in said for said in refused(path, bundle[1]))
+
+
+def test_a_row_is_there_once(bundle, sign):
+    """The same again is not more evidence."""
+    files = files_of(bundle[0])
+    rows = canonical.parse_object(files["upstream/rows.json"], "rows")["rows"]
+    files["upstream/rows.json"] = canonical.encode({"rows": [*rows, rows[0]], "v": 1})
+    assert all("upstream/rows.json: " in said and "twice" in said for said in refused(sign(files), bundle[1]))
+
+
+def test_receipts_that_unpack_to_much_cost_little(bundle, sign):
+    """Not even an operator can let a check take all memory."""
+    path = sign({**files_of(bundle[0]), "receipts/0001.receipts": b'{"backstory":"receipts",' + b"[" * (17 << 20)})
+    tracemalloc.start()
+    said = refused(path, bundle[1])
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert all("too large" in text for text in said)
+    assert most < 8 << 20
 
 
 def central(whole):

@@ -34,6 +34,7 @@ from backstory.records.identity import ID_CHARACTERS
 from backstory.records.schema import Schema
 from backstory.report.bundle import Asking, BundleFile, make_bundle
 from backstory.report.selection import Question
+from backstory.report.waiting import seal_what_waits
 from backstory.verify.archive import verify_archive
 from backstory.verify.audit import Progress
 from backstory.verify.finding import VerificationReport
@@ -306,7 +307,8 @@ class Questions:
     ) -> BundleFile:
         """Write an evidence bundle: predictions in the log with all they stand on, proofs, and programs that check it.
 
-        The log records that it was given out. An archive opened with an actor and a purpose may open sealed groups.
+        What waits is sealed first. The log records that it was given out. An archive opened with an actor and a
+        purpose may open sealed groups.
 
         Args:
             path: The file, by convention ending in `.zip`.
@@ -320,14 +322,15 @@ class Questions:
             opened: Name or names of sealed groups to open.
 
         Returns:
-            The file: its `path`, how many `records` are in it, `index` of the log's entry about it. `backstory
-            verify-bundle` checks it, and so does a program in it.
+            The file: its `path`, how many `records` are in it, how many others were left out as they are `not_sealed`
+            or `not_compared`, `index` of the log's entry about it. `backstory verify-bundle` checks it, and so does a
+            program in it.
 
         Raises:
             ConflictError: There is something at `path`.
             ForbiddenError: The archive is open for reading only, or groups are to be opened for nobody.
-            InputError: Nothing is asked for, or no prediction has such a group.
-            NotFoundError: There is no such prediction or model, or it is not sealed yet; call `flush()`.
+            InputError: Nothing is asked for, no prediction has such a group, or `path` is inside the archive.
+            NotFoundError: There is no such prediction or model, or it is not sealed yet, as another process holds it.
             LimitError: They are too many for one file.
         """
         if isinstance(predictions, str | UUID):
@@ -341,7 +344,9 @@ class Questions:
             actor=self._ledger.actor,
             purpose=self._gate.purpose,
         )
-        self._recorder.write()
+        self._recorder.sync()
+        if self._ledger.writable:
+            seal_what_waits(self._ledger, self._recorder.streams())
         return make_bundle(self._ledger, self._tracer, question, asking, Path(path))
 
     def promise(self, prediction: str) -> PromiseFile:

@@ -56,14 +56,21 @@ def bundle(
             to, predictions, model=model, since=since, until=until, where=where, case=case, opened=open_ or ()
         )
     if asking.json:
-        counts = {"not_compared": made.not_compared, "records": made.records, "size": made.size}
+        counts = {
+            "not_compared": made.not_compared,
+            "not_sealed": made.not_sealed,
+            "records": made.records,
+            "size": made.size,
+        }
         print_json({**counts, "index": made.index, "manifest": made.digest, "path": str(made.path)})
     else:
         noun = "prediction" if made.records == 1 else "predictions"
         print_text(f"{made.path}: {made.records:,} {noun}, {made.size:,} bytes, entry {made.index} of the log")
         if made.not_compared:
             print_text(f"{made.not_compared:,} others not compared: what is asked of them is sealed")
-    return PARTIAL if made.not_compared else OK
+        if made.not_sealed:
+            print_text(f"{made.not_sealed:,} others not in the log yet, so left out: `backstory seal`, then ask again")
+    return PARTIAL if made.not_compared or made.not_sealed else OK
 
 
 def verify_bundle(path: Path, /, *, vkey: Annotated[list[str], Parameter(negative=())], json: Json = False) -> None:

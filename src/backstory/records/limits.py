@@ -59,6 +59,12 @@ BUNDLE_FOUND_MAX = 100_000
 BUNDLE_RECEIPTS = 8_192
 """Receipts of one file in a bundle; keeps the memory of whoever writes and whoever checks it small."""
 
+BUNDLE_RECEIPTS_SIZE_MAX = 16 << 20
+"""Bytes of such a file: 8,192 predictions from 100 numbers each fit, wider ones go into more files."""
+
+BUNDLE_RECEIPTS_FILES_MAX = 9_999
+"""Such files in one bundle: their names have four digits."""
+
 BUNDLE_STORIES = 25
 """Predictions whose whole story is told in a bundle, and whose source rows are in it."""
 

@@ -10,14 +10,14 @@ import hashlib
 import os
 import tempfile
 import zipfile
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
 from backstory.errors import ConflictError, ForbiddenError, InputError, LimitError
 from backstory.ledger.ledger import Ledger
-from backstory.ledger.read import Found, read_place
+from backstory.ledger.read import Found, Place, read_place
 from backstory.ledger.receipt import make_receipts, prove_entry
 from backstory.lineage.story import Story
 from backstory.lineage.trace import Tracer
@@ -26,7 +26,13 @@ from backstory.records import canonical
 from backstory.records.access import Gate
 from backstory.records.canonical import JsonObject, JsonValue
 from backstory.records.identity import time_text
-from backstory.records.limits import BUNDLE_FILES_MAX, BUNDLE_RECEIPTS, BUNDLE_STORIES
+from backstory.records.limits import (
+    BUNDLE_FILES_MAX,
+    BUNDLE_RECEIPTS,
+    BUNDLE_RECEIPTS_FILES_MAX,
+    BUNDLE_RECEIPTS_SIZE_MAX,
+    BUNDLE_STORIES,
+)
 from backstory.records.names import names_instead
 from backstory.report.instructions import instructions
 from backstory.report.page import index_page
@@ -52,6 +58,7 @@ class BundleFile:
         path: The file.
         records: How many predictions are in it.
         not_compared: How many others the predicate asks for values of that are sealed.
+        not_sealed: How many others fit, as far as can be told, and are not in the log yet.
         index: Index of the log's entry about it.
         digest: SHA-256 of its manifest, in hex, as the entry has it.
         size: Its size in bytes.
@@ -60,6 +67,7 @@ class BundleFile:
     path: Path
     records: int
     not_compared: int
+    not_sealed: int
     index: int
     digest: str
     size: int
@@ -92,18 +100,20 @@ def make_bundle(ledger: Ledger, tracer: Tracer, question: Question, asking: Aski
     Raises:
         ConflictError: There is something at `path`.
         ForbiddenError: The archive is open for reading only, or sealed groups were asked for by nobody.
-        InputError: No record has a group of that name; or as `select_records` says.
+        InputError: `path` is inside the archive, or no record has a group of that name; or as `select_records` says.
         NotFoundError: As `select_records` says, or sealed values were erased.
         LimitError: It would be too large.
         VerificationError: The archive's bytes are not those the log committed to.
     """
     if not ledger.writable:
         raise ForbiddenError("bundle: the log records what is given out, so the archive must be open for writing")
+    if path.resolve().is_relative_to(ledger.layout.root.resolve()):
+        raise InputError("bundle: expected a file outside the archive")
     if path.exists():
         raise ConflictError(f"bundle: expected nothing at {path}")
     selection = select_records(ledger, question)
     gate, opened = _open(ledger, selection, asking)
-    bundle = _Bundle(ledger, selection, question, asking)
+    bundle = _Bundle(ledger, selection, asking)
     made: list[tuple[int, str]] = []
 
     def fill(temporary: Path) -> None:
@@ -116,6 +126,7 @@ def make_bundle(ledger: Ledger, tracer: Tracer, question: Question, asking: Aski
         path=path,
         records=selection.count,
         not_compared=selection.not_compared,
+        not_sealed=selection.not_sealed,
         index=index,
         digest=digest,
         size=path.stat().st_size,
@@ -161,8 +172,8 @@ class _Opened:
 class _Bundle:
     """A bundle that is being written: files go in one after another, and the manifest lists them."""
 
-    def __init__(self, ledger: Ledger, selection: Selection, question: Question, asking: Asking) -> None:
-        self._ledger, self._selection, self._asking, self._question = ledger, selection, asking, question
+    def __init__(self, ledger: Ledger, selection: Selection, asking: Asking) -> None:
+        self._ledger, self._selection, self._asking = ledger, selection, asking
         self._files: dict[str, JsonValue] = {}
         self._time = time_text(ledger.world.now_ns())
         self._checkpoint = ledger.log.checkpoint()
@@ -196,8 +207,9 @@ class _Bundle:
         """Add the receipts, write what each proves as a line, and return the contexts they name."""
         keys = [valid.text for valid in self._ledger.log.keys]
         contexts: set[str] = set()
-        for number, places in enumerate(self._selection.batches(BUNDLE_RECEIPTS), 1):
-            data = make_receipts(self._ledger, places, opened=opened).data
+        for number, data in enumerate(self._receipts(opened), 1):
+            if number > BUNDLE_RECEIPTS_FILES_MAX:
+                raise LimitError("bundle: the receipts are too large; ask for fewer predictions")
             for receipt in verify_receipts(data, vkey=keys):
                 proven = receipt.to_dict()
                 del proven["witnesses"]
@@ -205,6 +217,29 @@ class _Bundle:
                 contexts.add(canonical.digest_of(receipt.context))
             self._add(archive, f"receipts/{number:04}.receipts", data)
         return contexts
+
+    def _receipts(self, opened: Collection[str]) -> Iterator[bytes]:
+        """Yield files of receipts, each of as many as fit."""
+        most = BUNDLE_RECEIPTS
+        for places in self._selection.batches(BUNDLE_RECEIPTS):
+            at = 0
+            while at < len(places):
+                data = self._receipts_of(places[at : at + most], opened)
+                if data is not None:
+                    yield data
+                    at += most
+                elif most == 1:
+                    raise LimitError("bundle: the receipt of a prediction is too large")
+                else:
+                    most //= 2
+
+    def _receipts_of(self, places: list[Place], opened: Collection[str]) -> bytes | None:
+        """Return a file of receipts; None where it would be too large."""
+        try:
+            data = make_receipts(self._ledger, places, opened=opened).data
+        except LimitError:
+            return None
+        return data if len(data) <= BUNDLE_RECEIPTS_SIZE_MAX else None
 
     def _story(self, tracer: Tracer, gate: Gate, found: Found) -> Story:
         story = tell_story(self._ledger, tracer, gate, found)
@@ -222,11 +257,10 @@ class _Bundle:
     def _asked(self) -> JsonObject:
         said = {"actor": self._asking.actor, "purpose": self._asking.purpose}
         opened: JsonObject = {"opened": [*sorted(set(self._asking.groups))]} if self._asking.groups else {}
-        left_out: JsonObject = (
-            {"not_compared": str(self._selection.not_compared)} if self._selection.not_compared else {}
-        )
+        counts = {"not_compared": self._selection.not_compared, "not_sealed": self._selection.not_sealed}
+        left_out: JsonObject = {name: str(count) for name, count in counts.items() if count}
         given: JsonObject = {name: text for name, text in said.items() if text is not None}
-        return {**self._question.to_dict(), **opened, **left_out, **given, "time": self._time}
+        return {**self._selection.question.to_dict(), **opened, **left_out, **given, "time": self._time}
 
     def _seal(self, archive: zipfile.ZipFile) -> tuple[int, str]:
         asked = self._asked()

@@ -26,20 +26,22 @@ WHAT IS IN IT
   manifest.json             every file with size and SHA-256, and the question
   bundle.tlog-proof         the log's entry about this bundle, with its proof; the manifest cannot list it
 
-WHAT IT SHOWS, IF IT VERIFIES
+{left_out}WHAT IT SHOWS, IF IT VERIFIES
 
-The holder of the log's key committed to every one of these records, and to what they stand on. None was changed
-since. The log says that this very bundle was given out; no file in it was added, removed or changed. The lines of
-records.jsonl say what the receipts prove.
+The holder of the log's key committed to every one of these records, to the context of each and the model it names, and
+to everything else in upstream/. None was changed since. The log says that this very bundle was given out; no file in
+it was added, removed or changed. The lines of records.jsonl say what the receipts prove. Every record is of the model
+and the period that the question in manifest.json names, by the operator's clock; where it names predictions, they are
+exactly these.
 
 WHAT IT DOES NOT SHOW
 
 That what was recorded was true. That the bundle holds everything you should have got: ask for an audit of the archive
-(backstory verify). That the records fit the question in manifest.json: no program here compares them. That others are
-shown the same log: ask for witnesses. The times are those of the operator's clock. Values that are sealed and were
-not opened are only committed to. The Parquet files and index.html are what the log says was given out; no program
-here compares their content with the receipts. Snapshots, training positions and models' files are not in it; the
-documents have their digests.
+(backstory verify). That the records fit what else the question says: no program here compares `where` and `case`. That
+others are shown the same log: ask for witnesses. The times are those of the operator's clock. Values that are sealed
+and were not opened are only committed to. The Parquet files and index.html are what the log says was given out; no
+program here compares their content with the receipts. Snapshots, training positions and models' files are not in it;
+the documents have their digests.
 
 THE PUBLIC KEY
 
@@ -71,7 +73,15 @@ The formats are described in docs/format.md of Backstory.
 """
 
 
+_LEFT_OUT = {
+    "not_compared": "could not be compared with the question, as what it asks for is sealed",
+    "not_sealed": "fit the question, as far as could be told, but were not in the log yet: ask again for these",
+}
+
+
 def instructions(origin: str, count: int, asked: JsonObject) -> str:
     """Return the instructions of a bundle."""
+    lines = [f"  {asked[name]} of the other predictions {why}\n" for name, why in _LEFT_OUT.items() if name in asked]
+    left_out = f"WHAT IS LEFT OUT\n\n{''.join(lines)}\n" if lines else ""
     noun = "1 prediction" if count == 1 else f"{count:,} predictions"
-    return _TEXT.format(origin=origin, count=noun, time=asked["time"])
+    return _TEXT.format(origin=origin, count=noun, time=asked["time"], left_out=left_out)

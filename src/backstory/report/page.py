@@ -20,6 +20,7 @@ _LABELS = {
     "case": "case",
     "model": "model",
     "not_compared": "not compared, as what is asked of them is sealed",
+    "not_sealed": "left out, as they were not in the log yet",
     "opened": "sealed groups opened",
     "predictions": "predictions",
     "purpose": "for the purpose",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from itertools import islice
 
@@ -13,13 +13,13 @@ import pyarrow.compute as pc
 
 from backstory.errors import InputError, LimitError, NotFoundError
 from backstory.ledger.ledger import Ledger
-from backstory.ledger.read import Place, find_places, find_record, manifests
+from backstory.ledger.read import Place, find_places, find_record, records_now
 from backstory.lineage.reconcile import moment_ns
 from backstory.lineage.registry import Registered, find_version
 from backstory.lineage.search import search_predictions
 from backstory.records.canonical import JsonObject
 from backstory.records.envelope import PREDICTION
-from backstory.records.identity import ID_CHARACTERS
+from backstory.records.identity import ID_CHARACTERS, id_text, time_text
 from backstory.records.limits import BUNDLE_FOUND_MAX, BUNDLE_RECORDS_MAX, ROW_GROUP_ROWS
 from backstory.records.manifest import Manifest
 
@@ -46,9 +46,9 @@ class Question:
 
     def to_dict(self) -> JsonObject:
         """Return what was given, as text."""
-        given = {item.name: getattr(self, item.name) for item in fields(self)}
+        given = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "predictions"}
         ids: JsonObject = {"predictions": [*self.predictions]} if self.predictions else {}
-        return {**ids, **{name: str(value) for name, value in given.items() if value and name != "predictions"}}
+        return {**ids, **{name: str(value) for name, value in given.items() if value is not None}}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,11 +57,16 @@ class Selection:
 
     Attributes:
         parts: Position and manifest of each segment with some of them, and their rows in it, ascending.
+        question: What was asked, in the form a verifier can compare them with: whole ids, a model's name or
+            `name:version`, moments in UTC.
         not_compared: How many others the predicate asks for values of that are sealed.
+        not_sealed: How many others fit, as far as can be told, and are not in the log yet.
     """
 
     parts: tuple[tuple[int, Manifest, np.ndarray], ...]
+    question: Question
     not_compared: int = 0
+    not_sealed: int = 0
 
     @property
     def count(self) -> int:
@@ -96,7 +101,8 @@ def select_records(ledger: Ledger, question: Question) -> Selection:
     selection = _by_id(ledger, question.predictions) if question.predictions else _by_values(ledger, question)
     if not selection.count:
         left_out = f"; of {selection.not_compared} what is asked is sealed" if selection.not_compared else ""
-        raise NotFoundError(f"bundle: no prediction in the log fits{left_out}; `backstory seal` seals what waits")
+        left_out += f"; {selection.not_sealed} that fit wait for `backstory seal`" if selection.not_sealed else ""
+        raise NotFoundError(f"bundle: no prediction in the log fits{left_out}")
     if selection.count > BUNDLE_RECORDS_MAX:
         raise LimitError(f"bundle: expected at most {BUNDLE_RECORDS_MAX:,} predictions, got {selection.count:,}")
     return selection
@@ -108,7 +114,10 @@ def _by_id(ledger: Ledger, names: Sequence[str]) -> Selection:
     for place in find_places(ledger, whole, PREDICTION):
         parts.setdefault(place.position, (place.manifest, set()))[1].add(place.row)
     return Selection(
-        parts=tuple((position, manifest, np.array(sorted(rows))) for position, (manifest, rows) in parts.items())
+        parts=tuple((position, manifest, np.array(sorted(rows))) for position, (manifest, rows) in parts.items()),
+        question=Question(
+            predictions=tuple(dict.fromkeys(id_text(bytes.fromhex(name.replace("-", ""))) for name in whole))
+        ),
     )
 
 
@@ -117,27 +126,43 @@ def _by_values(ledger: Ledger, question: Question) -> Selection:
     until = moment_ns(question.until, "bundle: expected until")
     model = None if question.model is None else find_version(ledger, question.model)
     ids, not_compared = _found(ledger, question)
-    ledger.catch_up()
+
+    def fitting(table: pa.Table, contexts: list[str]) -> np.ndarray:
+        """Return the rows that fit."""
+        fits = pc.is_in(table["context"], pa.array(map(bytes.fromhex, contexts), table["context"].type))
+        if ids is not None:
+            fits = pc.and_(fits, pc.is_in(table["id"], ids.cast(table["id"].type)))
+        for bound, compare in ((since, pc.greater_equal), (until, pc.less)):
+            if bound is not None:
+                fits = pc.and_(fits, compare(table["time"], pa.scalar(bound, pa.timestamp("ns", "UTC"))))
+        rows: np.ndarray = pc.indices_nonzero(fits).to_numpy().astype(np.int64)
+        return rows
+
+    def of_model(contexts: Iterable[str]) -> list[str]:
+        return [c for c in contexts if model is None or _is_of(ledger, c, question.model, model)]
+
+    sealed, waiting = records_now(ledger, PREDICTION)
     parts = []
-    for position, manifest in manifests(ledger, PREDICTION):
-        contexts = [c for c in manifest.contexts if model is None or _is_of(ledger, c, question.model, model)]
+    for position, manifest in sealed:
+        contexts = of_model(manifest.contexts)
         if not contexts:
             continue
-        rows = []
         reader = ledger.segment(manifest, checked=True)
-        for group in range(reader.group_count):
-            table = reader.read_groups([group], ["id", "time", "context"])
-            fits = pc.is_in(table["context"], pa.array(map(bytes.fromhex, contexts), table["context"].type))
-            if ids is not None:
-                fits = pc.and_(fits, pc.is_in(table["id"], ids.cast(table["id"].type)))
-            for bound, compare in ((since, pc.greater_equal), (until, pc.less)):
-                if bound is not None:
-                    fits = pc.and_(fits, compare(table["time"], pa.scalar(bound, pa.timestamp("ns", "UTC"))))
-            rows.append(pc.indices_nonzero(fits).to_numpy().astype(np.int64) + group * ROW_GROUP_ROWS)
+        rows = [
+            fitting(reader.read_groups([group], ["id", "time", "context"]), contexts) + group * ROW_GROUP_ROWS
+            for group in range(reader.group_count)
+        ]
         found = np.concatenate(rows)
         if len(found):
             parts.append((position, manifest, found))
-    return Selection(parts=tuple(parts), not_compared=not_compared)
+    left = (fitting(table, of_model(c.hex() for c in pc.unique(table["context"]).to_pylist())) for _, table in waiting)
+    compared = replace(
+        question,
+        model=None if model is None else _as_compared(question.model, model),
+        since=None if since is None else time_text(since),
+        until=None if until is None else time_text(until),
+    )
+    return Selection(parts=tuple(parts), question=compared, not_compared=not_compared, not_sealed=sum(map(len, left)))
 
 
 def _found(ledger: Ledger, question: Question) -> tuple[pa.Array | None, int]:
@@ -163,3 +188,7 @@ def _is_of(ledger: Ledger, context: str, asked: str | None, version: Registered)
     model = ledger.document(context).get("model")
     key = "name" if asked == version.name else "digest"
     return isinstance(model, dict) and model.get(key) == getattr(version, key)
+
+
+def _as_compared(asked: str | None, version: Registered) -> str:
+    return version.name if asked == version.name else f"{version.name}:{version.version}"

@@ -40,13 +40,16 @@ def find_documents(ledger: Ledger, contexts: Iterable[str]) -> dict[str, bytes]:
 
     Raises:
         VerificationError: One was changed.
-        StorageError: One cannot be read.
+        StorageError: One cannot be read; or that of a context, or of the model it names, is not there.
     """
     found: dict[str, bytes] = {}
-    wanted = set(contexts)
+    needed = set(contexts)
+    needed |= {digest for context in needed for digest in _digests_in(_model_of(ledger, context))}
+    wanted = set(needed)
     while wanted:
         digest = wanted.pop()
-        if not ledger.blobs.path(digest).is_file() or ledger.blobs.path(digest).stat().st_size > _DOCUMENT_SIZE_MAX:
+        path = ledger.blobs.path(digest)
+        if digest not in needed and (not path.is_file() or path.stat().st_size > _DOCUMENT_SIZE_MAX):
             continue  # a digest of something else, such as of a column
         data = ledger.blobs.get(digest)
         try:
@@ -56,6 +59,11 @@ def find_documents(ledger: Ledger, contexts: Iterable[str]) -> dict[str, bytes]:
         found[digest] = data
         wanted |= {named for named in _digests_in(document) if named not in found}
     return found
+
+
+def _model_of(ledger: Ledger, context: str) -> JsonValue:
+    model = ledger.document(context).get("model")
+    return model.get("digest") if isinstance(model, dict) else None
 
 
 def _digests_in(value: JsonValue) -> Iterator[str]:

@@ -23,7 +23,7 @@ from backstory.records import canonical
 from backstory.records.canonical import JsonObject, JsonValue
 from backstory.records.envelope import PREDICTION
 from backstory.records.identity import check_digest
-from backstory.records.limits import RECEIPTS_SIZE_MAX
+from backstory.records.limits import BUNDLE_RECEIPTS_SIZE_MAX
 from backstory.records.schema import escape_name
 from backstory.tlog.checkpoint import Checkpoint, open_checkpoint, parse_checkpoint
 from backstory.tlog.hashing import hash_leaf
@@ -32,6 +32,7 @@ from backstory.tlog.note import parse_note
 from backstory.tlog.proof import verify_inclusion
 from backstory.tlog.proof_file import parse_proof_file
 from backstory.tlog.text import parse_base64
+from backstory.verify.bundle_question import Asked
 from backstory.verify.bundle_zip import check_zip
 from backstory.verify.receipt import Receipt, verify_receipts
 from backstory.verify.receipt_file import MANY_MAGIC, check_version
@@ -159,6 +160,7 @@ class _Checking:
     ) -> None:
         self._archive, self._members, self._keys, self._origin = archive, members, keys, ""
         self._proven: set[str] = set()
+        self._needed: set[str] = set()
         self._rows: dict[str, list[JsonObject]] = {}
         self._sources: dict[str, tuple[bytes, int]] = {}
 
@@ -172,20 +174,22 @@ class _Checking:
             manifest = self._read_manifest(index, entry)
             sizes = self._list(manifest)
             count, time = canonical.count_of(manifest, "records"), canonical.text_of(manifest, "time")
+            self._require(count > 0, "it has no records")
             self._require(_MOMENT.fullmatch(time) is not None, "its time is none")
+            question = manifest["question"] if isinstance(manifest["question"], dict) else {}
+            asked = Asked(question)
         self._check_files(sizes)
         with _named(ROWS):
             self._read_rows()
-        self._check_records(count)
+        self._check_records(count, asked)
         self._check_upstream()
-        question = manifest["question"]
         return Bundle(
             origin=self._origin,
             tree_size=checkpoint.size,
             index=index,
             manifest=canonical.text_of(entry, "manifest"),
             time=time,
-            question=question if isinstance(question, dict) else {},
+            question=question,
             records=count,
             files=len(sizes),
         )
@@ -231,13 +235,16 @@ class _Checking:
     def _check_files(self, sizes: dict[str, tuple[int, str]]) -> None:
         for name in sorted(self._members.keys() - sizes.keys() - {MANIFEST, PROOF}):
             raise VerificationError(f"bundle: {name}: the manifest does not list it")
+        for name in ("README.txt", "index.html"):
+            with _named(name):
+                self._require(name in sizes, "it is missing")
         for name, (size, expected) in sizes.items():
             with _named(name):
                 self._require(name in self._members, "it is missing")
                 self._require(self._members[name].file_size == size, "it has another size")
                 self._require(self._digest(name, size) == expected, "it was changed")
 
-    def _check_records(self, count: int) -> None:
+    def _check_records(self, count: int, asked: Asked) -> None:
         found, seen = 0, set[bytes]()
         with _named(RECORDS):
             self._require(RECORDS in self._members, "it is missing")
@@ -249,22 +256,36 @@ class _Checking:
                         self._require(receipt.values.get("kind") == PREDICTION, f"{receipt.id} is no prediction")
                         self._require(bytes.fromhex(receipt.id.replace("-", "")) not in seen, f"{receipt.id} again")
                     seen.add(bytes.fromhex(receipt.id.replace("-", "")))
+                    proven = receipt.to_dict()
+                    del proven["witnesses"]
                     with _named(RECORDS):
                         line = lines.readline(_SMALL_MAX)
-                        self._require(line == _line(receipt), f"line {found} is not what is proven")
-                    self._proven |= {canonical.digest_of(receipt.context), *_digests_in(receipt.context)}
+                        self._require(line == canonical.encode(proven) + b"\n", f"line {found} is not what is proven")
+                    with _named(name):
+                        asked.check(proven)
+                        self._note_documents(receipt)
                     with _named(ROWS):
                         self._check_rows(receipt)
             with _named(RECORDS):
                 self._require(not lines.read(1), "it has a record without a receipt")
         with _named(MANIFEST):
             self._require(found == count, f"it says {count} records, the receipts are of {found}")
+            asked.check_all_found()
         with _named(ROWS):
             self._require(not self._rows, "a row is of a prediction that has no receipt here")
 
+    def _note_documents(self, receipt: Receipt) -> None:
+        """Note which documents must be there, and which may."""
+        digest, model = canonical.digest_of(receipt.context), receipt.context.get("model")
+        self._needed.add(digest)
+        if model is not None:
+            self._require(isinstance(model, dict), "a malformed model")
+            self._needed.add(check_digest(model.get("digest") if isinstance(model, dict) else None, "model"))
+        self._proven |= {digest, *_digests_in(receipt.context)}
+
     def _read_receipts(self, name: str) -> tuple[Receipt, ...]:
         with _named(name):
-            data = self._read(name, RECEIPTS_SIZE_MAX)
+            data = self._read(name, BUNDLE_RECEIPTS_SIZE_MAX)
             self._require(data.startswith(MANY_MAGIC), "it is no file of receipts")
             receipts = verify_receipts(data, vkey=[valid.text for valid in self._keys])
             self._require(receipts[0].origin == self._origin, "it is of another log")
@@ -276,10 +297,14 @@ class _Checking:
         file = canonical.parse_object(self._read(ROWS), "rows")
         check_version(file, "file of rows")
         self._require(set(file) == {"rows", "v"}, "it is of something else")
+        seen: set[tuple[str, str]] = set()
         for row in _list_of(file["rows"]):
             if not isinstance(row, dict) or set(row) != {"dataset", "index", "path", "prediction", "reference", "row"}:
                 raise FormatError("a malformed row")
-            self._rows.setdefault(canonical.text_of(row, "prediction"), []).append(row)
+            which = canonical.text_of(row, "prediction"), canonical.text_of(row, "reference")
+            self._require(which not in seen, "a row is there twice")
+            seen.add(which)
+            self._rows.setdefault(which[0], []).append(row)
 
     def _check_rows(self, receipt: Receipt) -> None:
         """Check that rows are those a prediction names, and are in their source under the root of its document."""
@@ -316,6 +341,9 @@ class _Checking:
                 self._require(name == f"upstream/entries/{index}.tlog-proof", "it is of another entry")
                 self._require(checkpoint.origin == self._origin, "it is of another log")
                 self._proven |= set(_digests_in(entry))
+        for name in sorted(map(_document_name, self._needed)):
+            with _named(name):
+                self._require(name in self._members, "it is missing")
         documents = {name for name in self._members if name.startswith("upstream/documents/")}
         ready = documents & set(map(_document_name, self._proven))
         while ready:
@@ -350,13 +378,6 @@ class _Checking:
     def _require(condition: bool, what: str) -> None:  # noqa: FBT001  reads as a sentence
         if not condition:
             raise VerificationError(what)
-
-
-def _line(receipt: Receipt) -> bytes:
-    """Return what a record's line must be."""
-    proven = receipt.to_dict()
-    del proven["witnesses"]
-    return canonical.encode(proven) + b"\n"
 
 
 def _list_of(value: JsonValue) -> list[JsonValue]:

@@ -8,9 +8,10 @@
 
 Exit code 0: verified. 20: does not verify; the file that does not is named. 21: cannot be checked, which says nothing
 about it. 2: asked wrongly.
-It shows that the bundle is, byte for byte, what the log says was given out, that its records and what they stand on are
-in the log, and that records.jsonl says what the receipts prove. It does not show that what was recorded was true, nor
-that the bundle holds all the auditor should have got.
+It shows that the bundle is, byte for byte, what the log says was given out, that its records, their contexts, the
+models these name and everything else in upstream/ are in the log, that records.jsonl says what the receipts prove, and
+that the records are of the model, the period and the ids in the question. It does not show that what was recorded was
+true, that the records fit `where` and `case` of the question, nor that these are all the auditor should have got.
 
 It is meant to be read from the top, next to docs/format.md, section "Bundles". What notes, paths, rows and receipts
 are, `verify_receipt.py` knows.
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import datetime as dt
 import errno
 import hashlib
 import importlib
@@ -45,6 +47,7 @@ NAME = re.compile(
 )
 MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{9}Z")
 FILES_MAX, SMALL_MAX, PROOF_MAX, TOTAL_MAX, REGULAR_FILE = 65_535, 64 << 20, 2 << 20, 1 << 40, 0o100644 << 16
+RECEIPTS_MAX = 16 << 20  # less than a file of receipts outside a bundle may have
 ZIP64, ELSEWHERE = 1 << 31, 0xFFFFFFFF  # from the first on sizes and offsets have fields of their own
 VERIFIED, FAILED, CANNOT_CHECK = 0, 20, 21
 DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, struct.error)
@@ -86,6 +89,7 @@ class Bundle:
         self.archive, self.file, self.logs, self.origin = archive, file, logs, ""
         self.members: dict[str, zipfile.ZipInfo] = {}
         self.proven: set[str] = set()  # digests that something proven names
+        self.needed: set[str] = set()  # names of the documents that must be there
         self.rows: dict[str, list[dict[str, Json]]] = {}
         self.sources: dict[str, tuple[bytes, int]] = {}
 
@@ -100,10 +104,11 @@ class Bundle:
         with named(MANIFEST):  # 3
             manifest = self.check_manifest(index, entry)
             sizes = self.sizes_of(manifest)
+            asked = Asked(manifest["question"])
         self.check_files(sizes)  # 4
         with named(ROWS):
             self.read_rows()
-        self.check_records(receipt.count_of(manifest["records"]))  # 5
+        self.check_records(receipt.count_of(manifest["records"]), asked)  # 5
         self.check_upstream()  # 6
         return {
             "files": len(sizes),
@@ -191,7 +196,7 @@ class Bundle:
         receipt.need(manifest["backstory"] == "bundle", "it is of something else")
         receipt.need(isinstance(manifest["question"], dict), "it has no question")
         receipt.need(manifest["records"] == entry.get("records"), "it has another number of records than the log")
-        receipt.count_of(manifest["records"])
+        receipt.need(receipt.count_of(manifest["records"]) > 0, "it has no records")
         receipt.need(isinstance(manifest["time"], str) and MOMENT.fullmatch(manifest["time"]), "its time is none")
         begun = receipt.need_members(manifest["log"], "origin root size")
         receipt.from_hex(begun["root"])
@@ -215,20 +220,22 @@ class Bundle:
         """Check 4: exactly the files of the manifest are there, each with its size and digest."""
         for name in sorted(self.members.keys() - sizes.keys() - {MANIFEST, PROOF}):
             raise receipt.FailedError(f"{name}: the manifest does not list it")
+        for name in ("README.txt", "index.html"):
+            receipt.need(name in sizes, f"{name}: it is missing")
         for name, (size, digest) in sizes.items():
             with named(name):
                 receipt.need(name in self.members, "it is missing")
                 receipt.need(self.members[name].file_size == size, "it has another size")
                 receipt.need(self.digest(name, size) == digest, "it was changed")
 
-    def check_records(self, count: int) -> None:
-        """Check 5: every receipt, and that the lines of records.jsonl say what the receipts prove."""
+    def check_records(self, count: int, asked: Asked) -> None:
+        """Check 5: every receipt, that records.jsonl says what the receipts prove, and that it is what was asked."""
         found = set[bytes]()
         receipt.need(RECORDS in self.members, f"{RECORDS}: it is missing")
         with self.archive.open(RECORDS) as lines:
             for name in sorted(name for name in self.members if name.startswith("receipts/")):
                 with named(name):
-                    data = self.read(name, receipt.FILE_MAX)
+                    data = self.read(name, RECEIPTS_MAX)
                     receipt.need(data.startswith(receipt.MANY_MAGIC), "it is no file of receipts")
                     records = receipt.check_file(data, self.logs, [], 0)
                     receipt.need(records[0]["origin"] == self.origin, "it is of another log")
@@ -242,15 +249,26 @@ class Bundle:
                     with named(RECORDS):
                         is_said = lines.readline(SMALL_MAX) == written(said) + b"\n"
                         receipt.need(is_said, f"line {len(found)} is not what is proven")
-                    self.proven.update(digests_in(facts["context"]))
-                    self.proven.add(facts["values"]["context"])
+                    with named(name):
+                        asked.check(facts)
+                        self.note_documents(facts)
                     with named(ROWS):
                         self.check_rows(facts)
                 receipt.from_json.cache_clear()  # it would keep every file in memory
             with named(RECORDS):
                 receipt.need(not lines.read(1), "it has a record without a receipt")
         receipt.need(len(found) == count, f"{MANIFEST}: it says {count} records, the receipts are of {len(found)}")
+        with named(MANIFEST):
+            asked.check_all_found()
         receipt.need(not self.rows, f"{ROWS}: a row is of a prediction that has no receipt here")
+
+    def note_documents(self, facts: dict[str, Json]) -> None:
+        """Note which documents must be there, and which may."""
+        context, model = facts["values"]["context"], facts["context"].get("model")
+        self.needed.add(document_name(context))
+        if model is not None:
+            self.needed.add(document_name(receipt.from_hex(model["digest"]).hex()))
+        self.proven.update({context, *digests_in(facts["context"])})
 
     def read_rows(self) -> None:
         """Read the rows of sources that predictions were made from, where there are any."""
@@ -260,9 +278,13 @@ class Bundle:
         receipt.check_version(file, "file of rows")
         receipt.need_members(file, "rows v")
         receipt.need(isinstance(file["rows"], list), "expected a list")
+        found = set[tuple[str, str]]()
         for row in file["rows"]:
             receipt.need_members(row, "dataset index path prediction reference row")
             receipt.need(isinstance(row["prediction"], str) and isinstance(row["path"], list), "a malformed row")
+            which = (row["prediction"], row["reference"])
+            receipt.need(isinstance(row["reference"], str) and which not in found, "a malformed row, or one twice")
+            found.add(which)
             self.rows.setdefault(row["prediction"], []).append(row)
 
     def check_rows(self, facts: dict[str, Json]) -> None:
@@ -292,6 +314,8 @@ class Bundle:
                 receipt.need(name == f"upstream/entries/{index}.tlog-proof", "it is of another entry")
                 receipt.need(log["origin"] == self.origin, "it is of another log")
                 self.proven.update(digests_in(entry))
+        for name in sorted(self.needed - self.members.keys()):
+            raise receipt.FailedError(f"{name}: it is missing")
         documents = {name for name in self.members if name.startswith("upstream/documents/")}
         ready = documents & set(map(document_name, self.proven))
         while ready:
@@ -325,6 +349,46 @@ class Bundle:
                 digest.update(data)
                 left -= len(data)
         raise receipt.FailedError("it is larger than it should be")
+
+
+class Asked:
+    """The question of a bundle, as far as it can be compared: `where` and `case` cannot."""
+
+    def __init__(self, question: dict[str, Json]) -> None:
+        ids = question.get("predictions", [])
+        receipt.need(isinstance(ids, list) and all(isinstance(item, str) for item in ids), "malformed predictions")
+        receipt.need(len(ids) == len(set(ids)), "its question names a prediction twice")
+        self.by_id, self.missing = "predictions" in question, set(ids)
+        self.model, self.has_model = question.get("model"), "model" in question
+        receipt.need(isinstance(self.model, str) or not self.has_model, "a malformed model")
+        self.since, self.until = (moment(question[name]) if name in question else None for name in ("since", "until"))
+
+    def check(self, facts: dict[str, Json]) -> None:
+        """Check that a record was asked for."""
+        fits = not self.by_id or facts["id"] in self.missing
+        self.missing.discard(facts["id"])
+        if self.has_model:
+            model = facts["context"].get("model")
+            fits = fits and model is not None
+            fits = fits and self.model in {model.get("name"), f"{model.get('name')}:{model.get('version')}"}
+        if self.since is not None or self.until is not None:
+            text = str(facts["values"].get("time"))
+            fits = fits and bool(re.fullmatch("-?[0-9]{1,19}", text))
+            fits = fits and (self.since is None or self.since <= int(text))
+            fits = fits and (self.until is None or int(text) < self.until)
+        receipt.need(fits, f"{facts['id']} does not fit the question")
+
+    def check_all_found(self) -> None:
+        """Check that every prediction that is asked for by its id was there."""
+        for name in sorted(self.missing)[:1]:
+            raise receipt.FailedError(f"the question asks for {name[:200]!r}, which is not here")
+
+
+def moment(text: Json) -> int:
+    """Return the nanoseconds since 1970 of a time in the form the manifest's has."""
+    receipt.need(isinstance(text, str) and MOMENT.fullmatch(text), "a malformed moment")
+    seconds = dt.datetime.fromisoformat(text[:19]) - dt.datetime(1970, 1, 1)  # noqa: DTZ001  both UTC
+    return seconds // dt.timedelta(seconds=1) * 10**9 + int(text[20:29])
 
 
 def written(value: Json) -> bytes:
