@@ -7,8 +7,9 @@ import io
 import tempfile
 
 import pytest
-from tests.support.archives import archive_with_predictions
+from tests.support.archives import ORIGIN, archive_with_predictions, fitted, loans
 
+import backstory
 from backstory.drill.hold import hold_drill
 from backstory.drill.scene import set_scene
 
@@ -28,6 +29,22 @@ def archive(tmp_path_factory):
     with contextlib.redirect_stdout(io.StringIO()):
         made, _ = archive_with_predictions(root)
     made.close()
+    return root
+
+
+@pytest.fixture(scope="session")
+def people_once(tmp_path_factory):
+    """The path of an archive with 30 predictions about people, a group of people, and an outcome."""
+    root = tmp_path_factory.mktemp("drill") / "people"
+    table = loans(30)
+    with contextlib.redirect_stdout(io.StringIO()), backstory.init(root, origin=ORIGIN) as archive:
+        frame = archive.source(table, "loans", key="loan", subject="loan")
+        frame = frame.merge(archive.group(frame, "years", name="term", term_mean=("amount", "mean")), on="years")
+        features, rows = archive.split(frame, ["amount", "years"])
+        model = archive.register(fitted(frame), name="credit", rows=rows)
+        ids = archive.predict(model, features, rows=rows).wait("sealed").ids
+        for name in ids:
+            archive.outcome(name, 1.0)
     return root
 
 

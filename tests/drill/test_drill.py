@@ -11,28 +11,36 @@ import shutil
 import signal
 import tempfile
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
+from tests.support.archives import ORIGIN, fitted, loans
 
 import backstory
+from backstory.archive import Archive
 from backstory.cli.main import run
+from backstory.debug.replay import Replay
 from backstory.drill.checks import (
     AGAINST,
     AUDIT,
     CHECKS,
     MONITOR,
+    OPENING,
     PROMISE,
     RECEIPT,
+    UNPINNED,
     WITNESS,
     Stage,
     by_audit,
     by_promise,
 )
+from backstory.drill.control import show_control
 from backstory.drill.copies import copy_archive, differences, link_copy, put
 from backstory.drill.hold import PLANTS, hold_drill, try_plant
+from backstory.drill.openings import Reader, sealed_values
 from backstory.drill.plant import Plant
 from backstory.drill.scene import ADDED_ROWS
-from backstory.drill.walk import choose
+from backstory.drill.walk import choose, walk
 from backstory.errors import ForbiddenError, InputError, VerificationError
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.rotate import rotate_key
@@ -61,10 +69,10 @@ def quick(root, *only, **options):
     return hold_drill(root, only=only, workers=1, walks=0, **options)
 
 
-def ask(capsys, *arguments):
+def ask(capsys, *arguments, walks=0):
     """Run `backstory drill` in this process; return its exit code and what it printed."""
     capsys.readouterr()
-    code = run(["drill", "--walks", "0", "--workers", "1", *map(str, arguments)])
+    code = run(["drill", "--walks", str(walks), "--workers", "1", *map(str, arguments)])
     return code, capsys.readouterr()
 
 
@@ -77,6 +85,12 @@ def staged(scene, folder):
 def writable(root):
     """Open an archive's stores for writing."""
     return closing(Ledger(root, World(), writable=True, vkey=None, actor=None))
+
+
+@pytest.fixture
+def people(people_once, tmp_path):
+    """A copy of the archive with people that may be changed."""
+    return shutil.copytree(people_once, tmp_path / "people")
 
 
 @pytest.fixture
@@ -135,6 +149,48 @@ def test_a_check_that_is_blind_is_reported(scene, blind, plant):
     outcome = try_plant(chosen, scene, 1, CHECKS | {blind: lambda _stage: None})
     assert outcome.state == "NOT CAUGHT"
     assert any(blind in line and "SAW NOTHING" in line for line in outcome.lines())
+
+
+def test_nobody_finds_anything_in_an_honest_copy_that_grew(held):
+    """Everybody looks at it, and its log is longer than what they saw before."""
+    assert [look.by for look in held.control.looks] == list(CHECKS)
+    assert held.control.wolves == ()
+    before, after = (int(word) for word in held.control.did.split() if word.isdigit())
+    assert after > before
+
+
+@pytest.mark.parametrize(
+    ("wolf", "plant"),
+    [
+        (AUDIT, "edit-record"),
+        (AGAINST, "fork"),
+        (UNPINNED, None),  # no plant needs it
+        (OPENING, "rollback-without-lock-store"),
+        (WITNESS, "rollback-whole"),
+        (MONITOR, "re-sign-history"),
+        (RECEIPT, "forge-receipt-value"),
+        (PROMISE, "break-promise"),
+    ],
+)
+def test_a_check_that_finds_something_everywhere_cries_wolf(scene, wolf, plant):
+    """It alone is named, and what it would have caught is NOT CAUGHT, whoever else finds it."""
+    checks = CHECKS | {wolf: lambda _stage: ("failed", "does not like it")}
+    control = show_control(scene, 1, checks)
+    assert control.wolves == (wolf,)
+    assert any(wolf in line and "CRIES WOLF" in line for line in control.lines())
+    for chosen in (one for one in PLANTS if one.name == plant):
+        outcome = try_plant(chosen, scene, 1, checks, control.wolves)
+        assert outcome.state == "NOT CAUGHT"
+        assert any(wolf in line and "NOT COUNT" in line for line in outcome.lines())
+
+
+@pytest.mark.parametrize(("plant", "caught"), [("edit-entry", 1), ("rollback-whole", 0)])
+def test_a_drill_in_which_somebody_cries_wolf_fails(archive, capsys, monkeypatch, plant, caught):
+    """Also where all that was planted was caught by others; who is needed is not believed."""
+    monkeypatch.setitem(CHECKS, WITNESS, lambda _stage: ("failed", "does not cosign"))
+    code, said = ask(capsys, "-a", archive, "--no-entry", "--only", plant)
+    assert code == 20
+    assert f"FAILED: {caught} of 1 planted faults and frauds were caught; cries wolf: witness" in said.out
 
 
 def test_a_drill_that_fails_ends_with_20(archive, capsys, monkeypatch):
@@ -252,6 +308,126 @@ def test_a_replay_that_cannot_run_does_not_pass(tmp_path):
     assert "could not be replayed:" in str(report)
 
 
+def test_what_is_sealed_is_not_walked_unless_somebody_says_who_asks(people, capsys):
+    """It is told, and where there is nothing else the drill is incomplete; story and receipt are looked at."""
+    code, said = ask(capsys, "-a", people, "--no-entry", "--only", "edit-entry", "--json", walks=2)
+    document = json.loads(said.out)
+    assert (code, document["opened"]) == (21, 0)
+    assert document["verdict"].startswith("INCOMPLETE")
+    assert document["verdict"].endswith("; 2 predictions not walked: sealed")
+    assert [one["replay"] for one in document["walks"]] == ["sealed"] * 2
+    assert all(set(one["milliseconds"]) == {"why", "receipt", "verify-receipt"} for one in document["walks"])
+
+
+def test_one_walk_that_is_whole_is_enough_beside_sealed_ones(held):
+    """The verdict still says how many were not walked."""
+    whole = held.walks[0]
+    sealed = replace(whole, replay="sealed")
+    report = replace(held, walks=(whole, sealed))
+    assert (report.failed, report.incomplete) == (False, False)
+    assert report.verdict == f"{held.verdict}; 1 prediction not walked: sealed"
+    assert replace(held, walks=(sealed,)).incomplete
+    assert replace(held, walks=(whole, sealed, replace(whole, replay="not-replayable"))).incomplete
+
+
+def test_a_drill_that_opens_sealed_values_passes_and_says_so(people, capsys):
+    """The archive's log says that they were read, for the drill and by whom, and then how many walks it was."""
+    opening = ("--actor", "kim", "--purpose", "quarterly drill")
+    code, said = ask(capsys, "-a", people, "--only", "edit-entry", *opening, walks=2)
+    assert code == 0, said
+    assert "sealed values opened in 2 of the walks" in said.out
+    with writable(people) as ledger:
+        (opened,), (drilled,) = ledger.find_entries("sealed.opened"), ledger.find_entries("drill.held")
+        size = ledger.log.checkpoint().size
+        assert ledger.log.entry(size - 2)["type"] == "sealed.opened"
+    assert (opened["question"], opened["records"]) == ("drill", "30")  # a replay runs the whole call
+    assert drilled["opened"] == 2
+    assert "actor" in opened
+    assert "actor" in drilled
+    assert not verify_archive(people, workers=1).failed
+
+
+def test_the_log_speaks_of_sealed_values_before_the_first_is_read(people, monkeypatch):
+    """When the walks begin, the entry is there."""
+    seen = []
+
+    def look_first(*given):
+        with writable(people) as ledger:
+            seen.extend(entry["question"] for entry in ledger.find_entries("sealed.opened"))
+        return walk(*given)
+
+    monkeypatch.setattr("backstory.drill.hold.walk", look_first)
+    hold_drill(people, only=["edit-entry"], workers=1, walks=1, reader=Reader(actor="kim", purpose="drill"))
+    assert seen == ["drill"]
+
+
+def test_no_group_is_opened_that_the_log_does_not_name(people, tmp_path):
+    """What the gate in the copy saw, of stories, replays and receipts, was announced."""
+    with writable(people) as ledger:
+        size = ledger.log.checkpoint().size
+    names = choose(people, size, 3, 0)
+    announced = sealed_values(people, names)
+    link_copy(people, tmp_path / "walked")
+    walks = walk(
+        tmp_path / "walked", [read_layout(people).config.vkey], names, Reader(actor="a", purpose="b"), announced.names
+    )
+    assert all(one.is_whole and one.opened for one in walks)
+    with writable(tmp_path / "walked") as ledger:
+        seen = {group for entry in ledger.find_entries("sealed.opened") for group in entry["groups"]}
+    assert seen == set(announced.groups)
+    assert seen > {"source", "positions"}
+
+
+def test_a_report_says_nothing_that_sealed_values_tell(people, tmp_path, monkeypatch):
+    """How far a score is from its threshold is left to who may ask `replay`."""
+    told = Replay(id="x", verdict="same-decision", reason="the score is 0.25 from the threshold", environment={})
+    monkeypatch.setattr(Archive, "replay", lambda _self, _name: told)
+    link_copy(people, tmp_path / "walked")
+    names = choose(people, 100, 1, 0)
+    keys, reader = [read_layout(people).config.vkey], Reader(actor="a", purpose="b")
+    (one,) = walk(tmp_path / "walked", keys, names, reader, frozenset(names))
+    assert (one.replay, one.failed) == ("same-decision", False)
+    assert "0.25" not in str(one)
+
+
+def test_rows_of_a_source_about_people_are_announced(tmp_path):
+    """Also where no group leads to them; then no positions are read."""
+    table = loans()
+    with contextlib.redirect_stdout(io.StringIO()), backstory.init(tmp_path / "a", origin=ORIGIN) as archive:
+        features, rows = archive.split(archive.source(table, "loans", key="loan", subject="loan"), ["amount", "years"])
+        model = archive.register(fitted(table), name="credit", rows=rows)
+        ids = archive.predict(model, features, rows=rows).wait("sealed").ids
+    values = sealed_values(tmp_path / "a", ids[:1])
+    assert "source" in values.groups
+    assert "positions" not in values.groups
+
+
+def test_nothing_sealed_is_nothing_opened(copy, capsys):
+    """Who asks may be said in any archive; its log speaks of sealed values only where some were read."""
+    opening = ("--actor", "kim", "--purpose", "drill")
+    code, _ = ask(capsys, "-a", copy, "--only", "edit-entry", *opening, walks=1)
+    with writable(copy) as ledger:
+        (entry,) = ledger.find_entries("drill.held")
+        assert (code, entry["opened"], ledger.find_entries("sealed.opened")) == (0, 0, [])
+
+
+@pytest.mark.parametrize("given", [("--actor", "kim"), ("--purpose", "drill")])
+def test_actor_and_purpose_come_together(archive, capsys, given):
+    """One of them opens nothing, and is refused before anything is copied."""
+    code, said = ask(capsys, "-a", archive, "--no-entry", *given)
+    assert code == 2
+    assert "both --actor and --purpose" in said.err
+
+
+def test_sealed_values_cannot_be_opened_without_an_entry(people, capsys):
+    """The way out without the key is to leave them sealed."""
+    (people / "keys" / "log-1.json").unlink()
+    code, said = ask(capsys, "-a", people, "--no-entry", "--actor", "kim", "--purpose", "drill")
+    assert code == 13
+    assert "leave out" in said.err
+    assert "--purpose" in said.err
+
+
 def test_without_the_key_nothing_that_needs_it_counts_as_caught(copy):
     """It is not planted, the report says why, and the verdict is not a pass."""
     (copy / "keys" / "log-1.json").unlink()
@@ -286,6 +462,29 @@ def test_a_lock_store_elsewhere_is_not_touched(tmp_path):
     report = quick(tmp_path / "a", "fork", "rollback")
     assert digests(tmp_path) == before
     assert report.count("caught") == 3
+
+
+@pytest.mark.parametrize("given", [(), ("--no-entry",)])
+def test_a_copy_without_its_lock_store_is_told_by_its_own_path(tmp_path, capsys, given):
+    """Not by a directory that is gone; and no way out is named that is none."""
+    with (
+        contextlib.redirect_stdout(io.StringIO()),
+        backstory.init(tmp_path / "a", origin="example.org/a", lock=tmp_path / "lock") as archive,
+    ):
+        archive.traced(len)("abc")
+    (tmp_path / "lock").rename(tmp_path / "elsewhere")
+    code, said = ask(capsys, "-a", tmp_path / "a", *given)
+    assert code == 21
+    assert f"expected a file at {tmp_path / 'lock'};" in said.err
+    assert "--no-entry" not in said.err
+
+
+def test_an_archive_whose_lock_store_was_taken_away_does_not_verify(copy, capsys):
+    """It was inside: that is a finding, and no copy is made."""
+    (copy / "lock.sqlite").unlink()
+    code, said = ask(capsys, "-a", copy, "--no-entry")
+    assert code == 20
+    assert f"expected a file at {copy / 'lock.sqlite'};" in said.err
 
 
 def test_an_archive_whose_key_was_rotated_is_drilled(copy):

@@ -81,6 +81,7 @@ class Catch:
         severity: `failed` or `unknown`; empty if nothing.
         milliseconds: How long the look took.
         needed: Whether this check is expected to catch; without, it shows what this one alone does not see.
+        counts: Whether whoever looked finds nothing in an honest copy; otherwise nothing it finds is a catch.
     """
 
     by: str
@@ -88,11 +89,18 @@ class Catch:
     severity: str
     milliseconds: int
     needed: bool
+    counts: bool = True
+
+    @property
+    def is_catch(self) -> bool:
+        """Whether what was planted was found, by somebody who does not find something everywhere."""
+        return self.counts and self.finding is not None
 
     def to_dict(self) -> JsonObject:
         """Return it as JSON-safe values."""
         return {
             "by": self.by,
+            "counts": self.counts,
             "finding": self.finding,
             "milliseconds": self.milliseconds,
             "needed": self.needed,
@@ -105,7 +113,7 @@ Said = tuple[str, str] | None
 Check = Callable[[Stage], Said]
 
 
-def look(stage: Stage, by: str, check: Check, *, needed: bool) -> Catch:
+def look(stage: Stage, by: str, check: Check, *, needed: bool, counts: bool = True) -> Catch:
     """Let somebody look, and take the time. What an audit of the copy took counts for whoever uses it."""
     began = time.perf_counter()
     audited = stage.report
@@ -114,7 +122,8 @@ def look(stage: Stage, by: str, check: Check, *, needed: bool) -> Catch:
     severity, finding = said or ("", None)
     if finding is not None:  # what is in a report is in the archive, not in a directory that is gone
         finding = finding.replace(f"{stage.root}/", "").replace(f"{stage.folder}/", "")
-    return Catch(by=by, finding=finding, severity=severity, milliseconds=round(seconds * 1000), needed=needed)
+    milliseconds = round(seconds * 1000)
+    return Catch(by=by, finding=finding, severity=severity, milliseconds=milliseconds, needed=needed, counts=counts)
 
 
 def by_audit(stage: Stage) -> Said:

@@ -12,13 +12,15 @@ from importlib import metadata
 from pathlib import Path
 
 from backstory.drill.checks import CHECKS, Check, Stage, look
+from backstory.drill.control import show_control
 from backstory.drill.copies import differences, link_copy
 from backstory.drill.faults import FAULTS
 from backstory.drill.frauds import FRAUDS
+from backstory.drill.openings import Reader, record_opening, sealed_values
 from backstory.drill.plant import NotPlantableError, Plant
 from backstory.drill.report import DrillReport, Outcome
-from backstory.drill.scene import Scene, set_scene
-from backstory.drill.walk import choose, walk
+from backstory.drill.scene import Scene, insist_lock_store, set_scene
+from backstory.drill.walk import Walk, choose, walk
 from backstory.errors import ForbiddenError, InputError, StorageError, VerificationError
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.log import LogReader
@@ -43,10 +45,13 @@ def hold_drill(
     seed: int = 0,
     walks: int = WALKS,
     workers: int | None = None,
+    reader: Reader | None = None,
     progress: Progress | None = None,
     checks: dict[str, Check] = CHECKS,
 ) -> DrillReport:
-    """Plant every kind of fault and fraud in copies of an archive, and see who catches it; the archive is only read.
+    """Plant every kind of fault and fraud in copies of an archive, and see who catches it.
+
+    The archive is only read; but where sealed values are opened for walks, its log says so before they are.
 
     Args:
         archive: The archive.
@@ -56,6 +61,7 @@ def hold_drill(
         seed: Chooses the predictions that are walked.
         walks: How many predictions to walk from why over replay to receipt.
         workers: Processes that hash; None for one a core.
+        reader: Who opens sealed values, to walk what has any; None leaves them sealed.
         progress: Is told how far it is; None to tell nobody.
         checks: Who looks; for tests.
 
@@ -70,12 +76,15 @@ def hold_drill(
     checkpoint = LogReader(read_layout(archive), vkey).checkpoint()
     with tempfile.TemporaryDirectory(prefix="backstory-drill-") as name:
         scene = set_scene(archive, Path(name), vkey, workers, sample)
+        if progress is not None:
+            progress("control", 0, len(chosen))
+        control = show_control(scene, workers, checks)
         outcomes = []
         for number, plant in enumerate(chosen):
             if progress is not None:
                 progress(plant.name, number, len(chosen))
-            outcomes.append(try_plant(plant, scene, workers, checks))
-        walked = walk(scene.base, scene.pinned, choose(scene.base, scene.original_size, walks, seed))
+            outcomes.append(try_plant(plant, scene, workers, checks, control.wolves))
+        walked = _walk(scene, archive, vkey, choose(scene.base, scene.original_size, walks, seed), reader)
     return DrillReport(
         time=time_text(began_ns),
         origin=checkpoint.origin,
@@ -87,38 +96,48 @@ def hold_drill(
         seed=seed,
         records=scene.audited.counts.get("records", 0),
         notes=scene.notes,
+        control=control,
         outcomes=tuple(outcomes),
         walks=walked,
         milliseconds=round((time.perf_counter() - began) * 1000),
     )
 
 
-def record_drill(archive: Path, report: DrillReport, vkey: str | None) -> int:
-    """Let the log of the archive say that a drill was held, and return the index of the entry.
+def record_drill(archive: Path, report: DrillReport, vkey: str | None, actor: str | None = None) -> int:
+    """Let the log of the archive say that a drill was held, and by whom; return the index of the entry.
 
     Raises:
         ForbiddenError: The signing key is not here.
         BackstoryError: The archive cannot be written.
     """
-    with closing(Ledger(archive, World(), writable=True, vkey=vkey, actor=None)) as ledger:
+    with closing(Ledger(archive, World(), writable=True, vkey=vkey, actor=actor)) as ledger:
         return ledger.append([report.entry()]).start
 
 
-def insist_recordable(archive: Path, vkey: str | None) -> None:
+def insist_recordable(archive: Path, vkey: str | None, *, opens: bool = False) -> None:
     """Insist that the archive can be written, before a drill is held that its log is to speak of.
+
+    Args:
+        archive: The archive.
+        vkey: Its public key as pinned from outside; None for its own.
+        opens: Whether sealed values are to be opened, which is never left out of the log.
 
     Raises:
         ForbiddenError: The signing key is not here.
         BackstoryError: The archive cannot be written.
     """
+    insist_lock_store(archive)  # without it no drill can be held, recorded or not
     try:
         with closing(Ledger(archive, World(), writable=True, vkey=vkey, actor=None)):
             return
     except (ForbiddenError, StorageError) as error:
-        raise type(error)(f"{error}; or leave out the entry about the drill with --no-entry") from error
+        way_out = "the entry about the drill with --no-entry" + (", and --actor and --purpose" if opens else "")
+        raise type(error)(f"{error}; or leave out {way_out}") from error
 
 
-def try_plant(plant: Plant, scene: Scene, workers: int | None, checks: dict[str, Check]) -> Outcome:
+def try_plant(
+    plant: Plant, scene: Scene, workers: int | None, checks: dict[str, Check], wolves: Sequence[str] = ()
+) -> Outcome:
     """Plant one thing in a fresh copy, and let everybody look who is to.
 
     Args:
@@ -126,6 +145,7 @@ def try_plant(plant: Plant, scene: Scene, workers: int | None, checks: dict[str,
         scene: Where.
         workers: Processes that hash.
         checks: Who looks.
+        wolves: Whose catches do not count, as they find something in an honest copy too.
 
     Raises:
         VerificationError: It changed nothing.
@@ -140,10 +160,12 @@ def try_plant(plant: Plant, scene: Scene, workers: int | None, checks: dict[str,
             return Outcome(name=plant.name, fault=plant.fault, state="not planted", did=str(error), means=plant.means)
         _insist_changed(plant, stage)
         named = [(name, True) for name in plant.needed] + [(name, False) for name in plant.shown]
-        catches = tuple(look(stage, name, checks[name], needed=needed) for name, needed in named)
+        catches = tuple(
+            look(stage, name, checks[name], needed=needed, counts=name not in wolves) for name, needed in named
+        )
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    is_caught = all(catch.finding is not None for catch in catches if catch.needed)
+    is_caught = all(catch.is_catch for catch in catches if catch.needed)
     return Outcome(
         name=plant.name,
         fault=plant.fault,
@@ -152,6 +174,17 @@ def try_plant(plant: Plant, scene: Scene, workers: int | None, checks: dict[str,
         means=plant.means,
         catches=catches,
     )
+
+
+def _walk(scene: Scene, archive: Path, vkey: str | None, names: list[str], reader: Reader | None) -> tuple[Walk, ...]:
+    """Walk in a copy; if sealed values are to be opened there, the archive's own log says so first."""
+    values = sealed_values(scene.base, names)
+    if reader is None or not values.names:
+        return walk(scene.base, scene.pinned, names)
+    record_opening(archive, vkey, reader, values)
+    root = scene.folder / "walked"
+    link_copy(scene.base, root)
+    return walk(root, scene.pinned, names, reader, values.names)
 
 
 def _insist_changed(plant: Plant, stage: Stage) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from backstory.drill.checks import Catch
-from backstory.drill.walk import Walk
+from backstory.drill.walk import SEALED, Walk
 from backstory.lineage.plain import count_text
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject
@@ -54,13 +54,45 @@ class Outcome:
             return [*lines, f"    why: {self.did}"]
         lines += [f"    planted: {self.did}", f"    uncaught it would mean: {self.means}"]
         for catch in self.catches:
-            when = f"{catch.milliseconds / 1000:.2f} s"
-            if catch.finding is not None:
+            when = _seconds(catch)
+            if catch.is_catch:
                 lines.append(f"    {catch.by}, {when}: {catch.finding}")
+            elif catch.finding is not None:
+                lines.append(f"    {catch.by}, {when}: cries wolf, so this does NOT COUNT: {catch.finding}")
             elif catch.needed:
                 lines.append(f"    {catch.by}, {when}: SAW NOTHING, and was to catch it")
             else:
                 lines.append(f"    {catch.by}, {when}: sees nothing; alone it cannot")
+        return lines
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Control:
+    """What everybody said of an honest copy.
+
+    Attributes:
+        did: What the copy is.
+        looks: What each check said; nothing, if it is any good.
+    """
+
+    did: str
+    looks: tuple[Catch, ...]
+
+    @property
+    def wolves(self) -> tuple[str, ...]:
+        """Who found something though nothing was planted."""
+        return tuple(look.by for look in self.looks if look.finding is not None)
+
+    def to_dict(self) -> JsonObject:
+        """Return it as JSON-safe values."""
+        return {"did": self.did, "looks": [look.to_dict() for look in self.looks]}
+
+    def lines(self) -> list[str]:
+        """Return it for a reader."""
+        lines = ["control: nothing is planted, and whoever finds something cries wolf", f"    shown: {self.did}"]
+        for look in self.looks:
+            said = "finds nothing" if look.finding is None else f"CRIES WOLF: {look.finding}"
+            lines.append(f"    {look.by}, {_seconds(look)}: {said}")
         return lines
 
 
@@ -79,6 +111,7 @@ class DrillReport:
         seed: What chose the predictions to walk.
         records: Records in the copy.
         notes: What is to be known about the copy.
+        control: What was said of an honest copy.
         outcomes: What became of each plant.
         walks: What became of each prediction.
         milliseconds: How long it took.
@@ -94,6 +127,7 @@ class DrillReport:
     seed: int
     records: int
     notes: tuple[str, ...]
+    control: Control
     outcomes: tuple[Outcome, ...]
     walks: tuple[Walk, ...]
     milliseconds: int
@@ -103,14 +137,28 @@ class DrillReport:
         return sum(outcome.state == state for outcome in self.outcomes)
 
     @property
+    def opened(self) -> int:
+        """How many predictions were walked with their sealed values opened."""
+        return sum(walk.opened for walk in self.walks)
+
+    @property
     def failed(self) -> bool:
-        """Whether something planted was not caught, or a prediction could not be followed."""
-        return self.count("NOT CAUGHT") > 0 or any(walk.failed for walk in self.walks)
+        """Whether something planted was not caught, somebody cries wolf, or a prediction could not be followed."""
+        return bool(self.count("NOT CAUGHT") or self.control.wolves) or any(walk.failed for walk in self.walks)
 
     @property
     def incomplete(self) -> bool:
-        """Whether something could not be planted, or not be replayed."""
-        return self.count("not planted") > 0 or not self.walks or any(not walk.is_whole for walk in self.walks)
+        """Whether something could not be planted or replayed; sealed walks may be missing, if one was made whole."""
+        is_walked = any(walk.is_whole for walk in self.walks)
+        return self.count("not planted") > 0 or self._stuck > 0 or not is_walked
+
+    @property
+    def _sealed(self) -> int:
+        return sum(walk.replay == SEALED for walk in self.walks)
+
+    @property
+    def _stuck(self) -> int:
+        return sum(not walk.is_whole and walk.replay != SEALED for walk in self.walks)
 
     @property
     def verdict(self) -> str:
@@ -119,13 +167,15 @@ class DrillReport:
         said = f"{caught} of {planted} planted faults and frauds were caught"
         lost = sum(walk.failed for walk in self.walks)
         if self.failed:
+            wolves = "".join(f"; cries wolf: {by}" for by in self.control.wolves)
             followed = f"; {count_text(lost, 'prediction')} could not be followed" if lost else ""
-            return f"FAILED: {said}{followed}"
+            return f"FAILED: {said}{wolves}{followed}"
         missing = [f"{self.count('not planted')} could not be planted"] if self.count("not planted") else []
-        stuck = sum(not walk.is_whole for walk in self.walks)
-        missing += [f"{count_text(stuck, 'prediction')} could not be replayed"] if stuck else []
+        missing += [f"{count_text(self._stuck, 'prediction')} could not be replayed"] if self._stuck else []
+        missing += [f"{count_text(self._sealed, 'prediction')} not walked: sealed"] if self._sealed else []
         missing += [] if self.walks else ["no prediction was walked"]
-        return f"INCOMPLETE: {said}; {', '.join(missing)}" if missing else f"passed: {said}"
+        told = f"{said}; {', '.join(missing)}" if missing else said
+        return f"INCOMPLETE: {told}" if self.incomplete else f"passed: {told}"
 
     @property
     def data(self) -> bytes:
@@ -142,6 +192,7 @@ class DrillReport:
         return {
             "caught": self.count("caught"),
             "not_planted": self.count("not planted"),
+            "opened": self.opened,
             "planted": len(self.outcomes) - self.count("not planted"),
             "report": self.digest,
             "type": HELD_TYPE,
@@ -151,10 +202,12 @@ class DrillReport:
         """Return it as JSON-safe values."""
         return {
             "caught": self.count("caught"),
+            "control": self.control.to_dict(),
             "kind": "drill",
             "milliseconds": self.milliseconds,
             "not_planted": self.count("not planted"),
             "notes": list(self.notes),
+            "opened": self.opened,
             "origin": self.origin,
             "pinned": self.pinned,
             "planted": len(self.outcomes) - self.count("not planted"),
@@ -182,6 +235,13 @@ class DrillReport:
             f"versions: {', '.join(f'{name} {version}' for name, version in self.versions.items())}",
             f"took {self.milliseconds / 1000:.0f} s; seed {self.seed}; SHA-256 of this report as JSON {self.digest}",
             *(f"note: {note}" for note in self.notes),
+            *(
+                [f"sealed values opened in {self.opened} of the walks; the archive's log says so"]
+                if self.opened
+                else []
+            ),
+            "",
+            *self.control.lines(),
             "",
             *(line for outcome in self.outcomes for line in outcome.lines()),
             "",
@@ -190,10 +250,16 @@ class DrillReport:
         return "\n".join(lines).rstrip("\n")
 
 
+def _seconds(look: Catch) -> str:
+    return f"{look.milliseconds / 1000:.2f} s"
+
+
 def _walk_lines(one: Walk) -> list[str]:
     took = ", ".join(f"{step} {milliseconds} ms" for step, milliseconds in one.milliseconds.items())
     lines = [f"prediction {one.id}: {took}"]
     if one.problem:
         return [*lines, f"    FAILED: {one.problem}"]
+    if one.replay == SEALED:
+        return [*lines, f"    not walked: sealed: {one.reason}; the receipt verifies"]
     could = "could not be replayed" if one.replay == "not-replayable" else f"replay {one.replay}"
     return [*lines, f"    {could}: {one.reason}; the receipt verifies"]

@@ -16,7 +16,7 @@ from backstory.drill.copies import SCRATCH, copy_archive, link_copy
 from backstory.drill.forge import checkpoint_of
 from backstory.drill.sample import choose_sample, cut
 from backstory.drill.walk import choose
-from backstory.errors import BackstoryError, ForbiddenError, NotFoundError, VerificationError
+from backstory.errors import BackstoryError, ForbiddenError, NotFoundError, StorageError, VerificationError
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.log import LogReader
 from backstory.ledger.rotate import rotate_key
@@ -24,6 +24,7 @@ from backstory.ledger.signing import KeyFiles
 from backstory.records.identity import parse_time
 from backstory.storage.keys import KeyStore
 from backstory.storage.layout import read_layout
+from backstory.storage.lock import LockStore
 from backstory.tlog.key import ValidKey
 from backstory.tlog.signer import Signer
 from backstory.tlog.witness import AddCheckpoint
@@ -122,8 +123,10 @@ def set_scene(archive: Path, folder: Path, vkey: str | None, workers: int | None
     Raises:
         ForbiddenError: The copy would have to be signed, and the key is not here.
         VerificationError: The archive does not verify, so that a drill would show nothing.
+        StorageError: Its lock store is elsewhere, and not to be seen from here.
         BackstoryError: It cannot be read or copied.
     """
+    insist_lock_store(archive)
     work, base, older = folder / "work", folder / "base", folder / "older"
     sample = None if records is None else choose_sample(archive, records)
     is_as_it_was = copy_archive(archive, work, frozenset() if sample is None else sample.left_out)
@@ -177,6 +180,22 @@ def set_scene(archive: Path, folder: Path, vkey: str | None, workers: int | None
         original_size=original_size,
         notes=tuple(notes),
     )
+
+
+def insist_lock_store(archive: Path) -> None:
+    """Insist on the archive's lock store before one is missed in a copy, whose path would tell nobody anything.
+
+    Raises:
+        VerificationError: It was in the archive, and is gone.
+        StorageError: It is elsewhere, and not to be seen from here.
+    """
+    layout = read_layout(archive)
+    try:
+        LockStore(layout.lock)
+    except StorageError as error:
+        if layout.is_lock_away:
+            raise
+        raise VerificationError(f"drill: the archive itself does not verify: {error}") from error
 
 
 def submit(root: Path, witness: Witness, old_size: int, proof: Sequence[bytes]) -> tuple[int, bytes]:

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from backstory.archive import Archive
 from backstory.drill.copies import SCRATCH
+from backstory.drill.openings import Reader
 from backstory.errors import BackstoryError
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.read import manifests
@@ -26,6 +27,9 @@ T = TypeVar("T")
 STEPS = ("why", "replay", "receipt", "verify-receipt")
 NOT_REPLAYABLE = "not-replayable"
 DIVERGED = "diverged"
+EXACT = "exact"
+SEALED = "sealed"
+"""In place of a replay's verdict, where nobody said who reads sealed values and what for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,10 +38,11 @@ class Walk:
 
     Attributes:
         id: Its id.
-        replay: Verdict of the replay, or `failed`.
+        replay: Verdict of the replay, or `failed`, or `sealed`.
         reason: Why that verdict.
         problem: The step that failed and why; empty if none did.
         milliseconds: How long each step took that was made.
+        opened: Whether its sealed values were opened.
     """
 
     id: str
@@ -45,6 +50,7 @@ class Walk:
     reason: str
     problem: str
     milliseconds: dict[str, int]
+    opened: bool
 
     @property
     def failed(self) -> bool:
@@ -54,7 +60,7 @@ class Walk:
     @property
     def is_whole(self) -> bool:
         """Whether every step could be made."""
-        return not self.problem and self.replay != NOT_REPLAYABLE
+        return not self.problem and self.replay not in {NOT_REPLAYABLE, SEALED}
 
     def to_dict(self) -> JsonObject:
         """Return it as JSON-safe values."""
@@ -62,6 +68,7 @@ class Walk:
             "failed": self.failed,
             "id": self.id,
             "milliseconds": dict(self.milliseconds),
+            "opened": self.opened,
             "problem": self.problem or None,
             "reason": self.reason,
             "replay": self.replay,
@@ -93,13 +100,28 @@ def _draw(total: int, count: int, seed: int) -> set[int]:
     return drawn
 
 
-def walk(root: Path, keys: list[str], names: list[str]) -> tuple[Walk, ...]:
-    """Walk from each prediction to its story, its replay and its receipt, which is checked with these keys."""
-    with Archive(root, mode="r", world=SCRATCH) as archive:
-        return tuple(_walk_one(archive, name, keys) for name in names)
+def walk(
+    root: Path, keys: list[str], names: list[str], reader: Reader | None = None, sealed: frozenset[str] = frozenset()
+) -> tuple[Walk, ...]:
+    """Walk from each prediction to its story, its replay and its receipt, which is checked with these keys.
+
+    Args:
+        root: A copy, which is written to if sealed values are opened.
+        keys: The keys.
+        names: Ids of the predictions.
+        reader: Who opens sealed values; None leaves them sealed.
+        sealed: Which of the predictions have any.
+    """
+    opened = frozenset() if reader is None else sealed
+    if reader is None:
+        archive = Archive(root, mode="r", world=SCRATCH)
+    else:
+        archive = Archive(root, mode="rw", actor=reader.actor, purpose=reader.purpose, world=SCRATCH)
+    with archive:
+        return tuple(_walk_one(archive, name, keys, opened=name in opened) for name in names)
 
 
-def _walk_one(archive: Archive, name: str, keys: list[str]) -> Walk:
+def _walk_one(archive: Archive, name: str, keys: list[str], *, opened: bool) -> Walk:
     took: dict[str, int] = {}
 
     def timed(step: str, action: Callable[[], T]) -> T:
@@ -111,13 +133,18 @@ def _walk_one(archive: Archive, name: str, keys: list[str]) -> Walk:
 
     replay, reason, problem = "failed", "", ""
     try:
-        timed(STEPS[0], lambda: archive.why(name))
-        replayed = timed(STEPS[1], lambda: archive.replay(name))
-        replay, reason = replayed.verdict, replayed.reason
+        story = timed(STEPS[0], lambda: archive.why(name))
+        if story.sealed:
+            replay, reason = SEALED, "its values are opened with an actor and a purpose alone"
+        else:
+            replayed = timed(STEPS[1], lambda: archive.replay(name))
+            replay, reason = replayed.verdict, replayed.reason
+            if opened and replay not in {EXACT, NOT_REPLAYABLE}:  # a report is passed around
+                reason = "not the same bytes; by how much is sealed"
         receipt = timed(STEPS[2], lambda: archive.receipt(name).data)
         shown = timed(STEPS[3], lambda: verify_receipt(receipt, vkey=keys))
         if shown.id != name:
             problem = "verify-receipt: the receipt is of another record"
     except BackstoryError as error:
         problem = f"{list(took)[-1]}: {error}"
-    return Walk(id=name, replay=replay, reason=reason, problem=problem, milliseconds=took)
+    return Walk(id=name, replay=replay, reason=reason, problem=problem, milliseconds=took, opened=opened)
