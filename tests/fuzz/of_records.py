@@ -109,7 +109,16 @@ def _check_row(data):
     if None not in types:
         assert encode_row([(f"{i:06}", types[i], value) for i, value in enumerate(values)]) == data
     for value in others[:8]:
-        shown = {"id": "", "origin": "", "tree_size": 1, "leaf_index": 0, "root": "", "stream": "", "seq": "0"}
+        shown = {
+            "id": "",
+            "origin": "",
+            "tree_size": 1,
+            "leaf_index": 0,
+            "root": "",
+            "stream": "",
+            "seq": "0",
+            "context": {},
+        }
         alone.describe({**shown, "values": {"time": alone.plain(value)}, "opened": {}, "sealed": []})
 
 

@@ -19,8 +19,8 @@ TIME_MAX: Final = 2**63 - 1
 FUTURE_TIME_MAX: Final = 60
 """Seconds. How far a witness's clock may be ahead of the reader's before its cosignature does not count."""
 
-POLICY_SIZE_MAX: Final = 1_000_000
-"""Bytes of a policy file; room for some hundred witnesses with the largest kind of key."""
+POLICY_SIZE_MAX: Final = 128 << 10
+"""Bytes of a policy file; room for 70 witnesses with the largest kind of key. Checking a key takes time."""
 
 PROOF_HASHES_MAX: Final = 63
 """Hashes. No proof in a tree of at most 2**63 - 1 leaves is longer, and C2SP sets the same cap."""
