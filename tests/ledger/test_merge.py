@@ -17,13 +17,14 @@ from tests.support.ledgers import OPEN, SEALED, make_batch, new_ledger, new_reco
 import backstory
 from backstory.errors import BusyError, ForbiddenError, StorageError, VerificationError
 from backstory.ledger.ledger import Ledger
-from backstory.ledger.merge import FILES_MIN, SMALL_ROWS, MergeCount, _alone, _File, _worth_merging, merge_all
+from backstory.ledger.merge import FILES_MIN, SMALL_ROWS, MergeCount, _File, _worth_merging, merge_all
 from backstory.ledger.read import find_record, manifests, read_sequence, segment_files
 from backstory.ledger.receipt import make_receipt
 from backstory.ledger.seal import seal_all
 from backstory.lineage.search import search_predictions
 from backstory.records.manifest import FileRef, Manifest
 from backstory.records.merge import MERGE_TYPE
+from backstory.storage.disk import hold_directory
 from backstory.storage.segment import ParquetReader
 from backstory.tlog.proof_file import parse_proof_file
 from backstory.verify.archive import verify_archive
@@ -343,7 +344,7 @@ def test_a_changed_file_is_not_merged_and_keeps_no_other_apart(tmp_path):
 def test_one_merges_at_a_time(copied):
     """Who comes while another process merges is told so."""
     ledger, _ = copied
-    with _alone(reopen(ledger.layout.root)), pytest.raises(BusyError):
+    with hold_directory(ledger.layout.segments, "held"), pytest.raises(BusyError):
         merge_all(ledger)
     assert merge_all(ledger).written == 1
 

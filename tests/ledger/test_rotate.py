@@ -212,7 +212,7 @@ def test_a_rotation_made_for_other_settings_is_refused(ledger):
 def rotate_key_without_lock(ledger):
     """Change the settings as somebody would who does not see the lock on the keys, such as from another machine."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("backstory.storage.keys.fcntl.flock", lambda *_: None)
+        patch.setattr("backstory.storage.disk.fcntl.flock", lambda *_: None)
         rotate_key(ledger)
 
 

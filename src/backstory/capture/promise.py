@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from backstory.errors import BackstoryError, ConflictError
+from backstory.errors import BackstoryError
 from backstory.records.identity import ID_SIZE
 from backstory.records.promise import SALT_SIZE, KeptPromise, PromisedRun, PromiseText, frame_digest, runs_of
-from backstory.storage.disk import Disk, read_file
+from backstory.storage.disk import read_file, save_file
 from backstory.storage.fork import renew_in_child
 from backstory.storage.layout import Layout, read_layout
 from backstory.storage.promises import PromiseStore
@@ -57,11 +57,7 @@ class PromiseFile:
             ConflictError: There is something at `path`, and it must stay.
             StorageError: It cannot be written.
         """
-        file = Path(path)
-        if not overwrite and file.exists():
-            raise ConflictError(f"promise: expected nothing at {file}; overwrite=True replaces it")
-        Disk().write(file, self.data)
-        return file
+        return save_file(self.data, path, "promise", overwrite=overwrite)
 
     def __repr__(self) -> str:
         """Return of what it is and its size."""

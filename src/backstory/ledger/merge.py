@@ -6,9 +6,6 @@ order; docs/format.md section 17. Vault shards stay as they are.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -16,14 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backstory.columns.tree import leaf_hashes, root_of_subtrees, subtree_roots
-from backstory.errors import BackstoryError, BusyError, VerificationError
+from backstory.errors import BackstoryError, VerificationError
 from backstory.ledger.ledger import Ledger
 from backstory.records.canonical import JsonObject
 from backstory.records.limits import MERGE_PARTS_MAX, MERGE_ROWS_MAX
 from backstory.records.manifest import MANIFEST_TYPE, FileRef, Manifest, parse_manifest
 from backstory.records.merge import MERGE_TYPE, Merge, parse_merge
 from backstory.storage.checked_files import file_digest
-from backstory.storage.disk import storage_errors
+from backstory.storage.disk import hold_directory, storage_errors
 from backstory.storage.segment import ParquetReader, merged_metadata, segment_name, segment_range, write_groups
 
 if TYPE_CHECKING:
@@ -70,7 +67,7 @@ def merge_all(ledger: Ledger) -> MergeCount:
     """
     replaced = written = 0
     errors: list[BackstoryError] = []
-    with _alone(ledger):
+    with hold_directory(ledger.layout.segments, "merging: another process is merging this archive"):
         ledger.recover()  # before looking at files: a merge that was committed is then in the log
         _remove_leftovers(ledger)
         for stream in ledger.catalog.streams_in_files(FILES_MIN):
@@ -85,22 +82,6 @@ def merge_all(ledger: Ledger) -> MergeCount:
     if errors:
         raise errors[0]
     return MergeCount(replaced=replaced, written=written)
-
-
-@contextlib.contextmanager
-def _alone(ledger: Ledger) -> Iterator[None]:
-    """Keep others from merging; the kernel lets go when this process dies."""
-    folder = ledger.layout.segments
-    with storage_errors("locking", folder):
-        descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise BusyError("merging: another process is merging this archive") from error
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _files(ledger: Ledger, stream: str) -> list[_File]:

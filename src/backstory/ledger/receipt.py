@@ -24,7 +24,7 @@ from backstory.records.identity import id_text
 from backstory.records.limits import RECEIPTS_COUNT_MAX, RECEIPTS_SIZE_MAX, SUBTREE_ROWS
 from backstory.records.schema import Schema
 from backstory.storage.anchors import newest_cosigned
-from backstory.storage.disk import Disk
+from backstory.storage.disk import save_file
 from backstory.tlog.checkpoint import Checkpoint, open_checkpoint
 from backstory.tlog.hashing import hash_leaf
 from backstory.tlog.proof import inclusion_proof, verify_inclusion
@@ -57,7 +57,7 @@ class ReceiptFile:
             ConflictError: There is something at `path`, and it must stay.
             StorageError: It cannot be written.
         """
-        return _save(self.data, path, overwrite=overwrite)
+        return save_file(self.data, path, "receipt", overwrite=overwrite)
 
     def __repr__(self) -> str:
         """Return of what it is and its size."""
@@ -87,7 +87,7 @@ class ReceiptsFile:
             ConflictError: There is something at `path`, and it must stay.
             StorageError: It cannot be written.
         """
-        return _save(self.data, path, overwrite=overwrite)
+        return save_file(self.data, path, "receipt", overwrite=overwrite)
 
     def __repr__(self) -> str:
         """Return of how many records it is and its size."""
@@ -314,14 +314,6 @@ class _Shard:
                 verify_opening(records["commitment"][at].as_py()[group], group, salt, row)
                 openings[at][group] = {"row": _text(row), "salt": salt.hex()}
         return openings
-
-
-def _save(data: bytes, path: str | Path, *, overwrite: bool) -> Path:
-    file = Path(path)
-    if not overwrite and file.exists():
-        raise ConflictError(f"receipt: expected nothing at {file}; overwrite=True replaces it")
-    Disk().write(file, data)
-    return file
 
 
 def _text(data: bytes) -> str:

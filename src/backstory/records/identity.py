@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 from backstory.errors import FormatError
+from backstory.records.canonical import JsonValue
 
 ID_SIZE = 16
 ID_CHARACTERS = 36
@@ -128,3 +130,12 @@ def check_digest(text: object, what: str) -> str:
     if not isinstance(text, str) or not _DIGEST.fullmatch(text):
         raise FormatError(f"{what}: expected a digest of 64 lower-case hex digits")
     return text
+
+
+def digests_in(value: JsonValue) -> Iterator[str]:
+    """Yield every text in a document that has the form of a digest."""
+    if isinstance(value, str) and _DIGEST.fullmatch(value):
+        yield value
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from digests_in(item)

@@ -6,8 +6,7 @@ Tables are left out: snapshots, positions and models' artifacts are as large as 
 from __future__ import annotations
 
 import base64
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from backstory.columns.arrow_type import flatten
 from backstory.columns.encode import encode_columns
@@ -19,10 +18,10 @@ from backstory.lineage.store import snapshot_reader
 from backstory.lineage.story import Story
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject, JsonValue
+from backstory.records.identity import digests_in
 from backstory.records.limits import SUBTREE_ROWS
 from backstory.tlog.proof import inclusion_proof
 
-_DIGEST = re.compile(r"[0-9a-f]{64}")
 _DOCUMENT_SIZE_MAX = 16 << 20
 """Larger blobs are tables or artifacts and are not read."""
 
@@ -44,7 +43,7 @@ def find_documents(ledger: Ledger, contexts: Iterable[str]) -> dict[str, bytes]:
     """
     found: dict[str, bytes] = {}
     needed = set(contexts)
-    needed |= {digest for context in needed for digest in _digests_in(_model_of(ledger, context))}
+    needed |= {digest for context in needed for digest in digests_in(_model_of(ledger, context))}
     wanted = set(needed)
     while wanted:
         digest = wanted.pop()
@@ -57,21 +56,13 @@ def find_documents(ledger: Ledger, contexts: Iterable[str]) -> dict[str, bytes]:
         except FormatError:
             continue  # a table or an artifact
         found[digest] = data
-        wanted |= {named for named in _digests_in(document) if named not in found}
+        wanted |= {named for named in digests_in(document) if named not in found}
     return found
 
 
 def _model_of(ledger: Ledger, context: str) -> JsonValue:
     model = ledger.document(context).get("model")
     return model.get("digest") if isinstance(model, dict) else None
-
-
-def _digests_in(value: JsonValue) -> Iterator[str]:
-    if isinstance(value, str) and _DIGEST.fullmatch(value):
-        yield value
-    elif isinstance(value, dict | list):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _digests_in(item)
 
 
 def find_entries(ledger: Ledger, documents: Iterable[str]) -> list[int]:

@@ -7,6 +7,7 @@ the old state or the new one. Tests inject a `Disk` that fails.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import secrets
 import stat
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from backstory.errors import ConflictError, StorageError
+from backstory.errors import BusyError, ConflictError, StorageError
 
 TEMPORARY_PREFIX = ".new-"
 
@@ -178,6 +179,51 @@ def _publish(temporary: Path, path: Path, *, replace: bool) -> None:
 def temporary_path(folder: Path) -> Path:
     """Return a name in a folder that nobody uses and that readers pass over."""
     return folder / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
+
+
+def save_file(data: bytes, path: str | Path, what: str, *, overwrite: bool) -> Path:
+    """Write what somebody is given, where they want it, and return its path.
+
+    Args:
+        data: The bytes.
+        path: The file.
+        what: What it is, for the error message.
+        overwrite: Whether a file that is there gives way.
+
+    Raises:
+        ConflictError: There is something at `path`, and it must stay.
+        StorageError: It cannot be written.
+    """
+    file = Path(path)
+    if not overwrite and file.exists():
+        raise ConflictError(f"{what}: expected nothing at {file}; overwrite=True replaces it")
+    Disk().write(file, data)
+    return file
+
+
+@contextlib.contextmanager
+def hold_directory(folder: Path, busy: str) -> Iterator[None]:
+    """Hold a directory against other processes; the kernel lets go when this one dies.
+
+    Args:
+        folder: The directory.
+        busy: Message of the error where another process holds it.
+
+    Raises:
+        BusyError: Another process holds it.
+        StorageError: It cannot be opened or locked.
+    """
+    with storage_errors("locking", folder):
+        descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with storage_errors("locking", folder):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise BusyError(busy) from error
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def read_buffer(path: Path) -> pa.Buffer:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 import re
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from backstory.errors import BusyError, ConflictError, FormatError, NotFoundError
+from backstory.errors import ConflictError, FormatError, NotFoundError
 from backstory.records import canonical
-from backstory.storage.disk import Disk, read_file, storage_errors
+from backstory.storage.disk import Disk, hold_directory, read_file, storage_errors
 
 KEY_SIZE = 32
 KEY_MODE = 0o600
@@ -119,14 +117,5 @@ def hold_keys(folder: Path) -> Iterator[None]:
         BusyError: Another process is changing them.
         StorageError: The directory cannot be opened.
     """
-    with storage_errors("locking", folder):
-        descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with storage_errors("locking", folder):
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise BusyError("keys: another process is changing them") from error
+    with hold_directory(folder, "keys: another process is changing them"):
         yield
-    finally:
-        os.close(descriptor)

@@ -22,7 +22,7 @@ from backstory.errors import FormatError, StorageError, UnsupportedVersionError,
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject, JsonValue
 from backstory.records.envelope import PREDICTION
-from backstory.records.identity import check_digest
+from backstory.records.identity import check_digest, digests_in
 from backstory.records.limits import BUNDLE_RECEIPTS_SIZE_MAX
 from backstory.records.schema import escape_name
 from backstory.tlog.checkpoint import Checkpoint, open_checkpoint, parse_checkpoint
@@ -43,7 +43,6 @@ RECORDS: Final = "records.jsonl"
 ROWS: Final = "upstream/rows.json"
 ENTRY_TYPE: Final = "bundle.exported"
 
-_DIGEST = re.compile("[0-9a-f]{64}")
 _MOMENT = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}[.][0-9]{9}Z")
 _ZIP_MAGIC = b"PK\x03\x04"
 _SMALL_MAX = 64 << 20
@@ -281,7 +280,7 @@ class _Checking:
         if model is not None:
             self._require(isinstance(model, dict), "a malformed model")
             self._needed.add(check_digest(model.get("digest") if isinstance(model, dict) else None, "model"))
-        self._proven |= {digest, *_digests_in(receipt.context)}
+        self._proven |= {digest, *digests_in(receipt.context)}
 
     def _read_receipts(self, name: str) -> tuple[Receipt, ...]:
         with _named(name):
@@ -340,7 +339,7 @@ class _Checking:
                 index, entry, checkpoint = self._prove(name)
                 self._require(name == f"upstream/entries/{index}.tlog-proof", "it is of another entry")
                 self._require(checkpoint.origin == self._origin, "it is of another log")
-                self._proven |= set(_digests_in(entry))
+                self._proven |= set(digests_in(entry))
         for name in sorted(map(_document_name, self._needed)):
             with _named(name):
                 self._require(name in self._members, "it is missing")
@@ -352,7 +351,7 @@ class _Checking:
             with _named(name):
                 data = self._read(name)
                 self._require(_document_name(hashlib.sha256(data).hexdigest()) == name, "it has another digest")
-                ready |= documents & set(map(_document_name, _digests_in(canonical.parse_object(data, "document"))))
+                ready |= documents & set(map(_document_name, digests_in(canonical.parse_object(data, "document"))))
         for name in sorted(documents):
             raise VerificationError(f"bundle: {name}: nothing that is proven names it")
 
@@ -384,14 +383,6 @@ def _list_of(value: JsonValue) -> list[JsonValue]:
     if not isinstance(value, list):
         raise FormatError("expected a list")
     return value
-
-
-def _digests_in(value: JsonValue) -> Iterator[str]:
-    if isinstance(value, str) and _DIGEST.fullmatch(value):
-        yield value
-    elif isinstance(value, dict | list):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _digests_in(item)
 
 
 def _document_name(digest: str) -> str:
