@@ -11,10 +11,11 @@ from typing import Any, Literal, ParamSpec, Self, TypeVar, overload
 from uuid import UUID
 
 from backstory.archive.calls import Calls
+from backstory.archive.inside import Inside
 from backstory.archive.job import Job
 from backstory.archive.measuring import measure
+from backstory.archive.preparation import Preparation
 from backstory.archive.promising import create_promise_key, promise_key
-from backstory.archive.questions import Questions
 from backstory.archive.sealing import Sealer, Sealing
 from backstory.capture.decision import Threshold
 from backstory.capture.metrics import Metrics
@@ -33,13 +34,11 @@ from backstory.errors import (
 from backstory.governance.access import PurposeGate
 from backstory.ledger.collect import collect, wrap_key
 from backstory.ledger.ledger import Ledger
-from backstory.lineage import group as grouping
-from backstory.lineage import prepare as preparing
 from backstory.lineage import registry
 from backstory.lineage.refs import RowRefs
 from backstory.lineage.source import Sources
-from backstory.lineage.split import split as split_frame
 from backstory.lineage.store import LineageStore
+from backstory.lineage.trace import Tracer
 from backstory.storage.fork import renew_in_child
 from backstory.storage.worker_spool import WorkerSpoolInfo, write_worker_spool
 from backstory.storage.world import World
@@ -48,10 +47,9 @@ from backstory.tlog.signer import Signer
 Mode = Literal["r", "rw"]
 P = ParamSpec("P")
 T = TypeVar("T")
-FrameT = TypeVar("FrameT")
 
 
-class Archive(Questions):
+class Archive(Preparation):
     """One archive: fix sources, register models, predict, and ask questions.
 
     Made by `backstory.init` and `backstory.open`; a context manager. Threads may share it.
@@ -86,11 +84,18 @@ class Archive(Questions):
         world = world or World()
         ledger = Ledger(Path(path), world, writable=mode == "rw", vkey=vkey, actor=actor, signer=signer)
         self._sealing = Sealing(ledger, policy, sealer, vkey)
-        super().__init__(ledger, PurposeGate(ledger, purpose), self._sealing.recorder, vkey)
-        self._sources = Sources()
-        self._store = LineageStore(self._ledger)
-        capture = Capture(self._recorder, self._ledger.blobs, self.flush, self.promise)
-        self._calls = Calls(self._ledger, self._store, self._sources, capture, self._recorder)
+        recorder, store, sources = self._sealing.recorder, LineageStore(ledger), Sources()
+        capture = Capture(recorder, ledger.blobs, self.flush, self.promise)
+        inside = Inside(
+            ledger=ledger,
+            store=store,
+            sources=sources,
+            calls=Calls(ledger, store, sources, capture, recorder),
+            tracer=Tracer(ledger),
+            gate=PurposeGate(ledger, purpose),
+            recorder=recorder,
+        )
+        super().__init__(inside, vkey)
         self._models: dict[str, ModelVersion] = {}
         self._lock = threading.RLock()
         renew_in_child(self, "_lock", threading.RLock)
@@ -112,112 +117,6 @@ class Archive(Questions):
     def vkey(self) -> str:
         """The archive's own public key. Read from the archive, it shows consistency, not whose archive this is."""
         return self._ledger.layout.config.vkey
-
-    # --- data ---------------------------------------------------------------------------------------------------------
-
-    def source(
-        self,
-        frame: FrameT,
-        name: str,
-        *,
-        key: str | Sequence[str] | None = None,
-        subject: str | None = None,
-        part: str | None = None,
-        origin: str | None = None,
-    ) -> FrameT:
-        """Fix a snapshot of a frame and return the frame with one id column more, `_row_<name>`.
-
-        The snapshot is kept when a model or a prediction first refers to it. What you do to the frame until then does
-        not change it; only memory shared on purpose is not protected, such as a NumPy array that was made a frame with
-        `copy=False` and is written to. The same name again, without `part`, is a new version of the source; earlier
-        versions stay.
-
-        Args:
-            frame: A pandas, polars (eager or lazy) or pyarrow frame with at least one row.
-            name: The source's name: a small letter, then at most 62 small letters, digits and `_`.
-            key: Column or columns that identify a row.
-            subject: Column that says which person a row is about. The snapshot and all that is made from it is sealed.
-            part: Name of this part of the source; parts have disjoint positions and can be used together.
-            origin: Where the data came from, such as a URL.
-
-        Raises:
-            ColumnError: A named column is missing, the key has nulls, or the frame has such an id column already.
-            KeyNotUniqueError: Two rows have the same key.
-            InputError: The frame is empty, or the name cannot be used.
-        """
-        salt = self._store.draw_salt()
-        traced_frame, _ = self._sources.fix(frame, name, salt=salt, key=key, subject=subject, part=part, origin=origin)
-        return traced_frame
-
-    def prepare(self, function: Callable[..., FrameT], *frames: Any) -> FrameT:  # noqa: ANN401  any frames
-        """Run a preparation with and without ids, and return its result if the ids changed nothing.
-
-        Raises:
-            PreparationError: The result differs, such as when `dropna()` sees an id column.
-            TokenError: The preparation lost or damaged the ids.
-        """
-        return preparing.prepare(self._calls.known(*frames), function, *frames)
-
-    def distinct(
-        self, frame: FrameT, subset: str | Sequence[str] | None = None, keep: preparing.Keep = "first"
-    ) -> FrameT:
-        """Drop duplicate rows without regard to id columns; the row that is kept keeps its ids."""
-        return preparing.distinct(frame, subset, keep)
-
-    def group(
-        self,
-        frame: FrameT,
-        by: str | Sequence[str],
-        *,
-        name: str,
-        dropna: bool = True,
-        **aggregations: tuple[str, str],
-    ) -> FrameT:
-        """Aggregate rows by key and keep which rows went where.
-
-        Which sources went in is found by comparing values: one whose rows changed no value of the frame (a rate of 1.0
-        everywhere, a fill that filled nothing) is left out.
-
-        Args:
-            frame: A frame with id columns.
-            by: Key column or columns.
-            name: The group's name, as a source's.
-            dropna: Leave out rows with a null in the key.
-            aggregations: `route_mean=("dep_delay", "mean")`: mean, sum, count, min, max, std, first, last, nunique.
-
-        Returns:
-            The library's own result with the id column `_row_<name>`.
-
-        Raises:
-            ColumnError: A column is missing or an id column.
-            InputError: An aggregation is unknown.
-            TokenError: There is no id column, or a token does not check.
-        """
-        salt = self._store.draw_salt()
-        sources = self._calls.known(frame)
-        grouped, _ = grouping.group(sources, frame, by, name=name, salt=salt, dropna=dropna, **aggregations)
-        return grouped  # type: ignore[no-any-return]
-
-    def split(
-        self,
-        frame: FrameT,
-        features: str | Sequence[str] | None = None,
-        *,
-        on_broken: Literal["refuse", "grade"] = "refuse",
-    ) -> tuple[FrameT, RowRefs]:
-        """Take the id columns off a frame: the features a model gets, and a row reference for each of their rows.
-
-        Args:
-            frame: A frame with id columns.
-            features: Column or columns for the model, in order; all but the id columns without it.
-            on_broken: `refuse` raises for tokens that do not check; `grade` records those rows as broken and warns.
-
-        Raises:
-            TokenError: No id column, tokens that do not check, or tokens of another archive.
-            ColumnError: A feature is missing or an id column.
-        """
-        columns = [features] if isinstance(features, str) else features
-        return split_frame(self._calls.known(frame), frame, columns, on_broken=on_broken)
 
     # --- models -------------------------------------------------------------------------------------------------------
 

@@ -43,13 +43,13 @@ from backstory.verify.finding import VerificationReport
 class Questions:
     """The questions of an open archive; see `Archive`."""
 
-    def __init__(self, ledger: Ledger, gate: PurposeGate, recorder: Recorder, vkey: str | None) -> None:
+    def __init__(self, ledger: Ledger, gate: PurposeGate, recorder: Recorder, tracer: Tracer, vkey: str | None) -> None:
         """Ask a ledger, through a gate where values are sealed; what the recorder still holds is seen too."""
         self._ledger = ledger
         self._gate = gate
         self._recorder = recorder
+        self._tracer = tracer
         self._vkey = vkey
-        self._tracer = Tracer(ledger)
 
     def why(self, prediction: str) -> Story:
         """Return the backstory of a prediction: rows with their values, features, model, code, proof.

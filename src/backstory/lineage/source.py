@@ -35,6 +35,7 @@ from backstory.frames.table import (
     with_column,
 )
 from backstory.frames.token import POSITION_MAX, ROW_PREFIX, id_columns, mint_tokens
+from backstory.lineage.about import About
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,6 +47,7 @@ FrameT = TypeVar("FrameT")
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _CARRIERS: Final = frozenset({"pandas", "polars", "polars-lazy", "arrow", "arrow-batch"})
 _SALT_END: Final = 1 << 64
+NOTHING_SAID: Final = About()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -61,6 +63,7 @@ class Snapshot:
         key: Columns that identify a row; empty if none were named.
         subject: Column that says which person a row is about, or None.
         origin: Where the data came from, in the caller's words, or None.
+        about: What else is said about it.
         columns: Names of its columns.
         load: Gives the rows as they were when fixed.
         sample: Gives a column's values in some rows, by how many rows stand before each: null where one is not known
@@ -75,6 +78,7 @@ class Snapshot:
     key: tuple[str, ...]
     subject: str | None
     origin: str | None
+    about: About
     columns: frozenset[str]
     load: Callable[[], pa.Table]
     sample: Callable[[NDArray[np.signedinteger[Any]], str], pa.Array | pa.ChunkedArray | None]
@@ -105,6 +109,7 @@ class Sources:
         subject: str | None = None,
         part: str | None = None,
         origin: str | None = None,
+        about: About = NOTHING_SAID,
     ) -> tuple[FrameT, Snapshot]:
         """Fix a snapshot of a frame and give its rows tokens.
 
@@ -120,6 +125,7 @@ class Sources:
             subject: Column that says which person a row is about.
             part: Name of the part this frame is.
             origin: Where the data came from.
+            about: What else is said about it.
 
         Returns:
             The same kind of frame with the column `_row_<name>`, and the snapshot.
@@ -161,6 +167,7 @@ class Sources:
                 key=keys,
                 subject=subject,
                 origin=origin,
+                about=about,
                 columns=frozenset(column_names(rows_held)),
                 load=lambda: to_arrow(rows_held),
                 sample=lambda rows, column: sampled_values(rows_held, column, rows),

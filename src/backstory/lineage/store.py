@@ -28,7 +28,7 @@ from backstory.lineage.passthrough import mixed_references
 from backstory.lineage.reference import Part, Reference, parse_references
 from backstory.lineage.refs import RowRefs
 from backstory.lineage.resolve import BROKEN
-from backstory.lineage.source import Origin, Snapshot, Sources
+from backstory.lineage.source import NOTHING_SAID, Origin, Snapshot, Sources
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject, JsonValue
 from backstory.records.limits import ROW_GROUP_ROWS
@@ -126,6 +126,7 @@ class LineageStore:
             key=tuple(str(key) for key in keys) if isinstance(keys, list) else (),
             subject=subject if isinstance(subject, str) else None,
             origin=origin if isinstance(origin, str) else None,
+            about=NOTHING_SAID,  # it is in the log already
             columns=frozenset(dataset_columns(self._ledger.document(canonical.text_of(document, "schema")))),
             load=lambda: read_snapshot(self._ledger, dataset, table),
             sample=lambda rows, column: None if table is None else self._sample(table, rows, column),
@@ -171,6 +172,8 @@ class LineageStore:
             digest, entry["table"] = self._keep_open(table, document)
         else:
             digest = self._keep_personal(table, {**document, "personal": True, "subject": snapshot.subject})
+        if snapshot.about != NOTHING_SAID:
+            entry["about"] = self._ledger.put_document(snapshot.about.document())
         self._ledger.append([{**entry, "dataset": digest}])
         self._datasets[snapshot.salt] = digest
         return digest

@@ -1,0 +1,36 @@
+"""What the parts of an open archive share: handed to the namespaces, so that each takes what it needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from backstory.archive.calls import Calls
+from backstory.capture.recorder import Recorder
+from backstory.governance.access import PurposeGate
+from backstory.ledger.ledger import Ledger
+from backstory.lineage.source import Sources
+from backstory.lineage.store import LineageStore
+from backstory.lineage.trace import Tracer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inside:
+    """The working parts of one open archive.
+
+    Attributes:
+        ledger: Its log and files.
+        store: Keeps lineage.
+        sources: What the tokens of this session mean.
+        calls: Makes recorded calls, and knows sources of earlier sessions.
+        tracer: Reads lineage that was kept.
+        gate: Opens sealed values, or does not.
+        recorder: Holds what is not in the log yet.
+    """
+
+    ledger: Ledger
+    store: LineageStore
+    sources: Sources
+    calls: Calls
+    tracer: Tracer
+    gate: PurposeGate
+    recorder: Recorder
