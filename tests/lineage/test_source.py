@@ -13,7 +13,7 @@ import pytest
 from backstory.errors import ColumnError, InputError, KeyNotUniqueError, LimitError
 from backstory.frames.table import column_names, column_values, kind_of
 from backstory.frames.token import POSITION_MAX, mint_tokens
-from backstory.lineage.source import Snapshot, Sources
+from backstory.lineage.source import NOTHING_SAID, Snapshot, Sources
 
 DATA = {"a": [1, 2, 2], "b": ["x", "y", "z"], "c": [1.5, None, 2.5]}
 FRAMES = {
@@ -144,6 +144,7 @@ def test_a_source_has_a_limit():
         key=(),
         subject=None,
         origin=None,
+        about=NOTHING_SAID,
         columns=frozenset(),
         load=lambda: pa.table({}),
         sample=lambda _rows, _columns: pa.table({}),
