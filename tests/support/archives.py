@@ -11,6 +11,9 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 import backstory
+from backstory.ledger.read import records_now
+from backstory.records.envelope import PREDICTION
+from backstory.records.identity import id_text
 
 if TYPE_CHECKING:
     from backstory.archive import Archive
@@ -55,7 +58,16 @@ def archive_with_predictions(path: Path) -> tuple[Archive, list[str]]:
 def stories(archive: Archive) -> list[Story]:
     """Return the stories of all predictions, oldest first."""
     archive.flush()
-    return [archive.why(name) for name in archive.search("true")["id"]]
+    return [archive.why(name) for name in ids_of(archive)]
+
+
+def ids_of(archive: Archive) -> list[str]:
+    """Return the ids of all predictions in the log, oldest first; a search would open a database for it."""
+    ledger = archive._ledger
+    manifests, _ = records_now(ledger, PREDICTION)
+    readers = [ledger.segment(manifest, checked=True) for _, manifest in manifests]
+    tables = [reader.read_groups(range(reader.group_count), ["id"]) for reader in readers]
+    return sorted(id_text(value) for table in tables for value in table["id"].to_pylist())
 
 
 def files_of(root: Path) -> list[Path]:

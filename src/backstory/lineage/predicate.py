@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -17,11 +19,26 @@ _OPERAND_KEYS = {"COMPARISON": ("left", "right"), "BETWEEN": ("input", "lower", 
 _NUMBER_NAMES = 'a column named by a number is written in quotes: output."1"'
 
 
-def checked_predicate(connection: duckdb.DuckDBPyConnection, predicate: str, question: str) -> str:
+def in_memory() -> duckdb.DuckDBPyConnection:
+    """Return a connection that sees no files and no data but what is registered with it; what it makes is temporary.
+
+    All are of one database, as opening one takes longer than most questions.
+    """
+    return _database(os.getpid()).cursor()
+
+
+@functools.cache
+def _database(_process: int) -> duckdb.DuckDBPyConnection:
+    """Open the database; one for each process, as a forked one has no threads for its parent's."""
+    import duckdb
+
+    return duckdb.connect(":memory:", config={"enable_external_access": "false"})
+
+
+def checked_predicate(predicate: str, question: str) -> str:
     """Return a predicate in parentheses, ready to stand behind WHERE.
 
     Args:
-        connection: Parses it; any will do.
         predicate: What was asked.
         question: What was asked: `search` or `impact`.
 
@@ -30,14 +47,15 @@ def checked_predicate(connection: duckdb.DuckDBPyConnection, predicate: str, que
     """
     if not isinstance(predicate, str) or not predicate.strip():
         raise QueryError(f'{question}: expected a predicate as text, such as "a = 1 AND b IS NOT NULL"')
-    _require_one_expression(connection, predicate, question)
+    _require_one_expression(predicate, question)
     return f"({predicate}\n)"  # the line break, so that a comment in the predicate cannot swallow the parenthesis
 
 
-def _require_one_expression(connection: duckdb.DuckDBPyConnection, predicate: str, question: str) -> None:
+def _require_one_expression(predicate: str, question: str) -> None:
     """Refuse what ends the query early, or is several expressions: only one expression fits both frames."""
     import duckdb
 
+    connection = in_memory()
     try:
         connection.extract_statements(f"SELECT ({predicate}\n)")
     except duckdb.Error as error:
@@ -71,12 +89,12 @@ def require_told_apart(predicate: str, names: Iterable[str], question: str) -> N
             raise QueryError(f"{question}: {other!r} and {name!r} differ in case only, which SQL does not tell apart")
 
 
-def compared_columns(connection: duckdb.DuckDBPyConnection, predicate: str) -> dict[int, set[str]]:
+def compared_columns(predicate: str) -> dict[int, set[str]]:
     """Return for each question mark, counted from 0, the columns it is compared with, by name as the predicate has it.
 
     Where it is not itself compared with a column, such as inside a function, nothing is said of it.
     """
-    (serialized,) = connection.execute("SELECT json_serialize_sql(?)", [_framed(predicate)]).fetchone() or ("{}",)
+    (serialized,) = in_memory().execute("SELECT json_serialize_sql(?)", [_framed(predicate)]).fetchone() or ("{}",)
     found: dict[int, set[str]] = {}
     for node in _nodes(json.loads(serialized)):
         operands = [

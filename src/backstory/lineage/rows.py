@@ -18,7 +18,7 @@ from backstory.frames.token import ROW_PREFIX
 from backstory.ledger.ledger import Ledger
 from backstory.lineage.impact import Chosen, Masks
 from backstory.lineage.plain import count_text
-from backstory.lineage.predicate import checked_predicate, require_told_apart, wrong_predicate
+from backstory.lineage.predicate import checked_predicate, in_memory, require_told_apart, wrong_predicate
 from backstory.lineage.reference import Part
 from backstory.lineage.trace import Tracer
 from backstory.records import canonical
@@ -308,10 +308,8 @@ def _key_record(key: Any, columns: list[str]) -> dict[str, Any]:
 
 
 def _by_predicate(tracer: Tracer, versions: Iterable[_Version], where: str) -> Chosen:
-    import duckdb
-
-    with duckdb.connect(":memory:", config={"enable_external_access": "false"}) as connection:
-        predicate = checked_predicate(connection, where, "impact")
+    predicate = checked_predicate(where, "impact")
+    with in_memory() as connection:
 
         def fulfilling(version: _Version) -> np.ndarray:
             table = tracer.columns(version.digest, version.table)

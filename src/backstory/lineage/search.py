@@ -20,7 +20,13 @@ from backstory.errors import FormatError, QueryError, StorageError
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.read import records_now, segment_files
 from backstory.lineage.hits import Hits
-from backstory.lineage.predicate import checked_predicate, compared_columns, require_told_apart, wrong_predicate
+from backstory.lineage.predicate import (
+    checked_predicate,
+    compared_columns,
+    in_memory,
+    require_told_apart,
+    wrong_predicate,
+)
 from backstory.lineage.retry import despite_merges
 from backstory.lineage.search_values import fitted_values
 from backstory.records import canonical
@@ -75,13 +81,12 @@ def search_predictions(ledger: Ledger, predicate: str, values: Sequence[Any], li
         FormatError: A segment does not decode.
         VerificationError: A segment was changed.
     """
-    import duckdb
-
-    with duckdb.connect(":memory:") as connection:
-        where = checked_predicate(connection, predicate, "search")
-        compared = compared_columns(connection, predicate)
     question = _Question(
-        predicate=predicate, where=where, compared=compared, values=list(values), limit=_rows_at_most(limit)
+        predicate=predicate,
+        where=checked_predicate(predicate, "search"),
+        compared=compared_columns(predicate),
+        values=list(values),
+        limit=_rows_at_most(limit),
     )
     return despite_merges(ledger, lambda: _search_now(ledger, question))
 
@@ -180,9 +185,9 @@ def _fits_unsealed(named: pa.Table, schema: Schema, asked: _Question) -> bool:
 
     whole = pa.schema(_fields([(split_name(column.name), column.type) for column in schema.columns]))
     source, columns = _source(schema, schema.columns, sealed=False, waiting=True)
-    with duckdb.connect(":memory:") as connection:
+    with in_memory() as connection:
         connection.register("unsealed", whole.empty_table())
-        connection.execute("CREATE VIEW waiting AS SELECT *, false AS is_sealed FROM unsealed")
+        connection.execute("CREATE TEMP VIEW waiting AS SELECT *, false AS is_sealed FROM unsealed")
         connection.register("named", named)
         try:
             connection.sql(f"SELECT {columns} FROM {source} WHERE {asked.where}", params=asked.values).fetchall()  # noqa: S608

@@ -7,6 +7,7 @@ in it.
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from backstory.records.canonical import JsonObject
 
 TIMEOUT_SECONDS = 5.0
 """For each call of git; a repository that needs longer is recorded as unknown rather than holding up the caller."""
+_NOT_COMPARED = "git could not compare the files with the commit"
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 def code_version(start: Path | None = None) -> JsonObject:
@@ -36,23 +39,30 @@ def code_version(start: Path | None = None) -> JsonObject:
     if git is None:
         return entry | {"commit": None, "reason": "git is not installed"}
     try:
-        inside = _run(git, folder, "rev-parse", "--is-inside-work-tree")
-        if inside is None or inside.strip() != b"true":
-            return entry | {"commit": None, "reason": "not in a git repository"}
-        head = _run(git, folder, "rev-parse", "--verify", "HEAD")
-        if head is None:
+        status = _run(git, folder, "status", "--porcelain=v2", "--branch", "--untracked-files=normal")
+        if status is None:
+            inside = _run(git, folder, "rev-parse", "--is-inside-work-tree")
+            is_one = inside is not None and inside.strip() == b"true"
+            return entry | {"commit": None, "reason": _NOT_COMPARED if is_one else "not in a git repository"}
+        headers, changes = _parted(status)
+        commit = headers.get(b"branch.oid", b"").decode("ascii")
+        if not _COMMIT.fullmatch(commit):
             return entry | {"commit": None, "reason": "the git repository has no commit"}
-        status = _run(git, folder, "status", "--porcelain=v1", "--untracked-files=normal")
+        if not changes:
+            return entry | {"commit": commit, "dirty": False, "diff": None}
         diff = _run(git, folder, "diff", "--no-ext-diff", "--no-textconv", "--binary", "--full-index", "HEAD", "--")
     except (OSError, subprocess.TimeoutExpired) as error:
         return entry | {"commit": None, "reason": f"git did not answer: {type(error).__name__}"}
-    if status is None or diff is None:
-        return entry | {"commit": None, "reason": "git could not compare the files with the commit"}
-    return entry | {
-        "commit": head.decode("ascii").strip(),
-        "dirty": bool(status),
-        "diff": hashlib.sha256(diff).hexdigest() if status else None,
-    }
+    if diff is None:
+        return entry | {"commit": None, "reason": _NOT_COMPARED}
+    return entry | {"commit": commit, "dirty": True, "diff": hashlib.sha256(diff).hexdigest()}
+
+
+def _parted(status: bytes) -> tuple[dict[bytes, bytes], list[bytes]]:
+    """Return what git says of the branch, by name, and the lines about changed files."""
+    lines = status.splitlines()
+    headers = [line.split(b" ", 2)[1:] for line in lines if line.startswith(b"# ")]
+    return {name: value for name, value in headers}, [line for line in lines if not line.startswith(b"# ")]
 
 
 def _run(git: str, folder: Path, *arguments: str) -> bytes | None:
