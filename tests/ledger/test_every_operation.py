@@ -1,7 +1,7 @@
 """Each operation on files and locks may fail, before or after it took effect; then a stranger's audit still passes.
 
-`BACKSTORY_FAULTS=all` lets every operation of the longer acts fail in both ways; else they take turns, of a restore
-only every eighth fails.
+`BACKSTORY_FAULTS=all` lets every operation of the longer acts fail in both ways; else some do, and the ways take turns:
+an odd step between them lets each kind of operation fail in both.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def test_a_commit_survives_the_failure_of_any_operation(tmp_path, monkeypatch, a
 
 def test_sealing_survives_the_failure_of_any_operation(tmp_path, monkeypatch, template):
     """Records whose sealing failed anywhere are sealed by the next opener, once."""
-    for root, _ in each_failure(monkeypatch, tmp_path, template, on_ledger(seal_all)):
+    for root, _ in each_failure(monkeypatch, tmp_path, template, on_ledger(seal_all), step=3):
         ledger = reopen(root)
         seal_all(ledger)
         assert sum(ledger.lock.heads().values()) == 3
@@ -119,7 +119,7 @@ def test_sealing_survives_the_failure_of_any_operation(tmp_path, monkeypatch, te
 def test_a_rotation_survives_the_failure_of_any_operation(tmp_path, monkeypatch, template):
     """A rotation that failed anywhere took place or did not; either way the next opener can write, and rotate."""
     pinned = reopen(template).layout.config.vkey
-    for root, returned in each_failure(monkeypatch, tmp_path, template, on_ledger(rotate_key)):
+    for root, returned in each_failure(monkeypatch, tmp_path, template, on_ledger(rotate_key), step=3):
         ledger = Ledger(root, world(3), writable=True, vkey=pinned, actor=None)
         assert len(list_keys(ledger)) >= 1 + returned
         ledger.append([{"type": "test", "name": "the next"}])
@@ -135,7 +135,7 @@ def test_a_restore_survives_the_failure_of_any_operation(tmp_path, monkeypatch, 
     def act(root):
         return lambda: restore(root, world(4, Disk()), rolled_back=True)
 
-    for root, returned in each_failure(monkeypatch, tmp_path, template, act, step=8):
+    for root, returned in each_failure(monkeypatch, tmp_path, template, act, step=17):
         incarnation = read_layout(root).config.incarnation
         assert incarnation == "2" or not returned
         with contextlib.suppress(ConflictError):  # where nothing was left to do
