@@ -26,9 +26,12 @@ from backstory.cli.demo_data import DAMAGED_KEY, Prepared, Tables, fit, prepare,
 from backstory.columns.encode import iter_blocks
 from backstory.columns.tree import leaf_hashes, subtree_roots
 from backstory.verify.archive import verify_archive
-from benchmarks import capture, service, verification
+from benchmarks import capture, questions, service, verification
+from benchmarks.contracts import contract_rows
+from benchmarks.datasets import dataset_rows
 from benchmarks.measure import Row, median_seconds, seconds, timed_in_turn
 from benchmarks.peers import PeerFigures, peer_rows
+from benchmarks.row_sets import row_set_rows
 
 RUNS = 9
 PREPARATIONS = 31
@@ -42,7 +45,8 @@ def main() -> int:
     parser.add_argument("--long", action="store_true", help="also what takes minutes: ten million records")
     given = parser.parse_args()
     audit = ("the full audit", verification.verification_rows(10**7 if given.long else 10**6))
-    parts = [*_capture(long=given.long), *_archive(), audit]
+    asked = ("questions over much", questions.question_rows(10**7 if given.long else 10**6))
+    parts = [*_capture(long=given.long), *_archive(), asked, audit]
     if given.write is None:
         _print(parts)
     else:
@@ -91,7 +95,8 @@ def _archive() -> list[tuple[str, list[Row]]]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "archive"
         with redirect_stdout(io.StringIO()), backstory.init(path, origin="example.org/bench") as archive:
-            rows = [_preparation(archive, tables)]
+            rows = [_preparation(archive, tables), *dataset_rows(tables.flights), *contract_rows()]
+            rows += row_set_rows(archive, tables.flights)
             prepared = prepare(tables, archive)
             registered, predictions = _recording(archive, prepared)
             rows += registered

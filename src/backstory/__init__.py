@@ -21,19 +21,32 @@ if TYPE_CHECKING:
     from backstory.capture.decision import Threshold
     from backstory.capture.model_version import ModelVersion
     from backstory.capture.worker import recorder
+    from backstory.frames.query import Query
+    from backstory.frames.stream import Stream
+    from backstory.interop.asof_feast import FeastAsOf
+    from backstory.interop.asof_sql import SqlAsOf
+    from backstory.interop.asof_tables import DeltaAsOf, IcebergAsOf
+    from backstory.verify.membership import verify_membership
     from backstory.verify.promise import verify_promise
     from backstory.verify.receipt import verify_receipt, verify_receipts
 
 __all__ = [
     "Archive",
     "BackstoryError",
+    "DeltaAsOf",
+    "FeastAsOf",
+    "IcebergAsOf",
     "ModelVersion",
+    "Query",
+    "SqlAsOf",
+    "Stream",
     "Threshold",
     "VerificationError",
     "__version__",
     "init",
     "open",
     "recorder",
+    "verify_membership",
     "verify_promise",
     "verify_receipt",
     "verify_receipts",
@@ -41,11 +54,18 @@ __all__ = [
 
 _LAZY = {
     "Archive": ("backstory.archive", "Archive"),
+    "DeltaAsOf": ("backstory.interop.asof_tables", "DeltaAsOf"),
+    "FeastAsOf": ("backstory.interop.asof_feast", "FeastAsOf"),
+    "IcebergAsOf": ("backstory.interop.asof_tables", "IcebergAsOf"),
     "ModelVersion": ("backstory.capture.model_version", "ModelVersion"),
+    "Query": ("backstory.frames.query", "Query"),
+    "SqlAsOf": ("backstory.interop.asof_sql", "SqlAsOf"),
+    "Stream": ("backstory.frames.stream", "Stream"),
     "Threshold": ("backstory.capture.decision", "Threshold"),
     "init": ("backstory.archive", "init"),
     "open": ("backstory.archive", "open_archive"),
     "recorder": ("backstory.capture.worker", "recorder"),
+    "verify_membership": ("backstory.verify.membership", "verify_membership"),
     "verify_promise": ("backstory.verify.promise", "verify_promise"),
     "verify_receipt": ("backstory.verify.receipt", "verify_receipt"),
     "verify_receipts": ("backstory.verify.receipt", "verify_receipts"),

@@ -98,4 +98,5 @@ def test_the_same_personal_rows_again_are_the_same_version(tmp_path: Path):
             versions = [entry["version"] for entry in archive._ledger.find_entries("model.registered")]
     assert versions == ["1"]
     shards = {path.name for path in (tmp_path / "audit" / "vault").glob("*.shard")}
-    assert len([name for name in shards if "-" not in name]) == 3, "the source, the group, the training rows"
+    expected = "the source, its profile, the group, the training rows, their profile"
+    assert len([name for name in shards if "-" not in name]) == 5, expected

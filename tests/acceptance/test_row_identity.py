@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ import pandas as pd
 import polars as pl
 import pytest
 from tests.support.archives import ORIGIN, fitted, loans
-from tests.support.lineage import claimed_rows, member_rows, rows_of
+from tests.support.lineage import claimed_rows, rows_of
 
 import backstory
 from backstory.archive import Archive
@@ -67,38 +65,7 @@ def test_a_row_without_a_match_names_no_row(archive: Archive):
     assert states == [{"left": "row", "right": "row"}, {"left": "row", "right": "no row"}]
 
 
-def test_rows_a_join_fans_out_keep_their_source_row(archive: Archive):
-    """Three copies of a row lead to the same source row."""
-    left = archive.source(pd.DataFrame({"k": [1, 2], "x": [1.0, 2.0]}), "left")
-    right = archive.source(pd.DataFrame({"k": [2, 2, 2], "y": [7.0, 8.0, 9.0]}), "right")
-    ids = _predicted(archive, left.merge(right, on="k"), ["x", "y"])
-    assert [rows_of(archive, name) for name in ids] == [{"left": 1, "right": row} for row in range(3)]
-
-
 # --- groups -----------------------------------------------------------------------------------------------------------
-
-
-def test_rows_with_a_null_key_take_part_in_no_group(archive: Archive):
-    """As pandas drops them, so they are nobody's members, and have no group themselves."""
-    table = pd.DataFrame({"k": ["a", None, "a", "b"], "x": [1.0, 2.0, 3.0, 4.0]})
-    frame = archive.source(table, "source")
-    means = archive.group(frame, "k", name="mean", mean_x=("x", "mean"))
-    ids = _predicted(archive, frame.merge(means, on="k", how="left"), ["x", "mean_x"])
-    assert [member_rows(archive, name, "mean") for name in ids] == [
-        {"source": {0, 2}},
-        {},
-        {"source": {0, 2}},
-        {"source": {3}},
-    ]
-
-
-def test_rows_with_a_null_key_are_a_group_where_asked_for(archive: Archive):
-    """With `dropna=False` they are members of the null group."""
-    table = pd.DataFrame({"k": ["a", None, None], "x": [1.0, 2.0, 3.0]})
-    frame = archive.source(table, "source")
-    means = archive.group(frame, "k", name="mean", dropna=False, mean_x=("x", "mean"))
-    ids = _predicted(archive, means, ["mean_x"])
-    assert {frozenset(claimed_rows(archive, name)["source"]) for name in ids} == {frozenset({0}), frozenset({1, 2})}
 
 
 def test_a_group_of_a_group_leads_to_source_rows(archive: Archive):
@@ -151,34 +118,6 @@ def test_a_source_that_changed_no_value_is_no_member(archive: Archive):
 
 # --- other processes --------------------------------------------------------------------------------------------------
 
-_ELSEWHERE = """
-import sys
-import pandas as pd
-import backstory
-
-def total(frame):
-    return frame.sum(axis=1).to_numpy()
-
-with backstory.open(sys.argv[1]) as archive:
-    features, rows = archive.split(pd.read_pickle(sys.argv[2]), ["amount", "years"])
-    model = archive.register(total, name="total")
-    print(*archive.predict(model, features, rows=rows, method="__call__").wait("sealed").ids)
-"""
-
-
-def test_tokens_are_understood_in_another_process(kept: tuple[Path, tuple[str, ...], str], tmp_path: Path):
-    """A pickled token frame of a source the archive keeps is predicted on elsewhere, and leads to the same rows."""
-    path, _, _ = kept
-    with backstory.open(path) as archive:
-        frame = archive.source(loans(), "later", key="loan")
-        features, rows = archive.split(frame, ["amount", "years"])
-        archive.predict("credit", features, rows=rows).wait("sealed")
-    frame.iloc[[30, 4, 17]].to_pickle(tmp_path / "frame.pickle")
-    command = [sys.executable, "-c", _ELSEWHERE, str(path), str(tmp_path / "frame.pickle")]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    with backstory.open(path) as archive:
-        assert [rows_of(archive, name) for name in done.stdout.split()] == [{"later": 30}, {"later": 4}, {"later": 17}]
-
 
 def test_suffixed_tokens_are_understood_in_a_new_session(tmp_path: Path):
     """Also where a join had renamed the id columns."""
@@ -193,17 +132,6 @@ def test_suffixed_tokens_are_understood_in_a_new_session(tmp_path: Path):
             {"staff_own": 0, "staff_boss": 1},
             {"staff_own": 1, "staff_boss": 1},
         ]
-
-
-def test_tokens_of_a_group_of_an_earlier_session_are_refused(tmp_path: Path):
-    """A group belongs to the session that made it; its tokens are refused elsewhere, not guessed at."""
-    table = pd.DataFrame({"k": ["a", "b", "a"], "x": [1.0, 2.0, 3.0]})
-    with backstory.init(tmp_path / "audit", origin=ORIGIN) as archive:
-        frame = archive.source(table, "source")
-        means = archive.group(frame, "k", name="mean", mean_x=("x", "mean"))
-        _predicted(archive, means, ["mean_x"])
-    with backstory.open(tmp_path / "audit") as archive, pytest.raises(TokenError, match="_row_mean"):
-        archive.split(means, ["mean_x"])
 
 
 # --- alignment --------------------------------------------------------------------------------------------------------
@@ -325,19 +253,3 @@ def test_a_drop_duplicates_that_sees_ids_is_refused(with_holes: tuple[Archive, p
     archive, left, _ = with_holes
     with pytest.raises(PreparationError):
         archive.prepare(lambda frame: frame.drop_duplicates(), left)
-
-
-@pytest.mark.parametrize("container", ["pandas", "polars"])
-def test_distinct_drops_what_drop_duplicates_would_drop_without_ids(container: str, archive: Archive):
-    """The traced `drop_duplicates` keeps the first of equal rows, with its own id."""
-    table = pd.DataFrame({"x": [1.0, 1.0, 2.0, 1.0], "y": [0.0, 0.0, 1.0, 3.0]})
-    frame = archive.source(table if container == "pandas" else pl.from_pandas(table), "source")
-    ids = _predicted(archive, archive.distinct(frame), ["x", "y"])
-    assert [rows_of(archive, name)["source"] for name in ids] == [0, 2, 3]
-
-
-def test_distinct_by_some_columns_can_keep_the_last(archive: Archive):
-    """Which row stays can be chosen."""
-    table = pd.DataFrame({"x": [1.0, 1.0, 2.0], "y": [0.0, 5.0, 1.0]})
-    frame = archive.distinct(archive.source(table, "source"), "x", keep="last")
-    assert [rows_of(archive, name)["source"] for name in _predicted(archive, frame, ["x", "y"])] == [1, 2]

@@ -11,6 +11,8 @@ import logging
 import sys
 import threading
 
+import duckdb
+import polars as pl
 import pytest
 from sklearn.linear_model import LinearRegression
 from tests.support.archives import stories
@@ -370,3 +372,22 @@ def test_a_pool_of_threads_adds_steps_where_it_is_given_the_context(archive):
         p.features({"y": 1})
         p.output(0)
     assert [story.output for story in stories(archive)] == [1.0, 0]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: pl.LazyFrame({"a": [1, 2]}), lambda: duckdb.connect().sql("SELECT 1 AS a")],
+    ids=["polars", "duckdb"],
+)
+def test_what_runs_anew_at_each_read_is_not_run_for_a_record(archive, make):
+    """A lazy frame or a relation among the arguments is recorded as what it is, and the call is as without a record."""
+
+    @archive.traced
+    def first(frame):
+        return frame.select("a")
+
+    first(make())
+    archive.flush()
+    (story,) = stories(archive)
+    assert story.status == "ok"
+    assert story.features["frame"].startswith("<")

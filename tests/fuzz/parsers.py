@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
-from tests.fuzz import of_bundles, of_log, of_receipts, of_records, of_storage
+from tests.fuzz import of_bundles, of_log, of_membership, of_receipts, of_records, of_storage
 
-PARSERS = {**of_log.PARSERS, **of_records.PARSERS, **of_storage.PARSERS, **of_receipts.PARSERS, **of_bundles.PARSERS}
+PARSERS = {
+    **of_log.PARSERS,
+    **of_records.PARSERS,
+    **of_storage.PARSERS,
+    **of_receipts.PARSERS,
+    **of_bundles.PARSERS,
+    **of_membership.PARSERS,
+}

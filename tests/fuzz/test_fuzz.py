@@ -24,7 +24,8 @@ SEED = os.environ.get("BACKSTORY_FUZZ_SEED") or ("0" if os.environ.get("CI") els
 CASES = Path(__file__).parent / "cases"
 SOURCE = Path(__file__).parents[2] / "src" / "backstory"
 FROM_STRANGERS = {
-    "bundle", "checkpoint", "manifest", "note", "policy", "proof file", "receipt", "receipts file", "tile path",
+    "bundle", "checkpoint", "manifest", "membership", "note", "policy", "proof file", "receipt", "receipts file",
+    "tile path",
 }  # fmt: skip
 """What comes by mail or over a network, and is tried for longer."""
 ROOMS = ("tlog", "records", "verify", "storage")

@@ -76,10 +76,34 @@ def test_ids_on_wrong_rows_are_not_exact(archive: Archive, mix: Any):
 
 
 @pytest.mark.parametrize(
+    "aggregate",
+    [
+        lambda frame: frame.groupby("customer", as_index=False).max(),
+        lambda frame: frame.groupby("customer", as_index=False).min(),
+        lambda frame: frame.groupby("customer", as_index=False).agg(
+            {"amount": "sum", "age": "mean", "_row_claims": "max"}
+        ),
+        lambda frame: (
+            pl.from_pandas(frame).group_by("customer").agg(pl.col("amount").mean(), pl.col("_row_claims").max())
+        ),
+    ],
+    ids=["max", "min", "sum", "polars"],
+)
+def test_ids_of_one_row_beside_values_of_several_are_not_exact(archive: Archive, aggregate: Any):
+    """The greatest id of a group is valid, and of one row of several: the key agrees, the aggregated columns do not."""
+    frame = aggregate(archive.source(claims(), "claims"))
+    with pytest.warns(LineageWarning, match=r"without group\(\)"):
+        assert grade(archive, frame) == "coarse"
+
+
+@pytest.mark.parametrize(
     "keep",
     [
         lambda frame: frame.sample(frac=0.5, random_state=0),
         lambda frame: frame.assign(log_amount=np.log(frame.amount)),
+        lambda frame: frame.drop_duplicates("customer", keep="last"),
+        lambda frame: frame.drop_duplicates("customer")[["_row_claims", "customer", "age"]].assign(age=frame.age * 2),
+        lambda frame: frame[["_row_claims", "customer", "age"]].assign(age=np.random.default_rng(2).random(300)),
         lambda frame: frame.assign(age=frame.age.fillna(40.0)).astype({"age": "float32"}),
         lambda frame: frame.merge(pd.DataFrame({"customer": range(60), "age_of_contract": 3}), on="customer"),
         lambda frame: frame[["_row_claims", "age"]].assign(age=(frame.age - 40) / -9),
@@ -89,7 +113,21 @@ def test_ids_on_wrong_rows_are_not_exact(archive: Archive, mix: Any):
         lambda frame: frame[["_row_claims", "empty"]],
         lambda frame: frame[["_row_claims", "word"]].assign(word=frame.word.astype("category").cat.codes),
     ],
-    ids=["sample", "new column", "filled", "joined", "scaled", "clipped", "few rows", "lists", "nulls", "codes"],
+    ids=[
+        "sample",
+        "new column",
+        "last of each",
+        "first of each",
+        "one changed at random",
+        "filled",
+        "joined",
+        "scaled",
+        "clipped",
+        "few rows",
+        "lists",
+        "nulls",
+        "codes",
+    ],
 )
 def test_rows_that_stayed_whole_are_exact(archive: Archive, keep: Any):
     """Steps that keep rows whole leave the edge exact, without a word, whatever columns were changed in step."""

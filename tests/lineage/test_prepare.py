@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import duckdb
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -139,3 +140,30 @@ def test_distinct_refuses_what_it_cannot_do():
         distinct(left, keep="any")
     with pytest.raises(InputError):
         distinct([{"a": 1}])
+
+
+def test_a_preparation_in_sql_may_give_its_rows_in_any_order():
+    """SQL promises none: the rows are compared, and those that were are returned, as a relation."""
+    sources, con = Sources(), duckdb.connect()
+    left, _ = sources.fix(con.from_arrow(pa.table(LEFT)), "left", salt=21)
+    directions = iter(["ASC", "DESC"])
+    result = prepare(sources, lambda a: a.filter("v > 10").order(f"v {next(directions)}"), left)
+    assert kind_of(result) == "duckdb"
+    assert result.project("v").fetchall() == [(30,), (20,)]
+    assert split(sources, result)[1].positions["left"].tolist() == [2, 1]
+
+
+@pytest.mark.parametrize(
+    "notice",
+    [
+        lambda a: a.distinct(),
+        lambda a: a.query("a", "SELECT * FROM a GROUP BY ALL"),
+    ],
+    ids=["distinct", "group by all"],
+)
+def test_a_preparation_in_sql_that_notices_ids_is_refused(notice):
+    """DISTINCT and GROUP BY over all columns see ids as pandas' `drop_duplicates()` does."""
+    sources, con = Sources(), duckdb.connect()
+    left, _ = sources.fix(con.from_arrow(pa.table(LEFT)), "left", salt=21)
+    with pytest.raises(PreparationError):
+        prepare(sources, notice, left)

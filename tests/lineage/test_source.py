@@ -145,6 +145,7 @@ def test_a_source_has_a_limit():
         subject=None,
         origin=None,
         about=NOTHING_SAID,
+        provable=frozenset(),
         columns=frozenset(),
         load=lambda: pa.table({}),
         sample=lambda _rows, _columns: pa.table({}),

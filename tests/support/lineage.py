@@ -31,6 +31,22 @@ def claimed_rows(archive: Archive, prediction: str) -> Claimed:
     return claimed
 
 
+def claimed_by_all(archive: Archive, model: str) -> dict[str, Claimed]:
+    """Return by prediction of a model what `claimed_rows` returns, of predictions of one call."""
+    found = archive.search("model = ?", [model])
+    references = parse_references(archive.why(found["id"].iloc[0]).context["refs"])
+    tracer, known, claimed = Tracer(archive._ledger), {}, {}
+    for row in found.to_dict("records"):
+        own: Claimed = claimed.setdefault(row["id"], {})
+        for name, reference in references.items():
+            position = row[f"row.{name}"]
+            if (name, position) not in known:
+                _follow(tracer, reference, position, known.setdefault((name, position), {}))
+            for source, rows in known[name, position].items():
+                own.setdefault(source, set()).update(rows)
+    return claimed
+
+
 def member_rows(archive: Archive, prediction: str, group: str) -> Claimed:
     """Return the source rows that went into the group a prediction refers to."""
     story = archive.why(prediction)

@@ -22,15 +22,19 @@ import msgspec
 import numpy as np
 from tests.support.archives import archive_with_predictions
 from tests.support.ledgers import OPEN, SEALED, make_batch, new_ledger, new_recorder
+from tests.support.memberships import KEY, holder_of, honest_claim, model_document, tag_of
+from tests.support.receipts import SIGNER
 
 from backstory.columns.commit import salts
 from backstory.columns.tree import subtree_roots
-from backstory.frames.token import mint_tokens
+from backstory.frames.row_set import RowSet
+from backstory.frames.token import POSITION_MAX, mint_tokens
 from backstory.ledger.read import find_places, find_record
 from backstory.ledger.receipt import make_receipt, make_receipts
 from backstory.ledger.seal import seal_all
 from backstory.records import canonical
 from backstory.records.commitment import commit
+from backstory.records.membership import tree_context
 from backstory.records.promise import PromiseDocument, PromiseText, frame_digest, key_name, runs_of
 from backstory.records.row import NULL_STRUCT, decode_row, encode_row
 from backstory.records.succession import Rotated
@@ -41,6 +45,8 @@ from backstory.tlog.checkpoint import Checkpoint, sign_checkpoint
 from backstory.tlog.hashing import hash_leaf, root_hash
 from backstory.tlog.note import sign_note
 from backstory.tlog.signer import Ed25519Signer
+from backstory.verify.membership import verify_membership
+from backstory.verify.membership_file import encode_membership
 from backstory.verify.state import AuditState
 
 HERE = Path(__file__).parent
@@ -120,6 +126,27 @@ def token_cases():
             token = int(mint_tokens(np.array([position], np.int64), salt)[0])
             cases.append({"position": str(position), "salt": f"{salt:016x}", "token": str(token)})
     return {"cases": cases}
+
+
+def row_set_cases():
+    """Return sets of rows, as runs, with their bytes."""
+    far = 1 << 32
+    runs = {
+        "empty": [],
+        "one row": [(7, 1)],
+        "a time split": [(0, 80_000)],
+        "two parts": [(0, 10), (100, 20)],
+        "the last position": [(POSITION_MAX, 1)],
+        "every second row": [(2 * i, 1) for i in range(70)],
+        "beyond 32 bits": [(far - 35 + 2 * i, 1) for i in range(66)],
+        "runs in a bitmap": [(100 * i, 60) for i in range(80)],
+    }
+    cases = []
+    for what, of_set in runs.items():
+        positions = [position for first, rows in of_set for position in range(first, first + rows)]
+        encoded = RowSet.of_positions(np.array(positions, np.int64)).to_bytes().hex()
+        cases.append({"bytes": encoded, "runs": [[str(first), str(rows)] for first, rows in of_set], "what": what})
+    return cases
 
 
 def tree_cases():
@@ -240,15 +267,30 @@ def rotation_case():
     }  # fmt: skip
 
 
+def membership_of():
+    """Return a proof that somebody is not in a training set, and what it proves; the tags are of the three who are."""
+    people, asked = ["c-17", "é", "\U0001f600"], "c-18"
+    document = model_document(people)
+    training = holder_of(document)
+    data = encode_membership(honest_claim(document, asked, people))
+    return {
+        "context": tree_context(training).hex(), "facts": verify_membership(data, vkey=SIGNER.vkey).to_dict(),
+        "file": data.decode(), "public_key": KEY.public.hex(),
+        "tags": {one: tag_of(training, one).hex() for one in people}, "vkey": SIGNER.vkey,
+    }  # fmt: skip
+
+
 def main():
     """Write every file."""
     (HERE / "audit_state.json").write_bytes(audit_state())
     write("row_encoding", {"rows": {name: row_case(columns) for name, columns in ROWS.items()}})
     write("commitment", commitment_cases())
     write("token", token_cases())
+    write("row_set", row_set_cases())
     write("segment_tree", tree_cases())
     write("spool", spool_cases())
     write("rotation", rotation_case())
+    write("membership", membership_of())
     data, expected = promise_of()
     (HERE / "promise.promise").write_bytes(data)
     write("promise", expected)

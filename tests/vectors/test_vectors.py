@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from tests.support.memberships import KEY
 
 from backstory.columns.arrow_type import arrow_type
 from backstory.columns.commit import commitments, salts
@@ -18,6 +19,7 @@ from backstory.columns.encode import iter_blocks
 from backstory.columns.tree import leaf_hashes, root_of_subtrees, subtree_roots
 from backstory.frames.token import check_tokens, mint_tokens, positions_of
 from backstory.records.commitment import commit, verify_opening
+from backstory.records.membership import subject_message
 from backstory.records.promise import frame_digest, parse_promise
 from backstory.records.row import NULL_STRUCT, decode_row, encode_row
 from backstory.records.schema import parse_schema, split_name
@@ -26,9 +28,11 @@ from backstory.storage.keys import KeyStore
 from backstory.storage.spool import Spool, StreamInfo
 from backstory.tlog.hashing import hash_leaf, root_hash
 from backstory.verify.bundle import verify_bundle
+from backstory.verify.membership import verify_membership
 from backstory.verify.promise import verify_promise
 from backstory.verify.receipt import verify_receipt, verify_receipts
 from backstory.verify.standalone import check_bundle as alone
+from backstory.verify.standalone import verify_membership as membership_alone
 
 HERE = Path(__file__).parent
 SIZE_MAX = 100_000
@@ -215,6 +219,18 @@ def test_receipts():
     assert [(receipt.seq, receipt.opened["output"]["output"]) for receipt in receipts] == [
         (n, n) for n in (0, 257, 299)
     ]
+
+
+def test_membership():
+    """The proof of membership verifies in both verifiers, with what it proves; the tags are the function's."""
+    vector = read("membership")
+    data, log = vector["file"].encode(), [membership_alone.receipt.Key(vector["vkey"], 1)]
+    assert verify_membership(data, vkey=vector["vkey"]).to_dict() == vector["facts"]
+    assert membership_alone.check_file(data, log) == vector["facts"]
+    assert KEY.public.hex() == vector["public_key"]
+    for subject, tag in vector["tags"].items():
+        (output,) = KEY.outputs([subject_message(bytes.fromhex(vector["context"]), subject)])
+        assert output[:32].hex() == tag
 
 
 def test_bundle():

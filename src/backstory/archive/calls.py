@@ -23,13 +23,17 @@ from backstory.capture.steps import Sampling
 from backstory.capture.subject import Id, refuse_column_name
 from backstory.capture.traced import traced
 from backstory.errors import ForbiddenError, InputError, ModelError, StorageError, TokenError
-from backstory.frames.table import column_names, frame_of_records, kind_of, row_count
+from backstory.frames.table import LAZY, column_names, frame_of_records, hold, kind_of, row_count
 from backstory.frames.token import ROW_PREFIX, id_columns
+from backstory.frames.watch import Watch
 from backstory.ledger.ledger import Ledger
+from backstory.lineage.feature_set import FeatureSet
+from backstory.lineage.feature_use import FeatureBinding
 from backstory.lineage.refs import RowRefs
 from backstory.lineage.source import Sources
 from backstory.lineage.split import split
 from backstory.lineage.store import LineageStore
+from backstory.lineage.watching import watch_of
 from backstory.models import output_names
 from backstory.models.code_version import code_version
 from backstory.models.environment import environment
@@ -57,6 +61,8 @@ class Calls:
         self._store = store
         self._sources = sources
         self._capture = capture
+        self._features = FeatureBinding(ledger)
+        self._watches: dict[str, tuple[Watch, JsonObject] | None] = {}
 
     def known(self, *frames: Any) -> Sources:  # noqa: ANN401  any frames
         """Return the registry, after restoring sources of earlier sessions whose ids the frames carry."""
@@ -133,6 +139,7 @@ class Calls:
         rest: Sequence[Any] = (),
         options: Mapping[str, Any] | None = None,
         recorder: Recorder | None = None,
+        feature_set: FeatureSet | str | None = None,
     ) -> Predictions:
         """Run a model and record it; see `Archive.predict`, for the recorder `Call`.
 
@@ -150,6 +157,7 @@ class Calls:
                 f"predict: expected a rule such as Threshold(0.2) as decision, got {type(decision).__name__}"
             )
         given = features
+        named_set = self._features_of(version, feature_set)
         features, rows = self._input(version, features, rows)
         if isinstance(subject, str):
             refuse_column_name(subject, _column_names(given, rows))
@@ -174,6 +182,8 @@ class Calls:
             environment=lambda: self._environment,
             options={**names_of(function, rest), **by_name},
             recorder=recorder,
+            feature_set=named_set,
+            watch=self._watch_of(version),
         )
         return self._capture.predict(call, run)
 
@@ -216,12 +226,27 @@ class Calls:
         self.require_writable()
         return Call(
             model=None if model is None else model.reference,
+            feature_set=None if model is None else self._features_of(model, None),
+            watch=None if model is None else self._watch_of(model),
             method=method,
             features=None,
             code={**self._code, **code},
             environment=lambda: self._environment,
             by_hand=by_hand,
         )
+
+    def bind_features(self, spec: FeatureSet | str, rows: RowRefs | None) -> str:
+        """Return the digest of the feature set a model is to be bound to; see `FeatureBinding.bind`."""
+        return self._features.bind(spec, None if rows is None else column_names(rows.features))
+
+    def _watch_of(self, version: ModelVersion) -> tuple[Watch, JsonObject] | None:
+        if version.digest not in self._watches:
+            self._watches[version.digest] = watch_of(self._ledger, version.name, version.digest)
+        return self._watches[version.digest]
+
+    def _features_of(self, version: ModelVersion, given: FeatureSet | str | None) -> JsonObject | None:
+        bound = version.document.get("features")
+        return self._features.context_member(bound if isinstance(bound, str) else None, given)
 
     def _input(
         self,
@@ -233,8 +258,8 @@ class Calls:
         kind = kind_of(features)
         if kind in {"record", "records"}:
             features = frame_of_records(features)
-        elif kind == "polars-lazy":
-            features = features.collect()
+        elif kind in LAZY:
+            features = hold(features)
         carried = id_columns(column_names(features)) if kind != "numpy" else []
         if carried and rows is not None:
             raise TokenError(f"predict: expected features without id columns beside rows, got {carried[0]!r}")

@@ -11,11 +11,16 @@ from typing import Any, Literal, ParamSpec, Self, TypeVar, overload
 from uuid import UUID
 
 from backstory.archive.calls import Calls
+from backstory.archive.contracts import Contracts
+from backstory.archive.data import Data
+from backstory.archive.deployments import Deployments
+from backstory.archive.features import Features
 from backstory.archive.inside import Inside
 from backstory.archive.job import Job
 from backstory.archive.measuring import measure
 from backstory.archive.preparation import Preparation
 from backstory.archive.promising import create_promise_key, promise_key
+from backstory.archive.runs import Runs
 from backstory.archive.sealing import Sealer, Sealing
 from backstory.capture.decision import Threshold
 from backstory.capture.metrics import Metrics
@@ -31,12 +36,17 @@ from backstory.errors import (
     InputError,
     ModelError,
 )
+from backstory.frames.contract import Contract
+from backstory.frames.contract_odcs import read_contract
 from backstory.governance.access import PurposeGate
 from backstory.ledger.collect import collect, wrap_key
 from backstory.ledger.ledger import Ledger
+from backstory.ledger.past import look_up
 from backstory.lineage import registry
+from backstory.lineage.feature_set import FeatureSet
+from backstory.lineage.referenced import Places
 from backstory.lineage.refs import RowRefs
-from backstory.lineage.source import Sources
+from backstory.lineage.source import Kept, Sources
 from backstory.lineage.store import LineageStore
 from backstory.lineage.trace import Tracer
 from backstory.storage.fork import renew_in_child
@@ -66,6 +76,7 @@ class Archive(Preparation):
         signer: Signer | None = None,
         policy: Policy | None = None,
         sealer: Sealer = "process",
+        keep: Kept = "copy",
         world: World | None = None,
     ) -> None:
         """Open an archive; see `backstory.open`."""
@@ -84,16 +95,19 @@ class Archive(Preparation):
         world = world or World()
         ledger = Ledger(Path(path), world, writable=mode == "rw", vkey=vkey, actor=actor, signer=signer)
         self._sealing = Sealing(ledger, policy, sealer, vkey)
-        recorder, store, sources = self._sealing.recorder, LineageStore(ledger), Sources()
+        places = Places(ledger)
+        recorder, store, sources = self._sealing.recorder, LineageStore(ledger, places), Sources()
         capture = Capture(recorder, ledger.blobs, self.flush, self.promise)
         inside = Inside(
             ledger=ledger,
             store=store,
             sources=sources,
             calls=Calls(ledger, store, sources, capture, recorder),
-            tracer=Tracer(ledger),
+            tracer=Tracer(ledger, places),
             gate=PurposeGate(ledger, purpose),
             recorder=recorder,
+            places=places,
+            keep=keep,
         )
         super().__init__(inside, vkey)
         self._models: dict[str, ModelVersion] = {}
@@ -130,6 +144,10 @@ class Archive(Preparation):
         metrics: Mapping[str, float] | None = None,
         trusted: str | Sequence[str] = (),
         alias: str | None = None,
+        provable: str | Sequence[str] = (),
+        parents: ModelVersion | str | Sequence[ModelVersion | str] = (),
+        feature_set: FeatureSet | str | None = None,
+        contract: Contract | Mapping[str, Any] | str | Path | None = None,
     ) -> ModelVersion:
         """Register a model version; registering the same thing twice gives the same version.
 
@@ -142,20 +160,38 @@ class Archive(Preparation):
             metrics: Figures to keep with the version.
             trusted: Name or names of own types in a scikit-learn pipeline that may be loaded again.
             alias: Alias to point at the version; a name as a model's.
+            provable: `subjects` to be able to prove of a person that the training set has rows about them or has none;
+                see `data.prove`.
+            parents: The version or versions it was made from, such as the one whose fitting was gone on with.
+            feature_set: The definitions of its features, from `features.define`; or `name`, `name:version`.
+            contract: A data contract for its features, as `source` takes it: each prediction is checked against its
+                rules about single rows, and flagged or refused as their severity says.
 
         Raises:
             ModelError: The model cannot be captured, or is a class.
             AlignmentError: Rows and target differ in length.
-            InputError: The name cannot be used.
+            InputError: The name cannot be used, the rows are not of a source with a subject, or the code of a feature
+                is another than it was defined with.
+            NotFoundError: There is no such parent, or no such feature set.
         """
         self._calls.require_writable()
+        parents = [parents] if isinstance(parents, ModelVersion | str) else parents
         if rows is not None and not isinstance(rows, RowRefs):
             _, rows = self.split(rows)
         with self._lock:
-            version = registry.register_model(
-                self._ledger, self._store, model, name=name, rows=rows, target=target, metrics=metrics or {},
+            given = registry.Submission(
+                model=model,
+                name=name,
+                rows=rows,
+                target=target,
+                metrics=metrics or {},
                 trusted=(trusted,) if isinstance(trusted, str) else tuple(trusted),
-            )  # fmt: skip
+                provable=frozenset([provable] if isinstance(provable, str) else provable),
+                parents=tuple(self._registered(parent).digest for parent in parents),
+                features=None if feature_set is None else self._calls.bind_features(feature_set, rows),
+                contract=None if contract is None else read_contract(contract, name),
+            )
+            version = registry.register_model(self._ledger, self._store, given)
             if alias is not None:
                 registry.set_alias(self._ledger, version, alias)
             # What is recorded is what the archive holds: a model fitted again after this is another model.
@@ -167,14 +203,18 @@ class Archive(Preparation):
         """Let `name@alias` mean this version from now on; earlier meanings stay in the log."""
         registry.set_alias(self._ledger, self._registered(model), alias)
 
-    def model(self, spec: str) -> ModelVersion:
+    def model(self, spec: str, *, as_of: int | None = None) -> ModelVersion:
         """Return a model version by `name`, `name@alias`, `name:version` or a digest prefix.
 
+        Args:
+            spec: What names it.
+            as_of: What that meant in the log of this tree size: which was the latest, and where an alias pointed.
+
         Raises:
-            NotFoundError: There is none.
+            NotFoundError: There is none, or there was none at that tree size.
             AmbiguousError: A digest prefix fits several.
         """
-        found = registry.find_version(self._ledger, spec)
+        _, found = look_up(self._ledger, as_of, lambda ledger: registry.find_version(ledger, spec))
         with self._lock:
             if found.digest not in self._models:
                 load = functools.partial(registry.load_model, self._ledger, found)
@@ -194,6 +234,7 @@ class Archive(Preparation):
         request_id: Any = None,  # noqa: ANN401  one id or one a row
         decision: Threshold | None = None,
         options: Mapping[str, Any] | None = None,
+        feature_set: FeatureSet | str | None = None,
     ) -> Predictions:
         """Run a model unchanged and record what went in and what came out.
 
@@ -211,6 +252,7 @@ class Archive(Preparation):
             options: What the method is given besides the features, such as `{"num_iteration": 1}`. Numbers and texts
                 stand in clear in the context, of anything else the type; so of texts of a call about people, and of an
                 option that had 8 other values before.
+            feature_set: The definitions the features were made with, where they are not those the model is bound to.
 
         Returns:
             The model's output unchanged, the ids, and `wait()`.
@@ -234,6 +276,7 @@ class Archive(Preparation):
             request_id=request_id,
             decision=decision,
             options=options,
+            feature_set=feature_set,
         )
 
     def job(self, name: str, *, run: str, expect: int | None = None) -> Job:
@@ -473,6 +516,33 @@ class Archive(Preparation):
         """Return where it is, whose, and for what it is open."""
         mode = "rw" if self._ledger.writable else "r"
         return f"<Archive {str(self.path)!r}, origin {self.origin}, mode {mode!r}>"
+
+    # --- namespaces ---------------------------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def contracts(self) -> Contracts:
+        """Data contracts: what data is promised to be, and whether it was."""
+        return Contracts(self._inside)
+
+    @functools.cached_property
+    def data(self) -> Data:
+        """Dataset versions, what changed between them, and proofs of what is in them."""
+        return Data(self._inside)
+
+    @functools.cached_property
+    def features(self) -> Features:
+        """Feature sets: named, versioned definitions of features, with owner and justification."""
+        return Features(self._inside)
+
+    @functools.cached_property
+    def runs(self) -> Runs:
+        """Trainings, evaluations and other runs, and the history of models."""
+        return Runs(self._inside)
+
+    @functools.cached_property
+    def deployments(self) -> Deployments:
+        """What serves which part of the traffic, and who approved it."""
+        return Deployments(self._inside, self._found)
 
     # --- within -------------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,8 @@ from backstory.archive.calls import Calls
 from backstory.capture.recorder import Recorder
 from backstory.governance.access import PurposeGate
 from backstory.ledger.ledger import Ledger
-from backstory.lineage.source import Sources
+from backstory.lineage.referenced import Places
+from backstory.lineage.source import Kept, Sources
 from backstory.lineage.store import LineageStore
 from backstory.lineage.trace import Tracer
 
@@ -25,6 +26,8 @@ class Inside:
         tracer: Reads lineage that was kept.
         gate: Opens sealed values, or does not.
         recorder: Holds what is not in the log yet.
+        places: Where the rows are that are kept by reference.
+        keep: Whether rows are kept, or where they are, unless `source` is told.
     """
 
     ledger: Ledger
@@ -34,3 +37,5 @@ class Inside:
     tracer: Tracer
     gate: PurposeGate
     recorder: Recorder
+    places: Places
+    keep: Kept

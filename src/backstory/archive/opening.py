@@ -9,6 +9,7 @@ from backstory.archive.facade import Archive, Mode
 from backstory.archive.sealing import Sealer
 from backstory.capture.policy import BUFFER_SIZE, Durability, OnFailure, OnFull, Policy
 from backstory.ledger.create import create_archive
+from backstory.lineage.source import Kept
 from backstory.storage.world import World
 from backstory.tlog.signer import Signer
 
@@ -59,6 +60,7 @@ def open_archive(
     spill: str | None = None,
     buffer_size: int = BUFFER_SIZE,
     sealer: Sealer = "process",
+    keep: Kept = "copy",
     world: World | None = None,
 ) -> Archive:
     """Open an archive.
@@ -84,6 +86,8 @@ def open_archive(
         buffer_size: Bytes of single records one kind of record may hold in memory until they are written.
         sealer: `process`: once there is much to seal, a process beside this one does it, until this one closes the
             archive or ends. `none`: what is recorded is sealed by `flush` and `close`, or by a sidecar.
+        keep: What `source` does where it is not told: `copy` keeps the rows, `reference` where they are, of all that is
+            read from files, queries and tables.
         world: Clock, randomness and disk; for tests.
 
     Raises:
@@ -106,5 +110,6 @@ def open_archive(
         signer=signer,
         policy=policy,
         sealer=sealer,
+        keep=keep,
         world=world,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -9,24 +10,35 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from backstory.archive.online import fetch_online
 from backstory.archive.promising import promise_of
+from backstory.capture.model_version import ModelVersion
 from backstory.capture.promise import PromiseFile
 from backstory.capture.recorder import Recorder
 from backstory.debug.replay import Replay, replay_prediction
+from backstory.debug.stages import Stages, run_prediction
 from backstory.errors import InputError, QueryError, VerificationError
 from backstory.governance.access import PurposeGate
 from backstory.ledger.ledger import Ledger
+from backstory.ledger.past import PastLedger, look_up, tree_size_at
 from backstory.ledger.read import Found, find_places, find_record, find_records
 from backstory.ledger.receipt import ReceiptFile, ReceiptsFile, make_receipt, make_receipts
 from backstory.lineage import registry
-from backstory.lineage.impact import Impact, find_impact
-from backstory.lineage.reconcile import Reconciliation, reconcile_predictions
+from backstory.lineage.graph import Graph
+from backstory.lineage.graph_walk import GraphWalk
+from backstory.lineage.impact import Impact, impact_of_feature, impact_of_model, impact_of_rows
+from backstory.lineage.loading import Load
+from backstory.lineage.online import AsOf
+from backstory.lineage.reconcile import Reconciliation, moment_ns, reconcile_predictions
 from backstory.lineage.refs import warn_of_lineage
-from backstory.lineage.rows import select_rows
+from backstory.lineage.rows import fixed_entries, select_rows
 from backstory.lineage.search import search_predictions
 from backstory.lineage.story import Story
+from backstory.lineage.subject import find_subject
 from backstory.lineage.trace import Tracer
+from backstory.lineage.version_story import VersionStory, tell_version
 from backstory.lineage.why import tell_story
+from backstory.lineage.why_not import WhyNot, explain_absence
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject
 from backstory.records.envelope import PREDICTION
@@ -50,34 +62,58 @@ class Questions:
         self._recorder = recorder
         self._tracer = tracer
         self._vkey = vkey
+        self._resolvers: dict[str, AsOf] = {}
 
-    def why(self, prediction: str) -> Story:
+    @property
+    def resolvers(self) -> dict[str, AsOf]:
+        """By source, what fetches rows again that predictions used online: `archive.resolvers["stats"] = …`."""
+        return self._resolvers
+
+    def why(self, prediction: str, *, as_of: int | None = None) -> Story | VersionStory:
         """Return the backstory of a prediction: rows with their values, features, model, code, proof.
 
+        Or that of a model version, such as `delay:3`, or of a dataset version: what it was made from.
+
         Args:
-            prediction: Its id, or a unique prefix.
+            prediction: Its id, or a unique prefix; or a version as `model` and `data.show` take it.
+            as_of: Answer from the log as it was at this tree size; the proof is then of that size and its root.
 
         Returns:
             A story. `str()` and notebooks tell it; its `rows`, `features`, `output`, `decision`, `model`, `context`,
-            `outcomes` and `proof` are values, and `to_dict()` gives all of it.
+            `outcomes` and `proof` are values, and `to_dict()` gives all of it. Of a version `document`, `graph` and
+            `proof`.
 
         Raises:
-            NotFoundError: There is none.
+            NotFoundError: There is none, or there was none at that tree size.
             AmbiguousError: Several ids begin so.
             VerificationError: The record, or something it refers to, was changed.
         """
-        return tell_story(self._ledger, self._tracer, self._gate, self._found(prediction))
+        self._recorder.write()
+        ledger, found = look_up(self._ledger, as_of, lambda ledger: find_subject(ledger, prediction))
+        tracer = self._tracer_of(ledger)
+        if isinstance(found, Found):
+            story = tell_story(ledger, tracer, self._gate, found)
+            return dataclasses.replace(story, online=fetch_online(story, self._resolvers))
+        return tell_version(ledger, GraphWalk(ledger, tracer, self._gate), found)
 
     def impact(
         self,
-        source: str,
+        source: str | None = None,
         *,
         rows: int | Sequence[int] | Sequence[bool] | None = None,
         keys: Any = None,  # noqa: ANN401  one key or several, each a value, tuple or dict
         where: str | None = None,
         version: str | None = None,
+        loaded: tuple[str | datetime | None, str | datetime | None] | None = None,
+        part: str | None = None,
+        origin: str | None = None,
+        model: str | None = None,
+        feature: str | None = None,
+        as_of: int | None = None,
     ) -> Impact:
         """Return which predictions, models and features some rows of a source reached, directly and through groups.
+
+        Or else what a model version or a feature reached.
 
         Args:
             source: The source's name.
@@ -87,21 +123,104 @@ class Questions:
                 of these.
             where: SQL predicate over the source's columns; for NaN see `search`.
             version: Prefix of a dataset version's digest; keys and predicates look at all versions without it.
+            loaded: Only rows of versions and parts that were loaded at or after the first moment and before the second,
+                of which one may be None: when they were read, where `source` read them, else when first used.
+            part: Only rows of this part.
+            origin: Only rows that came from there: the text given as `origin`, the path that was read, or the name of
+                a file. Of a directory that is one version, all rows.
+            model: All predictions of a model version, as `model` takes it, instead of rows.
+            feature: All predictions with a feature of this name, instead of rows.
+            as_of: Answer from the log as it was at this tree size.
 
         Returns:
-            An impact: `predictions` as an Arrow table with a row for each way a prediction was reached, the `models`
-            trained on some of the rows, `features`, `counts` of all three, what stayed `sealed`, and by digest the
-            versions `left_out`, which lack a column or were erased.
+            An impact: `counts` of predictions, models and features, `by_model`; the `models` trained on some of the
+            rows, `features`, what stayed `sealed`, and by digest the versions `left_out`, which lack a column or were
+            erased. Read when asked for: `predictions` as an Arrow table with a row for each way a prediction was
+            reached, `batches()` and `export(path)` of the same, `cases`, `subjects`, `decisions`.
 
         Raises:
-            NotFoundError: There is no such source or version, no row fits, or a position or key is of no row.
-            QueryError: Not exactly one of rows, keys and where; a malformed predicate; positions of several versions.
+            NotFoundError: There is no such source, version, model or feature, no row fits or was loaded so, or a
+                position or key is of no row.
+            QueryError: Not exactly one of rows, keys and where, and no load; a malformed predicate; positions of
+                several versions; not exactly one of source, model and feature.
         """
-        chosen = select_rows(
-            self._ledger, self._tracer, self._gate, source, rows=rows, keys=keys, where=where, version=version
-        )
         self._recorder.write()
-        return find_impact(self._ledger, self._tracer, self._gate, source, chosen)
+        if sum(choice is not None for choice in (source, model, feature)) != 1:
+            raise QueryError("impact: expected exactly one of a source, model= and feature=")
+        if source is not None:
+            load = Load.asked(loaded, part, origin)
+            ledger, _ = look_up(self._ledger, as_of, lambda ledger: fixed_entries(ledger, source, version))
+            tracer = self._tracer_of(ledger)
+            chosen = select_rows(
+                ledger, tracer, self._gate, source, rows=rows, keys=keys, where=where, version=version, load=load
+            )
+            return impact_of_rows(ledger, tracer, self._gate, source, chosen)
+        if any(choice is not None for choice in (rows, keys, where, version, loaded, part, origin)):
+            raise QueryError("impact: rows are chosen of a source, not of a model or a feature")
+        if model is not None:
+            ledger, asked = look_up(self._ledger, as_of, lambda ledger: registry.find_version(ledger, model))
+            return impact_of_model(ledger, self._gate, asked)
+        return look_up(self._ledger, as_of, lambda ledger: impact_of_feature(ledger, self._gate, str(feature)))[1]
+
+    def why_not(
+        self,
+        source: str,
+        *,
+        rows: int | Sequence[int] | Sequence[bool] | None = None,
+        keys: Any = None,  # noqa: ANN401  one key or several, each a value, tuple or dict
+        where: str | None = None,
+        version: str | None = None,
+        model: str | ModelVersion | None = None,
+    ) -> WhyNot:
+        """Return why some rows of a source are not in a model's training set: dropped by which step, or left out.
+
+        Args:
+            source: The source's name.
+            rows: Positions, one or several, or a mask; as `impact` takes them.
+            keys: Key values, as `impact` takes them. A key that no fixed version has is an answer too.
+            where: SQL predicate over the source's columns.
+            version: Prefix of a dataset version's digest.
+            model: A model version, or what `model` takes; without it every one trained on rows of the source.
+
+        Returns:
+            An answer: `verdicts` as an Arrow table, `used`, `through-groups`, `dropped`, `left-out` or `other-version`
+            for each row and model; the same counted for each of `models`; the `steps` that dropped rows, with their
+            code; the keys that are `missing` everywhere.
+
+        Raises:
+            NotFoundError: There is no such source, version or model, no row fits, or a position is of no row.
+            QueryError: Not exactly one of rows, keys and where; a malformed predicate; positions of several versions.
+            ForbiddenError: The source or the model is about people, and no actor and purpose were given.
+        """
+        spec = model.digest if isinstance(model, ModelVersion) else model
+        return explain_absence(
+            self._ledger, self._tracer, self._gate, source,
+            rows=rows, keys=keys, where=where, version=version,
+            model=None if spec is None else registry.find_version(self._ledger, spec),
+        )  # fmt: skip
+
+    def graph(self, spec: str, *, as_of: int | None = None) -> Graph:
+        """Return the lineage of a prediction, a model version or a dataset version as a graph.
+
+        Args:
+            spec: Id of a prediction or its beginning; a model version as `model` takes it; a dataset version as
+                `data.show` takes it.
+            as_of: Answer from the log as it was at this tree size.
+
+        Returns:
+            A graph: `nodes` and `edges` with grades as data, a node for each set of rows; `save(path)` writes it as a
+            picture (`.svg`), data (`.json`) or for Graphviz (`.dot`). Notebooks show the picture.
+
+        Raises:
+            NotFoundError: There is none.
+            AmbiguousError: Several fit.
+        """
+        self._recorder.write()
+        ledger, found = look_up(self._ledger, as_of, lambda ledger: find_subject(ledger, spec))
+        walk = GraphWalk(ledger, self._tracer_of(ledger), self._gate)
+        if isinstance(found, Found):
+            return walk.of_prediction(found)
+        return walk.of_model(found) if isinstance(found, registry.Registered) else walk.of_dataset(found)
 
     def replay(self, prediction: str) -> Replay:
         """Run the recorded features through the recorded model again and compare with the recorded output.
@@ -120,7 +239,30 @@ class Questions:
         found = self._found(prediction)
         return replay_prediction(self._ledger, self._gate, found, self._stored_model)
 
-    def search(self, predicate: str, values: Sequence[Any] = (), *, limit: int | None = None) -> Any:  # noqa: ANN401
+    def stages(self, prediction: str) -> Stages:
+        """Return what a prediction's features became at each fitted step of its model, up to the output.
+
+        The stored model is loaded and the one row run through it; nothing of this is kept.
+
+        Args:
+            prediction: Its id, or a unique prefix.
+
+        Returns:
+            The `stages`, each with the `values` of its columns by name, and whether the last is the recorded output:
+            `verdict` is `exact`, `equivalent` or `different`.
+
+        Raises:
+            NotFoundError: There is no such prediction.
+            ForbiddenError: Its values are sealed.
+            ModelError: The model has no artifact, the call failed, or the steps cannot be run any more.
+            InputError: The features cannot be made again as the model was given them.
+            VerificationError: The record or the model was changed.
+        """
+        return run_prediction(self._ledger, self._gate, self._found(prediction), self._stored_model)
+
+    def search(
+        self, predicate: str, values: Sequence[Any] = (), *, limit: int | None = None, as_of: int | None = None
+    ) -> Any:  # noqa: ANN401
         """Return the predictions for which an SQL predicate holds, oldest first.
 
         For DuckDB NaN is the greatest number, so a NaN fulfils `output > 60`: add `and not isnan(output)` where it is
@@ -130,6 +272,7 @@ class Questions:
             predicate: Over `model`, `version`, `time`, `status`, `output`, `decision`, `feature.<name>`, `row.<name>` …
             values: Values for question marks in the predicate.
             limit: How many rows at most.
+            as_of: Answer from the log as it was at this tree size.
 
         Returns:
             A pandas frame; a pyarrow table where pandas is not installed. If the predicate asks for values that are
@@ -142,7 +285,8 @@ class Questions:
         if isinstance(values, str | bytes) or not isinstance(values, Iterable):
             raise QueryError(f"search: expected a list with a value for each ?, got {type(values).__name__}")
         self._recorder.write()
-        hits = search_predictions(self._ledger, predicate, values, limit)
+        ledger = self._ledger if as_of is None else PastLedger(self._ledger, as_of)
+        hits = search_predictions(ledger, predicate, values, limit)
         if hits.not_compared:
             warn_of_lineage(f"search: {hits.left_out}")
         if not importlib.util.find_spec("pandas"):
@@ -367,6 +511,21 @@ class Questions:
                 switched on.
         """
         return promise_of(self._ledger, self._recorder, self._found(prediction))
+
+    def tree_size_at(self, time: str | datetime) -> int:
+        """Return how many entries the log had at a moment, for `as_of`, by the times the entries say.
+
+        Args:
+            time: RFC 3339 or with a time zone.
+
+        Raises:
+            QueryError: It is no moment.
+        """
+        microsecond = moment_ns(time, "tree_size_at: expected a time") or 0
+        return tree_size_at(self._ledger, microsecond + 999)  # entries have nanoseconds: all in that microsecond
+
+    def _tracer_of(self, ledger: Ledger) -> Tracer:
+        return self._tracer if ledger is self._ledger else Tracer(ledger)
 
     def _found(self, prediction: str | UUID) -> Found:
         if not isinstance(prediction, str | UUID):

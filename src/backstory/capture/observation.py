@@ -75,13 +75,14 @@ class Observation(Enclosing):
         """Say what goes into the prediction, by name; taken down as it is now.
 
         Raises:
-            InputError: Not a mapping.
+            InputError: Not a mapping, or the model's contract refuses them.
             ConflictError: The prediction is recorded already.
         """
         self._insist_open()
         if not isinstance(values, Mapping):
             raise InputError(f"prediction: expected features by name, got {type(values).__name__}")
         self._features = dict(zip(distinct_names(values), map(plain_value, values.values()), strict=True))
+        self._single.require(self._features)
 
     def step(self, name: str, values: Any = None) -> None:  # noqa: ANN401  any values
         """Add a step it went through, with what came out of it.
@@ -92,14 +93,30 @@ class Observation(Enclosing):
         self._insist_open()
         self.steps.add("step", name, plain_value(values))
 
-    def uses(self, source: str, *, key: Any = None, version: Any = None, at: Any = None) -> None:  # noqa: ANN401
+    def uses(
+        self,
+        source: str,
+        *,
+        key: Any = None,  # noqa: ANN401
+        version: Any = None,  # noqa: ANN401
+        at: Any = None,  # noqa: ANN401
+        values: Mapping[str, Any] | None = None,
+    ) -> None:
         """Say that a row of some store was used: which key, of which version of it, as of when.
+
+        Args:
+            source: The feature view, table or service.
+            key: The row's key: a value, or values by column. It is kept in any case, as it is what the row is found by.
+            version: Which version of the row, the view or the table.
+            at: As of when, such as the event time.
+            values: The row itself. It is kept as steps are, so that one fetched again can be compared with it.
 
         Raises:
             ConflictError: The prediction is recorded already.
         """
         self._insist_open()
-        self.steps.add("use", source, plain_value({"at": at, "key": key, "version": version}))
+        reference = plain_value({"at": at, "key": key, "version": version})
+        self.steps.add("use", source, plain_value(values), ref=reference)
 
     def output(self, value: Any) -> None:  # noqa: ANN401  a value, or values by name
         """Say what was predicted.

@@ -31,6 +31,7 @@ from backstory.errors import AlignmentError, BackstoryError, InputError, InputMu
 from backstory.frames.container import describe_container
 from backstory.frames.equality import find_difference
 from backstory.frames.table import hold, to_arrow
+from backstory.frames.watch import Watch, refuse_flagged
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject
 from backstory.records.envelope import ENVELOPE, FAILED, OK, prediction_schema
@@ -86,6 +87,8 @@ class Call:
         steps: What the prediction went through, as it is recorded; see `capture.steps`.
         by_hand: Whether features and output were said by the caller, instead of seen on their way through a model.
         recorder: Where what it gives is recorded; None for the capture's own, which also takes it where it fails.
+        feature_set: What the context says of the definitions of its features.
+        watch: What its features are compared with, and what the context says of that.
     """
 
     model: JsonObject | None
@@ -102,6 +105,8 @@ class Call:
     steps: str | None = None
     by_hand: bool = False
     recorder: Recorder | None = None
+    feature_set: JsonObject | None = None
+    watch: tuple[Watch, JsonObject] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,13 +191,15 @@ class Capture:
         """Run a model on the call's features and record its predictions.
 
         Raises:
-            InputError: The input has no rows, or cannot be recorded. The model was not called.
+            InputError: The input has no rows, or cannot be recorded, or breaks a contract that refuses it; this is
+                recorded as a failed call. The model was not called.
             OutputLengthError: The model returned another number of rows. The call is recorded as failed.
             InputMutatedError: The model changed its input. The predictions are recorded, with the input as it was.
             StorageError: The record could not be written; the prediction is not given out.
         """
         begun = self.begin(call)
         try:
+            refuse_flagged(begun.refusals)
             output = run(call.features)
         except BaseException as error:
             begun.fail(error)
@@ -216,7 +223,11 @@ class Capture:
         if call.subject is not None:
             columns["subject"] = subject_column(call.subject, features.num_rows)
         container = describe_container(held)
-        return Begun(self, call, held, self.typed(call, columns, exact=_exact_features(container)), container)
+        table = self.typed(call, columns, exact=_exact_features(container))
+        if call.watch is None:
+            return Begun(self, call, held, table, container)
+        flagged = call.watch[0].table(features)
+        return Begun(self, call, held, table, container, flagged.flags, flagged.refusals)
 
     @property
     def policy(self) -> Policy:
@@ -273,7 +284,11 @@ class Capture:
         if result is not None:
             for name in result.column_names:
                 body = body.append_column(name, result[name])
-        schema = _schema_of(body.schema, tuple(call.rows.positions), call.rows.personal, steps=call.steps is not None)
+        is_watched, has_steps = begun.flags is not None, call.steps is not None
+        rows, personal = tuple(call.rows.positions), call.rows.personal
+        schema = _schema_of(body.schema, rows, personal, steps=has_steps, flags=is_watched)
+        if begun.flags is not None:
+            body = body.append_column("flags", begun.flags)
         if call.steps is not None:
             body = body.append_column("steps", pa.repeat(pa.scalar(call.steps, pa.large_string()), body.num_rows))
         order = dict.fromkeys(split_name(column.name)[0] for column in schema.columns[len(ENVELOPE) :])
@@ -295,6 +310,10 @@ class Capture:
             "refs": call.rows.document,
             "v": 1,
         }
+        if call.feature_set is not None:
+            document["features"] = call.feature_set
+        if call.watch is not None:
+            document["watch"] = call.watch[1]
         if call.options:
             document["options"] = self._options.describe(_site_of(call), call.options, personal=personal)
         data = canonical.encode(document)
@@ -325,6 +344,8 @@ class Begun:
         held: The input, protected from what the model does to its own.
         table: The input as it is recorded: row references, features, subjects.
         container: What the input was besides its values.
+        flags: What was found of each row, as it is recorded; None where nobody looked.
+        refusals: Rules of a contract that refuse the call, with how many rows break each.
     """
 
     capture: Capture
@@ -332,6 +353,8 @@ class Begun:
     held: Any
     table: pa.Table
     container: dict[str, Any]
+    flags: pa.Array | None = None
+    refusals: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def is_about_person(self) -> bool:
@@ -421,7 +444,9 @@ def _site_of(call: Call) -> tuple[str, ...]:
 
 
 @functools.lru_cache(maxsize=_SCHEMAS_MAX)
-def _schema_of(columns: pa.Schema, rows: tuple[str, ...], personal: frozenset[str], *, steps: bool) -> Schema:
+def _schema_of(
+    columns: pa.Schema, rows: tuple[str, ...], personal: frozenset[str], *, steps: bool, flags: bool
+) -> Schema:
     """Return the schema of records of these columns; made once, as its digest takes longer than all the rest."""
     fields = flat_fields(columns)
     return prediction_schema(
@@ -432,6 +457,7 @@ def _schema_of(columns: pa.Schema, rows: tuple[str, ...], personal: frozenset[st
         decision="bool" if "decision" in columns.names else None,
         subject="subject" in columns.names,
         steps=steps,
+        flags=flags,
     )
 
 

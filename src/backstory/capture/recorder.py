@@ -178,7 +178,7 @@ class Recorder:
         """Wakes the thread. Unlike an event, it can be rung where a signal handler may raise, or in a finalizer."""
         self._deferred: deque[Callable[[], object]] = deque()
         self._of_thread = threading.local()
-        self._closing = False
+        self._closing = threading.Event()
         self._syncer: threading.Thread | None = None
         self._trouble: Exception | None = None
         self._job = job
@@ -428,7 +428,7 @@ class Recorder:
             StorageError: Something could not be made durable; it is still held, and calling again tries again.
         """
         self._end_deferred()
-        self._closing = True
+        self._closing.set()
         self._bell.put(None)
         if self._syncer is not None and self._syncer is not threading.current_thread():
             self._syncer.join()
@@ -454,7 +454,7 @@ class Recorder:
 
     def _stream(self, schema: Schema) -> Stream:
         with self._lock:
-            if self._closing and threading.current_thread() is not self._syncer:  # which `close` waits for
+            if self._closing.is_set() and threading.current_thread() is not self._syncer:  # which `close` waits for
                 raise ConflictError("recording: the recorder is closed")
             stream = self._streams.get(schema.digest)
             if stream is not None:
@@ -475,7 +475,7 @@ class Recorder:
         if self._syncer is not None and self._syncer.is_alive():
             return
         with self._lock:
-            if self._closing or (self._syncer is not None and self._syncer.is_alive()):
+            if self._closing.is_set() or (self._syncer is not None and self._syncer.is_alive()):
                 return
             _close_with_child()
             thread = threading.Thread(target=self._sync_in_background, name="backstory-sync", daemon=True)
@@ -538,13 +538,14 @@ class Recorder:
         self._bell = SimpleQueue()
         self._deferred.clear()
         self._syncer, self._trouble = None, None
+        if not self._closing.is_set():
+            self._closing = threading.Event()  # its lock may be held, too
 
     def _sync_in_background(self) -> None:
-        pause = threading.Event()
         synced_ns = 0
-        while not self._closing:
+        while not self._closing.is_set():
             self._bell.get()
-            pause.wait(_WRITE_INTERVAL_SECONDS)  # gather what other threads append meanwhile
+            self._closing.wait(_WRITE_INTERVAL_SECONDS)  # gather what other threads append meanwhile
             while not self._bell.empty():  # before anything is written: who rings from here on is not too late
                 self._bell.get()
             self._end_deferred()
@@ -560,7 +561,7 @@ class Recorder:
             else:
                 self._trouble = None
             if failed:
-                pause.wait(_RETRY_SECONDS)
+                self._closing.wait(_RETRY_SECONDS)
             if failed or not is_due:
                 self._ring()
 

@@ -24,6 +24,7 @@ from backstory.capture.request_id import checked_request_id
 from backstory.capture.subject import text_of_id
 from backstory.errors import ColumnError, InputError, StorageError
 from backstory.frames.container import describe_container
+from backstory.frames.watch import Watch
 from backstory.records.canonical import JsonObject, JsonValue
 from backstory.records.envelope import ENVELOPE, FAILED, OK
 from backstory.records.limits import REQUEST_ID_MAX
@@ -115,6 +116,19 @@ class SingleCapture:
     def _site(self) -> Call:
         return self._ask_site()
 
+    @functools.cached_property
+    def _watch(self) -> Watch | None:
+        return None if self._site.watch is None else self._site.watch[0]
+
+    def require(self, features: Mapping[str, Any]) -> None:
+        """Refuse features that break a rule of the model's contract which refuses.
+
+        Raises:
+            InputError: They do.
+        """
+        if self._watch is not None:
+            self._watch.require(features)
+
     def record(  # noqa: C901, PLR0912  one straight path, whose every call would cost a share of its microseconds
         self,
         features: Mapping[str, Any],
@@ -184,6 +198,8 @@ class SingleCapture:
                 return self._record_slowly(features, output, error, request_id, subject, steps)
             row[at] = float(row[at])
         row[4] = shape.context
+        if self._watch is not None:
+            row.append(self._watch.record(features))
         if steps is not None:
             row.append(steps)
         if subject is not None:
@@ -251,6 +267,9 @@ class SingleCapture:
         if not call.by_hand:  # nobody was given a table: it is what is recorded
             recorded = pa.Table.from_struct_array(begun.table["feature"])
             begun = dataclasses.replace(begun, container=describe_container(recorded))
+        if self._watch is not None:  # as they were given: a large text is recorded as something else
+            flags = pa.array([self._watch.record(features)], pa.large_string())
+            begun = dataclasses.replace(begun, flags=flags)
         value = None if error is not None else output_value(output, sealed=subject is not None)
         given_back = (None, None) if value is None else begun.result(output, value)
         if self._widened != self._capture.types.widened:  # what was worked out before may be of a type that is past

@@ -21,7 +21,8 @@ from backstory.capture.single import SingleCapture, is_plain_features, is_plain_
 from backstory.capture.steps import is_personal, size_of
 from backstory.capture.subject import text_of_id
 from backstory.errors import InputError, ModelError
-from backstory.frames.table import kind_of
+from backstory.frames.table import LAZY, kind_of
+from backstory.frames.watch import refuse_flagged
 from backstory.models import capture_artifact
 from backstory.records.canonical import JsonObject
 from backstory.records.limits import STEPS_SIZE_MAX
@@ -64,7 +65,7 @@ class _Site:
         """Take down a call before it runs.
 
         Raises:
-            InputError: Whom it is about is none.
+            InputError: Whom it is about is none, or the model's contract refuses the call, which is recorded as failed.
         """
         arguments = self._arguments(args, kwargs)
         about = None if self.subject is None else text_of_id(arguments.get(self.subject), "subject")
@@ -77,6 +78,12 @@ class _Site:
         is_plain = is_plain_features(features) and (about is None) is (self.subject is None)
         if not is_plain or len(features) > WIDTH_MAX or not (around is None or around.only_steps):
             running.begun = self.take_down(features, about, arguments)
+        try:
+            self.single.require(features)
+            refuse_flagged({} if running.begun is None else running.begun.refusals)
+        except InputError as error:
+            running.stop(error, None)
+            raise
         return running
 
     def _arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -429,4 +436,5 @@ def _is_table(value: Any) -> bool:  # noqa: ANN401
         kind = kind_of(value)
     except InputError:
         return False
-    return kind not in {"record", "records", "numpy"} or (kind == "numpy" and value.ndim == _MATRIX)
+    # What runs anew at each read is not run for a record of it.
+    return kind not in {"record", "records", "numpy"} | LAZY or (kind == "numpy" and value.ndim == _MATRIX)

@@ -37,7 +37,7 @@ MEANINGS = {
     CONFLICT: "something is in the way, or an id prefix fits several",
     BUSY: "another process holds what is needed; try again",
     FORBIDDEN: "not allowed: read-only, or sealed values without actor and purpose",
-    FAILED: "verification failed, a replay diverged, or an outside count differs",
+    FAILED: "verification failed, a replay diverged, an outside count differs, a contract refuses data, or lint warns",
     UNVERIFIED: "could not verify, read or replay: nothing is said about the evidence",
     INTERRUPTED: "interrupted",
 }

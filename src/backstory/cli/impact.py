@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json as json_format
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from backstory.cli.answer import print_json, print_page
+from backstory.cli.answer import print_json, print_page, print_text
 from backstory.cli.archives import open_archive
 from backstory.cli.exit_codes import OK, PARTIAL
 from backstory.cli.options import ASKING, SEALED_STAY_SEALED, Asking, Opening
 from backstory.cli.progress import progress
 from backstory.errors import QueryError
 from backstory.lineage.impact_page import PREDICTIONS_SHOWN
+from backstory.lineage.plain import count_text
+
+if TYPE_CHECKING:
+    from backstory.lineage.impact import Impact
 
 KEY_EXAMPLE = """--key '["JFK", 5]'"""
 _OF_SEVERAL = "a value for each of"
@@ -21,20 +26,30 @@ _OF_SEVERAL = "a value for each of"
 
 
 def impact(
-    source: str,
+    source: str | None = None,
     /,
     *,
     row: Annotated[list[int] | None, Parameter(negative=())] = None,
     key: Annotated[list[str] | None, Parameter(negative=())] = None,
     where: str | None = None,
     version: str | None = None,
+    loaded_since: str | None = None,
+    loaded_until: str | None = None,
+    part: str | None = None,
+    origin: str | None = None,
+    model: str | None = None,
+    feature: str | None = None,
+    as_of: int | None = None,
+    count: Annotated[bool, Parameter(negative=())] = False,
+    export: Path | None = None,
     limit: int = PREDICTIONS_SHOWN,
     asking: Asking = ASKING,
     opening: Opening = SEALED_STAY_SEALED,
 ) -> int:
-    """Say which predictions, models and features some rows of a source reached.
+    """Say which predictions, models and features some rows of a source reached; or a model, or a feature.
 
-    Exactly one of --row, --key and --where chooses the rows.
+    At most one of --row, --key and --where chooses rows, of what was loaded as --loaded-since, --loaded-until, --part
+    and --origin say.
 
     Args:
         source: Name of the source.
@@ -42,29 +57,59 @@ def impact(
         key: Key of a row: its value, or a JSON array or object if it has several columns; may be repeated.
         where: SQL predicate over the source's columns.
         version: Prefix of a dataset version's digest; needed for --row where there are several. [default: all versions]
+        loaded_since: Only what was loaded at or after this moment, RFC 3339.
+        loaded_until: Only what was loaded before this moment.
+        part: Only rows of this part.
+        origin: Only rows from there: a file's name, a path, or what `origin` was given as.
+        model: All predictions of a model version instead: `name:version`, `name@alias`.
+        feature: All predictions with this feature instead.
+        as_of: Answer from the log as it was at this tree size.
+        count: Print the counts only.
+        export: Write the predictions to this file: `.parquet`, `.csv` or `.jsonl`; then only the counts are printed.
         limit: How many predictions to list; with --json all are.
         asking: Which archive.
         opening: Who asks.
     """
-    if sum(choice is not None for choice in (row, key, where)) != 1:
+    if sum(choice is not None for choice in (row, key, where)) > 1:
         raise QueryError("impact: expected exactly one of --row, --key and --where")
     if limit < 1:
         raise QueryError(f"impact: expected a --limit of at least 1, got {limit}")
     keys = None if key is None else [parse_key(text) for text in key]
+    loaded = None if loaded_since is None and loaded_until is None else (loaded_since, loaded_until)
     with progress("tracing"), open_archive(asking, opening) as archive:
         try:
-            answer = archive.impact(source, rows=row, keys=keys, where=where, version=version)
+            answer = archive.impact(
+                source,
+                rows=row,
+                keys=keys,
+                where=where,
+                version=version,
+                loaded=loaded,
+                part=part,
+                origin=origin,
+                model=model,
+                feature=feature,
+                as_of=as_of,
+            )
         except QueryError as error:
             if _OF_SEVERAL not in str(error):
                 raise
             raise QueryError(f"{error}; on a command line: {KEY_EXAMPLE}", **error.details) from None
-    if asking.json:
-        print_json(answer.to_dict())
-    else:
-        from backstory.lineage.impact_page import impact_page
-
-        print_page(impact_page(answer, limit))
+        exported = None if export is None else answer.export(export)
+        _print(answer, 0 if count or export is not None else limit, exported, as_json=asking.json)
     return PARTIAL if answer.sealed or answer.left_out else OK
+
+
+def _print(answer: Impact, limit: int, exported: int | None, *, as_json: bool) -> None:
+    """Print an answer, with so many predictions; `exported` is how many lines were written to a file."""
+    if as_json:
+        print_json(answer.to_dict(predictions=limit > 0) | ({} if exported is None else {"exported": exported}))
+        return
+    from backstory.lineage.impact_page import impact_page
+
+    print_page(impact_page(answer, limit))
+    if exported is not None:
+        print_text(f"\n{count_text(exported, 'line')} written")
 
 
 def parse_key(text: str) -> Any:  # noqa: ANN401  a value, a tuple or a dict

@@ -27,13 +27,23 @@ COMMANDS = {
     "info": ("backstory.cli.overview:info", "what is in the archive: origin, key, models, sources, counts"),
     "why": ("backstory.cli.why:why", "why a model said this: rows, features, model, code, proof"),
     "impact": ("backstory.cli.impact:impact", "which predictions, features and models some rows reached"),
+    "graph": ("backstory.cli.graph:graph", "the lineage of a prediction, model or dataset: data or SVG"),
+    "why-not": ("backstory.cli.why_not:why_not", "why a row is not in a model's training set: dropped by which step"),
+    "lint": ("backstory.cli.lint:lint", "lines of a script where row ids or a model's honesty would be lost"),
     "replay": ("backstory.cli.replay:replay", "whether the model still says that"),
     "search": ("backstory.cli.search:search", "predictions an SQL predicate holds for"),
+    "data": ("backstory.cli.data:data", "dataset versions: list, show, diff, prove; fingerprints of files"),
     "models": ("backstory.cli.models:models", "model versions with their aliases"),
+    "features": ("backstory.cli.features:features", "feature sets: list, show, diff; with owner and justification"),
+    "contract": ("backstory.cli.contract:contract", "what data is promised to be: infer, check, set, list, verdicts"),
+    "runs": ("backstory.cli.runs:runs", "trainings, evaluations and other runs"),
+    "history": ("backstory.cli.runs:history", "what became of the versions of a model"),
+    "deployments": ("backstory.cli.deployments:deployments", "what serves, who approved it, what served a prediction"),
     "log": ("backstory.cli.log:log", "entries of the log"),
     "verify": ("backstory.cli.verify:verify", "check the whole archive from its bytes"),
     "receipt": ("backstory.cli.receipt:receipt", "the file that proves one prediction to a stranger"),
     "verify-receipt": ("backstory.cli.verify_receipt:verify_receipt", "check a receipt without any archive"),
+    "verify-membership": ("backstory.cli.data_prove:verify_membership", "check who or what is in a dataset, or is not"),
     "bundle": ("backstory.cli.bundle:bundle", "what an auditor asked for in one file, with proofs and verifier"),
     "verify-bundle": ("backstory.cli.bundle:verify_bundle", "check an evidence bundle without any archive"),
     "promise": ("backstory.cli.promise:promise", "the signed word that a prediction will be in the log"),
@@ -60,6 +70,7 @@ EXAMPLES = {
         "backstory impact planes --key N14228",
         """backstory impact weather --key '["JFK", "2013-08-08T21:00:00Z"]'""",
         'backstory impact weather --where "wind_speed > 1000"',
+        "backstory impact orders --origin orders-tuesday.csv --export affected.csv",
     ),
     "search": (
         """backstory search "model = 'delay' and output > 60" --limit 5""",
@@ -68,8 +79,8 @@ EXAMPLES = {
 }
 """What the help of a command ends with, where its arguments are not plain words."""
 
-_WITH_PANDAS = frozenset({"demo", "drill", "replay", "search"})
-"""Commands that run models or give frames; the others start twice as fast without it."""
+_WITH_PANDAS = frozenset({"--stages", "demo", "drill", "replay", "search"})
+"""Commands, and an option, that run models or give frames; the others start twice as fast without it."""
 _HELP_FLAGS = frozenset({"-h", "--help"})
 
 
@@ -83,7 +94,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         The exit code; see `backstory.cli.exit_codes`.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if arguments is None and not _WITH_PANDAS.intersection(given[:1]):
+    if arguments is None and not _WITH_PANDAS.intersection(given):
         from backstory.columns.own_process import hide_pandas
 
         hide_pandas()
@@ -136,7 +147,7 @@ def help_text() -> str:
         "",
         "Every prediction has a backstory: record it, ask for it, prove it.",
     ]
-    lines += ["", "Commands:", *(f"  {name:<16}{help_}" for name, (_, help_) in COMMANDS.items())]
+    lines += ["", "Commands:", *(f"  {name:<19}{help_}" for name, (_, help_) in COMMANDS.items())]
     lines += [
         "",
         "Options:",

@@ -18,21 +18,26 @@ LIMIT = 20
 """Predictions printed unless told otherwise."""
 
 
-def search(predicate: str, /, *values: str, limit: int = LIMIT, asking: Asking = ASKING) -> int:
+def search(
+    predicate: str, /, *values: str, limit: int = LIMIT, as_of: int | None = None, asking: Asking = ASKING
+) -> int:
     """List the predictions for which an SQL predicate holds, oldest first.
 
     Args:
         predicate: Over model, version, time, status, output, decision, feature.NAME, row.NAME.
         values: Values for the question marks in the predicate.
         limit: How many at most.
+        as_of: Answer from the log as it was at this tree size.
         asking: Which archive.
     """
+    from backstory.ledger.past import PastLedger
     from backstory.lineage.search import search_predictions
 
     if limit < 1:
         raise QueryError(f"search: expected a --limit of at least 1, got {limit}")
     with progress("searching"), open_ledger(asking) as ledger:
-        hits = search_predictions(ledger, predicate, values, limit)
+        seen = ledger if as_of is None else PastLedger(ledger, as_of)
+        hits = search_predictions(seen, predicate, values, limit)
     rows = hits.rows()
     if asking.json:
         counts = {"more": hits.total > len(rows), "not_compared": hits.not_compared, "total": hits.total}

@@ -99,12 +99,39 @@ def encode_columns(columns: Sequence[FlatColumn], prefix: bytes | np.ndarray = b
     Raises:
         ColumnError: Too many columns, or a value that has no encoding.
     """
-    if len(columns) > COLUMN_COUNT_MAX:
-        raise ColumnError(f"row encoding: expected at most {COLUMN_COUNT_MAX} columns, got {len(columns)}")
-    ordered = sorted(columns, key=lambda column: column.name.encode())
-    rows = len(ordered[0].values)
+    ordered = _ordered(columns)
     head = np.frombuffer(prefix, np.uint8) if isinstance(prefix, bytes) else prefix
+    return _block([_encode_column(column) for column in ordered], len(ordered[0].values), head)
+
+
+def encode_twice(columns: Sequence[FlatColumn], prefix: bytes) -> tuple[RowBlock, dict[str, RowBlock]]:
+    """Encode flat columns as rows and each as rows of its own, looking at every value once.
+
+    Args:
+        columns: At least one column, in any order.
+        prefix: Bytes to put before every whole row; a column's rows have none.
+
+    Returns:
+        The rows, and by name each column's.
+
+    Raises:
+        ColumnError: Too many columns, or a value that has no encoding.
+    """
+    ordered = _ordered(columns)
+    rows, nothing = len(ordered[0].values), np.zeros(0, np.uint8)
     encoded = [_encode_column(column) for column in ordered]
+    single = {column.name: _block([part], rows, nothing) for column, part in zip(ordered, encoded, strict=True)}
+    return _block(encoded, rows, np.frombuffer(prefix, np.uint8)), single
+
+
+def _ordered(columns: Sequence[FlatColumn]) -> list[FlatColumn]:
+    if not 0 < len(columns) <= COLUMN_COUNT_MAX:
+        raise ColumnError(f"row encoding: expected 1 to {COLUMN_COUNT_MAX} columns, got {len(columns)}")
+    return sorted(columns, key=lambda column: column.name.encode())
+
+
+def _block(encoded: Sequence[_Encoded], rows: int, head: np.ndarray) -> RowBlock:
+    """Put the parts of rows together, behind a head that is the same for all or one a row."""
     tails = _tails(encoded)
     even = list(itertools.takewhile(lambda tail: isinstance(tail, np.ndarray), tails))
     start = head.shape[-1] + len(scalar.MAGIC)

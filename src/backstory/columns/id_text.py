@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
+from backstory.columns.arrow_type import decoded, unchunked
+from backstory.errors import InputError
 from backstory.records.identity import ID_SIZE
 
 _DASHES = (8, 13, 18, 23)
@@ -23,3 +25,19 @@ def id_texts(ids: pa.Array | pa.ChunkedArray) -> pa.Array:
     text[:, [at for at in range(_TEXT_SIZE) if at not in _DASHES]] = digits
     offsets = np.arange(len(digits) + 1, dtype=np.int32) * _TEXT_SIZE
     return pa.StringArray.from_buffers(len(digits), pa.py_buffer(offsets), pa.py_buffer(text))
+
+
+def subject_texts(ids: pa.ChunkedArray) -> set[str]:
+    """Return the distinct ids of people in a column as text, as those given with a prediction; nulls are none.
+
+    Raises:
+        InputError: They are neither texts nor whole numbers.
+    """
+    values = decoded(unchunked(ids))
+    kind = values.type
+    text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    if not (text or pa.types.is_integer(kind) or pa.types.is_null(kind)):
+        raise InputError(
+            f"subjects: expected texts or whole numbers, got {kind}; numbers with missing ones need a nullable type"
+        )
+    return set(values.cast(pa.large_string()).unique().drop_null().to_pylist())

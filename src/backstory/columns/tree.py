@@ -6,6 +6,7 @@ what a later proof needs (docs/format.md section 3).
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import struct
 from collections.abc import Iterable
@@ -15,7 +16,7 @@ import numpy as np
 
 from backstory.columns.encode import iter_blocks
 from backstory.records.limits import SUBTREE_ROWS
-from backstory.tlog.hashing import root_hash
+from backstory.tlog.hashing import EMPTY_ROOT, hash_node, root_hash
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 HASH_SIZE = 32
 LEAF_PREFIX = b"\x00"
 _NODE_SIZE = 65
+_RUN_SIZE = SUBTREE_ROWS * HASH_SIZE
 
 
 def leaf_hashes(table: pa.Table) -> bytes:
@@ -55,6 +57,46 @@ def subtree_roots(leaves: bytes) -> bytes:
 def root_of_subtrees(roots: bytes) -> bytes:
     """Return the root of the tree whose runs of 256 leaves have these roots."""
     return root_hash(split_hashes(roots))
+
+
+class TreeBuilder:
+    """A tree over leaves that come one run after the other; of what came it keeps a hash a level."""
+
+    def __init__(self, *, keep_subtrees: bool = False) -> None:
+        """Begin with no leaves.
+
+        Args:
+            keep_subtrees: Whether the roots of the runs of 256 leaves are wanted.
+        """
+        self._rest = b""
+        self._peaks: list[tuple[int, bytes]] = []
+        """Roots of the full subtrees of falling size, each with its height over a run of 256."""
+        self._kept: list[bytes] | None = [] if keep_subtrees else None
+
+    def add(self, leaves: bytes) -> None:
+        """Take in leaf hashes, 32 bytes each."""
+        data = self._rest + leaves
+        full = len(data) // _RUN_SIZE * _RUN_SIZE
+        roots, self._rest = subtree_roots(data[:full]), data[full:]
+        if self._kept is not None:
+            self._kept.append(roots)
+        for root in split_hashes(roots):
+            height, top = 0, root
+            while self._peaks and self._peaks[-1][0] == height:
+                top = hash_node(self._peaks.pop()[1], top)
+                height += 1
+            self._peaks.append((height, top))
+
+    def root(self) -> bytes:
+        """Return the root over all leaves so far."""
+        peaks = [peak for _, peak in self._peaks] + split_hashes(subtree_roots(self._rest))
+        if not peaks:
+            return EMPTY_ROOT
+        return functools.reduce(lambda right, left: hash_node(left, right), reversed(peaks))
+
+    def subtrees(self) -> bytes:
+        """Return the roots of the runs of 256 leaves so far, concatenated, if they are kept."""
+        return b"".join(self._kept or []) + subtree_roots(self._rest)
 
 
 def split_hashes(hashes: bytes) -> list[bytes]:

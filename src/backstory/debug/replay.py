@@ -157,13 +157,13 @@ def _call(estimator: object, context: JsonObject, features: object, rows: int, *
     function: Any = estimator if method == "__call__" else getattr(estimator, method, None)
     if function is None:
         raise NotFoundError(f"the model has no method {method!r}")
-    by_position, options = _given(function, parse_options(context.get("options")))
+    by_position, options = options_given(function, parse_options(context.get("options")))
     output = function(features, *by_position, **options)
     column, _ = output_column(output, rows, output_names(estimator, method), sealed=sealed)
     return column
 
 
-def _given(function: Callable[..., Any], options: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+def options_given(function: Callable[..., Any], options: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
     """Return the options a method takes by position only, and the others."""
     try:
         parameters = list(inspect.signature(function).parameters.values())[1:]
@@ -183,7 +183,7 @@ def _judge(
 ) -> Replay:
     recorded = table["output"].combine_chunks()
     one = recorded.slice(row, 1)
-    other = _as_recorded(replayed.slice(row, 1), one.type)
+    other = as_recorded(replayed.slice(row, 1), one.type)
     common: dict[str, Any] = {
         "id": name,
         "recorded": python_value(one[0]),
@@ -193,10 +193,10 @@ def _judge(
     }
     if other is None:
         return Replay(verdict="diverged", reason="the output is of another type now", **common)
-    if _bytes(one) == _bytes(other):
+    if encoded(one) == encoded(other):
         same = "the same bytes, in this environment" if changes else "the same bytes, in the recorded environment"
         return Replay(verdict="exact", reason=same, difference=0.0, **common)
-    difference, tolerance = _difference(one, other)
+    difference, tolerance = largest_difference(one, other)
     common["difference"] = difference
     if difference is not None and difference <= tolerance:
         return Replay(verdict="equivalent", reason=f"differs by {difference:.3g}, within {tolerance:g}", **common)
@@ -214,7 +214,7 @@ def _judge(
     return Replay(verdict="diverged", reason=reason, **common)
 
 
-def _as_recorded(values: pa.Array, type_: pa.DataType) -> pa.Array | None:
+def as_recorded(values: pa.Array, type_: pa.DataType) -> pa.Array | None:
     """Give an output the type outputs are recorded in; None where it was of another logical type."""
     try:
         fields = flat_fields(pa.schema([("output", values.type)]))
@@ -227,12 +227,12 @@ def _as_recorded(values: pa.Array, type_: pa.DataType) -> pa.Array | None:
         return None
 
 
-def _bytes(values: pa.Array) -> bytes:
+def encoded(values: pa.Array) -> bytes:
     """Return the row encoding of an output: equal bytes mean equal to the bit, except that all NaN are one."""
     return b"".join(row for block in iter_blocks(pa.table({"output": values})) for row in block.rows())
 
 
-def _difference(one: pa.Array, other: pa.Array) -> tuple[float | None, float]:
+def largest_difference(one: pa.Array, other: pa.Array) -> tuple[float | None, float]:
     """Return the largest absolute difference of numeric outputs, and the tolerance of their type."""
     pairs = (
         [(one, other)] if not pa.types.is_struct(one.type) else list(zip(one.flatten(), other.flatten(), strict=True))

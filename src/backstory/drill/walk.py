@@ -18,6 +18,7 @@ from backstory.drill.openings import Reader
 from backstory.errors import BackstoryError
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.read import manifests
+from backstory.lineage.story import Story
 from backstory.records.canonical import JsonObject
 from backstory.records.envelope import PREDICTION
 from backstory.records.identity import id_text
@@ -134,7 +135,7 @@ def _walk_one(archive: Archive, name: str, keys: list[str], *, opened: bool) -> 
     replay, reason, problem = "failed", "", ""
     try:
         story = timed(STEPS[0], lambda: archive.why(name))
-        if story.sealed:
+        if isinstance(story, Story) and story.sealed:
             replay, reason = SEALED, "its values are opened with an actor and a purpose alone"
         else:
             replayed = timed(STEPS[1], lambda: archive.replay(name))

@@ -1,4 +1,4 @@
-"""Adapters over the tables people use: pandas, polars (eager and lazy), pyarrow, NumPy arrays and lists of dicts.
+"""Adapters over the tables people use: pandas, polars (eager, lazy), pyarrow, DuckDB, NumPy arrays, lists of dicts.
 
 Every function takes the caller's own object, never changes it, and gives the same kind back. Native calls are used
 throughout: what a table library does by itself is what the caller would have got without Backstory.
@@ -22,6 +22,7 @@ import pyarrow as pa
 from narwhals.stable.v2 import dependencies
 
 from backstory.errors import ColumnError, InputError
+from backstory.frames.relation import listed, relation_columns, relation_over, run_relation
 from backstory.records.names import names_instead
 
 if TYPE_CHECKING:
@@ -35,7 +36,12 @@ Frame: TypeAlias = Any
 
 FrameT = TypeVar("FrameT")
 
-Kind: TypeAlias = Literal["pandas", "polars", "polars-lazy", "arrow", "arrow-batch", "numpy", "records", "record"]
+Kind: TypeAlias = Literal[
+    "pandas", "polars", "polars-lazy", "arrow", "arrow-batch", "duckdb", "numpy", "records", "record"
+]
+
+LAZY: Final = frozenset({"polars-lazy", "duckdb"})
+"""Kinds that run anew at each read, perhaps to rows in another order: `hold` runs them once."""
 
 _ARROW_REFUSALS: Final = (pa.ArrowException, TypeError, ValueError, OverflowError)
 _NO_ARROW_TYPE: Final = frozenset({"Object", "Int128", "UInt128"})
@@ -60,6 +66,8 @@ def kind_of(frame: object) -> Kind:
         return "arrow"
     if isinstance(frame, pa.RecordBatch):
         return "arrow-batch"
+    if dependencies.is_duckdb_relation(frame):
+        return "duckdb"
     if isinstance(frame, np.ndarray) and frame.ndim == _DIMENSIONS and frame.dtype.names is None:
         return "numpy"
     if isinstance(frame, dict):
@@ -67,7 +75,8 @@ def kind_of(frame: object) -> Kind:
     if isinstance(frame, list) and all(isinstance(row, dict) for row in frame):
         return "records"
     message = (
-        "cannot read a table: expected a pandas, polars or pyarrow frame, a two-dimensional array or dicts, "
+        "cannot read a table: expected a pandas, polars or pyarrow frame, a DuckDB relation, a two-dimensional array "
+        "or dicts, "
         f"got {type(frame).__module__}.{type(frame).__qualname__}"
     )
     raise InputError(message)
@@ -89,6 +98,8 @@ def column_names(frame: Frame) -> list[str]:
         return list(frame.columns)
     if kind in ("arrow", "arrow-batch"):
         return _checked_names(frame.schema.names)
+    if kind == "duckdb":
+        return relation_columns(frame)
     if kind == "numpy":
         return [str(position) for position in range(frame.shape[1])]
     rows = [frame] if kind == "record" else frame
@@ -96,8 +107,10 @@ def column_names(frame: Frame) -> list[str]:
 
 
 def row_count(frame: Frame) -> int:
-    """Count the rows of a frame; a lazy frame is run for it."""
+    """Count the rows of a frame; a lazy frame or a relation is run for it."""
     kind = kind_of(frame)
+    if kind == "duckdb":
+        return int(frame.aggregate("count(*)").fetchall()[0][0])
     if kind == "polars-lazy":
         polars = sys.modules["polars"]
         return int(frame.select(polars.len()).collect().item())
@@ -110,7 +123,7 @@ def with_column(frame: FrameT, name: str, values: NDArray[np.uint64]) -> FrameT:
     """Return the frame with one column more; the frame itself stays as it is.
 
     Args:
-        frame: A pandas, polars or pyarrow frame.
+        frame: A pandas, polars or pyarrow frame; not a relation, whose rows have no order to put values beside.
         name: A name the frame does not have.
         values: One value a row.
 
@@ -163,6 +176,8 @@ def select_columns(frame: FrameT, names: Sequence[str]) -> FrameT:
         return native[list(names)]  # type: ignore[no-any-return]
     if kind in ("polars", "polars-lazy", "arrow", "arrow-batch"):
         return native.select(list(names))  # type: ignore[no-any-return]
+    if kind == "duckdb":
+        return native.project(listed(names))  # type: ignore[no-any-return]
     message = f"cannot select columns: expected a pandas, polars or pyarrow frame, got {kind}"
     raise InputError(message)
 
@@ -249,6 +264,8 @@ def column_values(frame: Frame, name: str) -> Any:
         return frame.column(name)
     if kind == "numpy":
         return frame[:, int(name)]
+    if kind == "duckdb":
+        frame = select_columns(frame, [name])
     return to_arrow(frame).column(name)
 
 
@@ -268,7 +285,7 @@ def hold(frame: FrameT) -> FrameT:
 
     Copies share memory where the library copies on write; an array is copied. So are lists, dicts and arrays in cells
     of a pandas frame. A frame given as dicts is not, and a buffer lent to two libraries at once (a NumPy array wrapped
-    without copying, then written to) is not protected. A lazy frame is run.
+    without copying, then written to) is not protected. A lazy frame is run, and a relation is: to an Arrow table.
     """
     native: Frame = frame
     kind = kind_of(native)
@@ -279,9 +296,24 @@ def hold(frame: FrameT) -> FrameT:
         return native.collect()  # type: ignore[no-any-return]
     if kind == "polars":
         return native.clone()  # type: ignore[no-any-return]
+    if kind == "duckdb":
+        return run_relation(native)  # type: ignore[no-any-return]
     if kind == "numpy":
         return native.copy("K")  # type: ignore[no-any-return]
     return frame
+
+
+def as_given(frame: Frame, held: Frame) -> Frame:
+    """Return rows that were run as the kind they were given in: lazy again, or a relation of the same connection.
+
+    Args:
+        frame: What the caller gave.
+        held: From `hold`, with columns more or fewer.
+    """
+    kind = kind_of(frame)
+    if kind == "duckdb":
+        return relation_over(frame, held)
+    return held.lazy() if kind == "polars-lazy" else held
 
 
 def _with_own_cells(frame: Frame) -> Frame:
@@ -321,6 +353,8 @@ def to_arrow(frame: Frame, names: Sequence[str] | None = None) -> pa.Table:
     if kind == "arrow-batch":
         column_names(frame)
         return pa.Table.from_batches([frame]).replace_schema_metadata(None)
+    if kind == "duckdb":
+        return run_relation(frame).replace_schema_metadata(None)
     if kind == "numpy":
         return _from_numpy(frame, names)
     rows = [frame] if kind == "record" else frame

@@ -221,8 +221,16 @@ class Ledger:
 
     def find_entries(self, type_: str, name: str | None = None) -> list[JsonObject]:
         """Return the entries of a type, with a name where one is given, oldest first, each proven."""
-        found = (self.log.entry(position) for position in self.catalog.entries(type_, name))
-        return [entry for entry in found if entry["type"] == type_ and (name is None or entry.get("name") == name)]
+        return [entry for _, entry in self.numbered_entries(type_, name)]
+
+    def numbered_entries(self, type_: str, name: str | None = None) -> list[tuple[int, JsonObject]]:
+        """Return the same, each with its index."""
+        found = ((position, self.log.entry(position)) for position in self.catalog.entries(type_, name))
+        return [
+            (position, entry)
+            for position, entry in found
+            if entry["type"] == type_ and (name is None or entry.get("name") == name)
+        ]
 
     def document(self, digest: str) -> JsonObject:
         """Return a blob that is canonical JSON; not to be changed, as it is kept."""

@@ -12,13 +12,14 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from backstory.columns.seal import pick_columns
-from backstory.columns.tree import leaf_hashes, root_of_subtrees, split_hashes, subtree_roots
+from backstory.columns.tree import HASH_SIZE, leaf_hashes, root_of_subtrees, split_hashes, subtree_roots
 from backstory.errors import (
     AmbiguousError,
     BackstoryError,
@@ -39,6 +40,8 @@ from backstory.storage.spool import StreamInfo
 _log = logging.getLogger("backstory")
 _HEX_DIGITS = 2 * ID_SIZE
 _NAMED_MAX = 3
+_ROOTS_KEPT = 64
+"""Segments whose roots are not computed again: 128 KiB each, which their readers hold too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +121,20 @@ def records_now(ledger: Ledger, kind: str) -> tuple[list[tuple[int, Manifest]], 
     return sealed, [(schema, table) for schema, table in left if table.num_rows]
 
 
-def segment_files(ledger: Ledger, sealed: list[tuple[int, Manifest]]) -> dict[str, list[Path]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentFile:
+    """A file that holds sealed records of one stream.
+
+    Attributes:
+        path: Where it is.
+        end_seq: Where the records end that are meant, by their sequence number; None where all in it are.
+    """
+
+    path: Path
+    end_seq: int | None
+
+
+def segment_files(ledger: Ledger, sealed: list[tuple[int, Manifest]]) -> dict[str, list[SegmentFile]]:
     """Return the files that hold sealed records, for reading them as a whole: by schema, each file once, and checked.
 
     Args:
@@ -130,15 +146,17 @@ def segment_files(ledger: Ledger, sealed: list[tuple[int, Manifest]]) -> dict[st
         VerificationError: The bytes of one were changed.
     """
     ends = _ends(sealed)
-    files: dict[str, dict[FileRef, None]] = {}
+    files: dict[str, dict[tuple[FileRef, int | None], None]] = {}
     for _, manifest in sealed:
-        merge = ledger.merge_of(manifest)
-        if merge is not None and merge.end_seq > ends[manifest.stream]:
-            merge = None  # newer than the manifests, and with records that are not theirs
+        merge, end = ledger.merge_of(manifest), ends[manifest.stream]
+        beyond = merge is not None and merge.end_seq > end  # newer than the manifests, with records that are not theirs
         file = manifest.file if merge is None else merge.file
-        files.setdefault(manifest.schema, {})[file] = None
+        files.setdefault(manifest.schema, {})[file, end if beyond else None] = None
     folder = ledger.layout.segments
-    return {schema: [ledger.checked_path(folder, file) for file in of_schema] for schema, of_schema in files.items()}
+    return {
+        schema: [SegmentFile(path=ledger.checked_path(folder, file), end_seq=end) for file, end in of_schema]
+        for schema, of_schema in files.items()
+    }
 
 
 def _ends(sealed: list[tuple[int, Manifest]]) -> dict[str, int]:
@@ -332,7 +350,7 @@ def read_place(ledger: Ledger, place: Place) -> Found:
     Raises:
         VerificationError: It does not.
     """
-    run, _, _ = read_run(ledger, place)
+    run, _, _ = _proven_runs(ledger, place.position, place.manifest, place.row, place.row + 1)
     table = run.slice(place.row % SUBTREE_ROWS, 1)
     name = id_text(table["id"][0].as_py())
     return Found(id=name, schema=ledger.schema(place.manifest.schema), table=table, place=place)
@@ -344,26 +362,32 @@ def read_run(ledger: Ledger, place: Place) -> tuple[pa.Table, bytes, list[bytes]
     Raises:
         VerificationError: The run does not lead to the manifest's root.
     """
-    return _proven_runs(ledger, place.position, place.manifest, place.row, place.row + 1)
+    run, leaves, subtrees = _proven_runs(ledger, place.position, place.manifest, place.row, place.row + 1)
+    return run, leaves, split_hashes(subtrees)
 
 
 def _proven_runs(
     ledger: Ledger, position: int, manifest: Manifest, first: int, end: int
-) -> tuple[pa.Table, bytes, list[bytes]]:
-    """Return the runs of 256 records that hold rows `first` to `end`, as `read_run` does."""
+) -> tuple[pa.Table, bytes, bytes]:
+    """Return the runs of 256 records that hold rows `first` to `end`, as `read_run` does; all roots as one."""
     start = first // SUBTREE_ROWS * SUBTREE_ROWS
     stop = min(-(-end // SUBTREE_ROWS) * SUBTREE_ROWS, manifest.count)
     with _changed_rather_than_malformed(ledger, manifest):
         reader = ledger.segment(manifest, checked=False)
         runs = reader.read_rows(start, stop - start)
         leaves, subtrees = leaf_hashes(runs), reader.subtrees()
-        roots = split_hashes(subtrees)
-    expected = roots[start // SUBTREE_ROWS : -(-stop // SUBTREE_ROWS)]
-    if split_hashes(subtree_roots(leaves)) != expected or root_of_subtrees(subtrees).hex() != manifest.root:
+    expected = subtrees[start // SUBTREE_ROWS * HASH_SIZE : -(-stop // SUBTREE_ROWS) * HASH_SIZE]
+    if subtree_roots(leaves) != expected or _root_of(subtrees).hex() != manifest.root:
         rows = f"rows {start} to {stop - 1} of {manifest.file.name}"
         what = f"{rows} do not lead to the root in entry {position}"
         raise VerificationError(f"record does not verify: {what}; {WAY_OUT}")
-    return runs, leaves, roots
+    return runs, leaves, subtrees
+
+
+@lru_cache(_ROOTS_KEPT)
+def _root_of(subtrees: bytes) -> bytes:
+    """Return the root of a segment from the roots of its runs; of the same ones again, what it was."""
+    return root_of_subtrees(subtrees)
 
 
 def read_sequence(ledger: Ledger, stream: str, schema: Schema, first: int, count: int, *, opened: bool) -> pa.Table:

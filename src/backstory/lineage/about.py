@@ -26,6 +26,7 @@ class About:
         parents: Digests of the dataset versions it was made from.
         step: The step that made it: digest of its document.
         contract: The verdict of the contract it was checked against.
+        contract_text: That contract, to be stored with it; no part of the document.
     """
 
     owner: str | None = None
@@ -37,6 +38,7 @@ class About:
     parents: tuple[str, ...] = ()
     step: str | None = None
     contract: JsonObject | None = None
+    contract_text: str | None = None
 
     def document(self) -> JsonObject:
         """Return what is said as JSON, without what nobody said."""
@@ -51,4 +53,4 @@ class About:
             "purpose": self.purpose,
             "step": self.step,
         }
-        return {"v": 1} | {name: value for name, value in said.items() if value is not None}
+        return {"v": 1, **{name: value for name, value in said.items() if value is not None}}

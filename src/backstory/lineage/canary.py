@@ -7,12 +7,16 @@ more often than they would by chance.
 This is a look at a sample when rows are recorded, and says nothing unless it must. A column counts only if its name is
 that of one reference's source alone, and the alarm is raised only if no such column speaks for the rows: one that
 agrees far beyond chance, or rises or falls with the source's as scaled and clipped numbers do. So nothing found is no
-proof: the key of rows that were aggregated without group() agrees, and one such column is enough.
+proof.
+
+Nor does a column speak for the rows that has each of its values once, while more rows of the source have them: it is
+the key of rows that were aggregated without group(), if another column has values of others of those rows. Two keys, or
+values under new names, are not found: then the ids are of rows that did go in, and not of all of them.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -36,6 +40,8 @@ ROWS_MIN: Final = 8
 """Fewer rows show nothing: any two may differ."""
 
 _SAMPLE_ROWS: Final = 64
+_OTHER_ROWS: Final = 4_096
+"""Rows of the source that are looked at for values that should be of one row."""
 _COLUMNS_MAX: Final = 8
 _AGREEMENT_MIN: Final = 0.5
 """Share of the way from agreement by chance to agreement everywhere (Cohen's kappa)."""
@@ -55,15 +61,25 @@ def grade_by_sample(rows: RowRefs, name: str) -> Grade:
     grade, origin = rows.grades[name], rows.origins[name]
     if grade != "exact" or len(rows) < ROWS_MIN or not isinstance(origin, tuple):
         return grade
-    against = []
-    for column, feature, source in _pairs(rows, name, origin):
-        speaks = _speaks_for(feature, source)
-        if speaks:
+    against, keys = [], []
+    for pair in _pairs(rows, name, origin):
+        speaks = _speaks_for(pair.feature, pair.source)
+        if speaks and not _stands_for_more(pair):
             return grade
-        if speaks is not None:
-            against.append(column)
-    if not against:
+        if speaks:
+            keys.append(pair.column)
+        elif speaks is not None:
+            against.append(pair.column)
+    if not against or not all(_is_unique(rows, name, column) for column in keys):
         return grade
+    if keys:
+        warn_of_lineage(
+            f"row ids may stand for more rows than they name: every value of column {keys[0]!r} is there once, more "
+            f"rows of source {origin[0].name!r} have it, and column {against[0]!r} has other values than the rows that "
+            "the ids name, so the edge is recorded as coarse; likely cause: rows aggregated without group(). Give "
+            "columns changed on purpose other names."
+        )
+        return "coarse"
     warn_of_lineage(
         f"row ids may be on wrong rows: column {against[0]!r}, and every other that can be compared, has other values "
         f"than the rows of source {origin[0].name!r} that the ids name, so the edge is recorded as coarse; likely "
@@ -73,8 +89,18 @@ def grade_by_sample(rows: RowRefs, name: str) -> Grade:
     return "coarse"
 
 
-def _pairs(rows: RowRefs, name: str, origin: tuple[Snapshot, ...]) -> Iterator[tuple[str, _Column, _Column]]:
-    """Yield features with the source's columns of their names, in the same sampled rows."""
+class _Pair(NamedTuple):
+    """A feature and the source's column of its name, in the same sampled rows, and where in the snapshot these are."""
+
+    column: str
+    feature: _Column
+    source: _Column
+    snapshot: Snapshot
+    at: NDArray[np.signedinteger[Any]]
+
+
+def _pairs(rows: RowRefs, name: str, origin: tuple[Snapshot, ...]) -> Iterator[_Pair]:
+    """Yield features with the source's columns of their names."""
     positions = rows.positions[name]
     known = np.flatnonzero(positions >= 0)
     snapshot = _part_at(origin, int(positions[known[len(known) // 2]])) if len(known) else None
@@ -93,7 +119,36 @@ def _pairs(rows: RowRefs, name: str, origin: tuple[Snapshot, ...]) -> Iterator[t
         except ColumnError:  # of no type that can be recorded, which is said where that is tried
             continue
         if source is not None:
-            yield column, feature, source
+            yield _Pair(column, feature, source, snapshot, at[inside])
+
+
+def _stands_for_more(pair: _Pair) -> bool:
+    """Say whether each value is there once, and rows of the source that are not named have some of them too."""
+    values = _plain(pair.source)
+    if pair.column in pair.snapshot.key or _repeats(values):
+        return False
+    others = np.unique(np.linspace(0, pair.snapshot.rows - 1, _OTHER_ROWS).astype(np.intp))
+    others = others[~np.isin(others, pair.at)]
+    found = pair.snapshot.sample(others, pair.column)
+    try:
+        return found is not None and bool(pc.any(pc.is_in(_plain(found).drop_null(), values.drop_null())).as_py())
+    except (pa.ArrowException, NotImplementedError):  # of types that cannot be looked for
+        return False
+
+
+def _is_unique(rows: RowRefs, name: str, column: str) -> bool:
+    """Say whether the rows of a reference have each value of a feature once."""
+    known = np.flatnonzero(rows.positions[name] >= 0)
+    return not _repeats(
+        _plain(sampled_values(rows.features, column, known if rows.selector is None else rows.selector[known]))
+    )
+
+
+def _repeats(values: pa.Array) -> bool:
+    try:
+        return bool(pc.count_distinct(values, mode="all").as_py() < len(values))
+    except (pa.ArrowException, NotImplementedError):  # lists and the like
+        return True
 
 
 def _part_at(origin: tuple[Snapshot, ...], position: int) -> Snapshot | None:

@@ -12,6 +12,7 @@ Specification: docs/format.md section 11.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -41,40 +42,73 @@ from backstory.lineage.split import require_ids
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from backstory.records.canonical import JsonObject
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class GroupNode:
-    """One row-mixing step: which input rows went into which output row.
+class MixNode(ABC):
+    """One row-mixing step: a group, or the windows of `lineage.window`.
 
     Attributes:
-        name: The group's name; its ids are in `_row_<name>`.
+        name: The step's name; its ids are in `_row_<name>`.
         by: The key columns.
         aggs: For each output column, the input column and the aggregation.
-        dropna: True if rows with a null key took no part.
-        groups: Number of groups; group numbers run from 0 by first appearance.
-        salt: The 64 random bits in the group's tokens.
-        rows: Number of rows of the input, those that took no part included.
-        codes: For each row that took part, the number of its group.
-        order: For each row of the grouped frame, the number of its group.
+        groups: Number of groups of rows; they are numbered from 0.
+        salt: The 64 random bits in the step's tokens.
+        order: For each row of the step's result, the number of its group.
         refs: For each reference name of the input, one position for each row that took part.
-        origins: What those positions point into: parts of sources, or other groups.
-        load_inputs: Gives the key and aggregated columns of the rows that took part, as they were.
-        load_outputs: Gives the grouped frame without ids, in its own order.
+        origins: What those positions point into: parts of sources, or other steps.
+        load_inputs: Gives the columns the step looked at, of the rows that took part, as they were.
+        load_outputs: Gives the step's columns of its result, without ids, in its own order.
     """
 
     name: str
     by: tuple[str, ...]
     aggs: Mapping[str, tuple[str, str]]
-    dropna: bool
     groups: int
     salt: int
-    rows: int
-    codes: NDArray[np.uint32]
     order: NDArray[np.uint32]
     refs: Mapping[str, NDArray[np.signedinteger[Any]]]
     origins: Mapping[str, Origin]
     load_inputs: Callable[[], pa.Table]
     load_outputs: Callable[[], pa.Table]
+
+    @abstractmethod
+    def memberships(self) -> dict[str, pa.Array]:
+        """Return the columns of the edge table that say which rows went where."""
+
+    def document(self) -> JsonObject:
+        """Return what the step's document says of it, without its edges."""
+        return {
+            "aggs": {output: [column, function] for output, (column, function) in self.aggs.items()},
+            "by": list(self.by),
+            "groups": str(self.groups),
+            "name": self.name,
+            "v": 1,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class GroupNode(MixNode):
+    """A group: which input rows went into which output row, numbered by first appearance.
+
+    Attributes:
+        dropna: True if rows with a null key took no part.
+        rows: Number of rows of the input, those that took no part included.
+        codes: For each row that took part, the number of its group.
+    """
+
+    dropna: bool
+    rows: int
+    codes: NDArray[np.uint32]
+
+    def memberships(self) -> dict[str, pa.Array]:
+        """Return the number of each row's group."""
+        return {"group": pa.array(self.codes, pa.uint32())}
+
+    def document(self) -> JsonObject:
+        """Return what the group's document says of it, without its edges."""
+        return {**MixNode.document(self), "dropna": self.dropna}
 
 
 def group(
@@ -91,7 +125,8 @@ def group(
 
     Args:
         sources: The session's registry; the group is added to it.
-        frame: A pandas, polars or pyarrow frame with at least one id column. A lazy frame is run once.
+        frame: A pandas, polars or pyarrow frame or a DuckDB relation, with at least one id column. A lazy frame or
+            relation is run once.
         by: Key column or columns.
         name: The group's name.
         salt: 64 random bits, drawn for this call.
@@ -100,8 +135,9 @@ def group(
             nunique.
 
     Returns:
-        The library's own result (pandas: keys as columns, sorted; polars and pyarrow: in order of appearance; lazy for
-        a lazy frame, a table for a record batch) with the column `_row_<name>`, and the group.
+        The library's own result (pandas: keys as columns, sorted; polars and pyarrow: in order of appearance; DuckDB:
+        in that of the first ids; lazy for a lazy frame, a table for a record batch) with the column `_row_<name>`, and
+        the group. Categories without rows make no group.
 
     Raises:
         ColumnError: A column is missing or an id column, or an output name is taken.
@@ -112,9 +148,9 @@ def group(
     keys = names_given(by)
     names = column_names(frame)
     ids = require_ids(names)
-    _require_plan(names, keys, name, aggs)
+    require_plan(names, keys, name, aggs)
     result = aggregate(frame, keys, aggs, ids, dropna=dropna)
-    resolved = [_resolve(sources, result.input, column) for column in ids]
+    resolved = [resolve_whole(sources, result.input, column) for column in ids]
     codes, order = _by_first_appearance(result.numbers, result.groups)
     part = slice(None) if result.taking_part is None else result.taking_part
     node = GroupNode(
@@ -129,15 +165,22 @@ def group(
         order=order,
         refs={column.reference: column.positions[part] for column in resolved},
         origins={column.reference: column.origin for column in resolved},
-        load_inputs=_later(result.input, [*keys, *(column for column, _ in aggs.values())], result.taking_part),
-        load_outputs=_later(result.frame, [*keys, *aggs], None),
+        load_inputs=later(result.input, [*keys, *(column for column, _ in aggs.values())], result.taking_part),
+        load_outputs=later(result.frame, [*keys, *aggs], None),
     )
     sources.add(name, node)
-    return with_column(result.frame, ROW_PREFIX + name, mint_tokens(order.astype(np.int64), salt)), node
+    tokens = mint_tokens(order.astype(np.int64), salt)
+    return result.as_given(with_column(result.frame, ROW_PREFIX + name, tokens)), node
 
 
-def _later(frame: Frame, names: list[str], rows: NDArray[np.bool_] | None) -> Callable[[], pa.Table]:
-    """Return a way to have some columns of a frame as they are now; nothing is converted before it is asked for."""
+def later(frame: Frame, names: list[str], rows: NDArray[np.bool_] | None) -> Callable[[], pa.Table]:
+    """Return a way to have some columns of a frame as they are now; nothing is converted before it is asked for.
+
+    Args:
+        frame: A frame that was run.
+        names: The columns; one may stand more than once.
+        rows: Which of its rows; None for all.
+    """
     held = hold(select_columns(frame, list(dict.fromkeys(names))))
 
     def load() -> pa.Table:
@@ -147,7 +190,19 @@ def _later(frame: Frame, names: list[str], rows: NDArray[np.bool_] | None) -> Ca
     return load
 
 
-def _require_plan(names: list[str], by: tuple[str, ...], name: str, aggs: Mapping[str, tuple[str, str]]) -> None:
+def require_plan(names: list[str], by: tuple[str, ...], name: str, aggs: Mapping[str, tuple[str, str]]) -> None:
+    """Refuse what cannot be grouped, or not traced: columns that are missing or ids, unknown aggregations.
+
+    Args:
+        names: Columns of the input.
+        by: Key columns.
+        name: Name of the step.
+        aggs: For each output column, an input column and an aggregation.
+
+    Raises:
+        ColumnError: A column is missing or an id column, or an output name is that of a key.
+        InputError: There is no key or no aggregation, or one of another form or unknown.
+    """
     if not by or not aggs:
         raise InputError(f"cannot group: expected at least one key and one aggregation, got {len(by)} and {len(aggs)}")
     for output, plan in aggs.items():
@@ -174,7 +229,12 @@ def _require_plan(names: list[str], by: tuple[str, ...], name: str, aggs: Mappin
         )
 
 
-def _resolve(sources: Sources, frame: Frame, column: str) -> Resolved:
+def resolve_whole(sources: Sources, frame: Frame, column: str) -> Resolved:
+    """Read an id column of which every token must check.
+
+    Raises:
+        TokenError: One does not.
+    """
     resolved = resolve(sources, column, column_values(frame, column))
     if resolved.failure is not None:
         raise TokenError(resolved.failure, column=column)

@@ -27,14 +27,15 @@ def impact_page(impact: Impact, predictions: int = PREDICTIONS_SHOWN) -> Page:
 
     Args:
         impact: The answer.
-        predictions: How many of its predictions to list.
+        predictions: How many of its predictions to list; only then are ids read.
     """
-    whose = f"{count_text(impact.rows, 'row')} of {impact.source}"
     reached = [count_text(impact.counts[f"{noun}s"], noun) for noun in ("prediction", "model", "feature")]
+    by_model = ", ".join(f"{count:,} of {model or 'no model'}" for model, count in impact.by_model.items())
+    facts = (("of version", _versions(impact)), ("predictions", by_model))
     return Page(
-        headline=f"{whose} reached {reached[0]}, {reached[1]}, {reached[2]}",
+        headline=f"{impact.what} reached {reached[0]}, {reached[1]}, {reached[2]}",
         alarms=tuple(_alarms(impact)),
-        facts=(("of version", _versions(impact)),),
+        facts=tuple((name, text) for name, text in facts if text),
         sections=tuple(section for section in _sections(impact, predictions) if section.rows),
     )
 
@@ -63,9 +64,10 @@ def _sections(impact: Impact, predictions: int) -> Iterator[Section]:
     yield Section(title="Models trained on them", columns=columns, rows=_rows(models))
     features = ((label(name), ", ".join(via)) for name, via in impact.features.items())
     yield Section(title="Features they can have changed", columns=("feature", "through"), rows=_rows(features))
-    first = impact.predictions.slice(0, predictions)
-    more = impact.predictions.num_rows - first.num_rows
-    shown = f": the first {first.num_rows} of {impact.predictions.num_rows:,} lines" if more else ""
+    if not predictions:
+        return
+    first = impact.first(predictions)
+    shown = f": the first {first.num_rows} of {impact.lines:,} lines" if impact.lines > first.num_rows else ""
     title = f"Predictions, one line for each way they were reached{shown}"
     yield Section(title=title, columns=("id", "recorded", "model", "via"), rows=_rows(_predictions(first)))
 
@@ -74,7 +76,7 @@ def _predictions(first: pa.Table) -> Iterator[tuple[str, ...]]:
     times = (to_second(time_text(moment.value)) for moment in first["time"])
     for row, moment in zip(first.drop_columns(["time"]).to_pylist(), times, strict=True):
         model = "" if row["model"] is None else f"{row['model']}:{row['version']}"
-        yield row["id"], moment, model, f"{row['via']} {row['position']}"
+        yield row["id"], moment, model, "" if row["via"] is None else f"{row['via']} {row['position']}"
 
 
 def _rows(cells: Iterator[tuple[str, ...]]) -> tuple[Row, ...]:

@@ -15,8 +15,11 @@ import numpy as np
 from backstory.errors import ColumnError, InputError, PreparationError, TokenError
 from backstory.frames.equality import find_difference
 from backstory.frames.key import first_appearance, first_rows, row_codes
+from backstory.frames.relation import relation_over, run_in_order
 from backstory.frames.table import (
+    LAZY,
     Frame,
+    as_given,
     column_names,
     column_values,
     drop_columns,
@@ -56,13 +59,14 @@ def prepare(sources: Sources, fn: Callable[..., FrameT], *frames: Frame) -> Fram
         The result, with id columns.
 
     Raises:
-        PreparationError: The result differs from the one without ids in columns, types, rows, order or values.
+        PreparationError: The result differs from the one without ids in columns, types, rows, order or values; the
+            order of a relation's rows is not compared, as SQL promises none.
         TokenError: The preparation lost the id columns, or changed ids.
     """
     plain = hold(fn(*(_without_ids(frame) for frame in frames)))
     given = fn(*frames)
     traced = hold(given)
-    difference = find_difference(plain, _without_ids(traced))
+    difference = find_difference(_in_order(plain, given), _in_order(_without_ids(traced), given))
     if difference is not None:
         raise PreparationError(
             f"row ids changed the result of a preparation: expected the same without and with them, but {difference}; "
@@ -74,14 +78,17 @@ def prepare(sources: Sources, fn: Callable[..., FrameT], *frames: Frame) -> Fram
         if failure is not None:
             raise TokenError(failure, column=column)
     # What was compared is what is returned: a lazy frame run again may give another order.
-    return traced.lazy() if kind_of(given) == "polars-lazy" else traced  # type: ignore[attr-defined]
+    return as_given(given, traced)  # type: ignore[no-any-return]
 
 
 def distinct(frame: FrameT, subset: str | Sequence[str] | None = None, keep: Keep = "first") -> FrameT:
     """Drop duplicate rows without regard to id columns; the row that is kept keeps its ids.
 
+    It is recorded as the only one: it alone is what was used, and the equal rows that were dropped leave no trace in
+    what is made from it. Where all of them are to be members, `group` by the columns that decide.
+
     Args:
-        frame: A pandas, polars or pyarrow frame.
+        frame: A pandas, polars or pyarrow frame, or a DuckDB relation, whose rows are taken in the order of their ids.
         subset: Columns that decide; all but the id columns without it.
         keep: Which of several equal rows stays: the first, the last, or none of them.
 
@@ -111,12 +118,22 @@ def distinct(frame: FrameT, subset: str | Sequence[str] | None = None, keep: Kee
         return native.unique(subset=columns, keep=keep, maintain_order=True)  # type: ignore[no-any-return]
     if kind in ("arrow", "arrow-batch"):
         return native.take(_rows_kept(native, columns, keep))  # type: ignore[no-any-return]
-    raise InputError(f"cannot drop duplicates: expected a pandas, polars or pyarrow frame, got {kind}")
+    if kind == "duckdb":
+        rows = run_in_order(native, [*id_columns(names), *(name for name in names if not name.startswith(ROW_PREFIX))])
+        return relation_over(native, rows.take(_rows_kept(rows, columns, keep)).select(names))  # type: ignore[no-any-return]
+    raise InputError(f"cannot drop duplicates: expected a pandas, polars or pyarrow frame or a relation, got {kind}")
 
 
 def _without_ids(frame: Frame) -> Frame:
-    held = frame if kind_of(frame) == "polars-lazy" else hold(frame)
+    held = frame if kind_of(frame) in LAZY else hold(frame)
     return drop_columns(held, id_columns(column_names(held)))
+
+
+def _in_order(held: Frame, given: Frame) -> Frame:
+    """Return the rows of a relation in an order of their own: SQL promises none, so none is compared."""
+    if kind_of(given) != "duckdb" or not held.num_columns:
+        return held
+    return run_in_order(relation_over(given, held), held.column_names)
 
 
 def _rows_kept(frame: Frame, columns: list[str], keep: Keep) -> NDArray[np.int64]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,15 +14,24 @@ import pyarrow as pa
 from backstory.columns.arrow_type import flat_fields
 from backstory.columns.tree import leaf_hashes, root_of_subtrees, subtree_roots
 from backstory.errors import AlignmentError, AmbiguousError, InputError, ModelError, NotFoundError, QueryError
+from backstory.frames.contract import Contract
+from backstory.frames.row_set import RowSet, is_ascending
 from backstory.frames.table import to_arrow
 from backstory.ledger.ledger import Ledger
+from backstory.lineage.fitted import Fitted, describe_fitted, probe_fitted
+from backstory.lineage.origin import DATASET_KEY
 from backstory.lineage.refs import RowRefs
-from backstory.lineage.store import DATASET_KEY, LineageStore, positions_table
+from backstory.lineage.row_sets import keep_row_set
+from backstory.lineage.store import LineageStore, positions_table
+from backstory.lineage.training_subjects import keep_training_tree
+from backstory.lineage.watching import keep_training_profile
 from backstory.models import capture_artifact, load_artifact
+from backstory.models.artifact import Artifact
 from backstory.models.code_version import code_version
 from backstory.models.environment import environment
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject, JsonValue
+from backstory.records.membership import SUBJECTS
 from backstory.records.names import names_instead
 from backstory.records.schema import dataset_schema
 
@@ -32,25 +41,45 @@ _DIGEST_PREFIX = re.compile(r"[0-9a-f]{6,64}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registered:
-    """A model version in the log: name, number, digest of its document, digest of its artifact's blob."""
+    """A model version in the log: name, number, digests of its document, its artifact and of what is said of it."""
 
     name: str
     version: int
     digest: str
     artifact: str | None
+    about: str | None = None
 
 
-def register_model(
-    ledger: Ledger,
-    store: LineageStore,
-    model: object,
-    *,
-    name: str,
-    rows: RowRefs | None,
-    target: Any,
-    metrics: Mapping[str, float],
-    trusted: tuple[str, ...],
-) -> Registered:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """A model that is to be registered, and what goes with it.
+
+    Attributes:
+        model: The model.
+        name: Its name.
+        rows: The rows it was trained on.
+        target: What it was trained to predict, one value a row.
+        metrics: Figures to keep with the version.
+        trusted: Types of a scikit-learn pipeline that may be loaded again.
+        provable: `subjects` where it is to be provable whom the rows are about.
+        parents: Digests of the versions it was made from.
+        features: Digest of the feature set it is bound to.
+        contract: The contract of its features.
+    """
+
+    model: object
+    name: str
+    rows: RowRefs | None
+    target: Any
+    metrics: Mapping[str, float]
+    trusted: tuple[str, ...]
+    provable: frozenset[str] = frozenset()
+    parents: tuple[str, ...] = ()
+    features: str | None = None
+    contract: Contract | None = None
+
+
+def register_model(ledger: Ledger, store: LineageStore, given: Submission) -> Registered:
     """Register a model version; the same thing again gives the version it has already.
 
     Raises:
@@ -58,19 +87,49 @@ def register_model(
         ModelError: The model cannot be captured.
         AlignmentError: Rows and target differ in length.
     """
-    require_model_name(name)
-    if isinstance(model, type):
-        raise ModelError(f"register: expected a model, got the class {model.__qualname__}; make one and fit it")
-    artifact = capture_artifact(model, trusted=trusted)
-    if rows is not None and target is not None and len(target) != len(rows):
-        msg = f"register: expected {len(rows)} targets as row references, got {len(target)} (model {name})"
-        raise AlignmentError(msg)
-    training = None if rows is None else _training(ledger, store, rows, name)
+    require_model_name(given.name)
+    if isinstance(given.model, type):
+        raise ModelError(f"register: expected a model, got the class {given.model.__qualname__}; make one and fit it")
+    artifact = capture_artifact(given.model, trusted=given.trusted)
+    if given.rows is not None and given.target is not None and len(given.target) != len(given.rows):
+        expected = f"expected {len(given.rows)} targets as row references, got {len(given.target)}"
+        raise AlignmentError(f"register: {expected} (model {given.name})")
+    training = _training(ledger, store, given.rows, given.provable, given.name)
+    personal = training is not None and training["personal"] is True
+    fitted = describe_fitted(ledger, given.model, artifact, given.rows, personal=personal)
+    document = _document(ledger, given, artifact, training)
+    if fitted is not None:
+        document["fitted"] = ledger.put_document(fitted.document)
+    digest = canonical.digest_of(document)
+    for known in versions_of(ledger, given.name):
+        if known.digest == digest:
+            return known
+    entry: JsonObject = {"artifact": None, "model": digest, "name": given.name, "type": "model.registered"}
+    if artifact.data is not None:
+        entry["artifact"] = ledger.blobs.put(artifact.data)
+    ledger.put_document(document)
+    if given.parents:
+        entry["parents"] = list(given.parents)
+    if given.rows is not None:
+        entry["about"] = ledger.put_document(_said(ledger, store, given.model, given.rows, fitted, personal=personal))
+
+    def entries() -> list[JsonObject]:
+        """Number the version among those there are by then; none if somebody registered the same meanwhile."""
+        known = versions_of(ledger, given.name)
+        is_there = any(version.digest == digest for version in known)
+        return [] if is_there else [entry | {"version": str(len(known) + 1)}]
+
+    ledger.append(entries)
+    return next(version for version in versions_of(ledger, given.name) if version.digest == digest)
+
+
+def _document(ledger: Ledger, given: Submission, artifact: Artifact, training: JsonObject | None) -> JsonObject:
+    """Return what names a version; members that came later than the first are there only where they are used."""
     personal = training is not None and training["personal"] is True
     document: JsonObject = {
         "code": code_version(),
         "environment": ledger.put_document(environment()),
-        "metrics": {key: repr(float(value)) for key, value in metrics.items()},
+        "metrics": {key: repr(float(value)) for key, value in given.metrics.items()},
         "model": {
             "class": artifact.class_name,
             "classes": None if artifact.classes is None or personal else list(artifact.classes),
@@ -85,46 +144,84 @@ def register_model(
             "trusted": list(artifact.trusted),
             "versions": dict(artifact.versions),
         },
-        "name": name,
-        "target": None if target is None else _target_digest(ledger, target, personal=personal),
+        "name": given.name,
+        "target": None if given.target is None else _target_digest(ledger, given.target, personal=personal),
         "training": training,
         "v": 1,
     }
-    digest = canonical.digest_of(document)
-    for known in versions_of(ledger, name):
-        if known.digest == digest:
-            return known
-    blob = None if artifact.data is None else ledger.blobs.put(artifact.data)
-    ledger.put_document(document)
-
-    def entries() -> list[JsonObject]:
-        """Number the version among those there are by then; none if somebody registered the same meanwhile."""
-        known = versions_of(ledger, name)
-        if any(version.digest == digest for version in known):
-            return []
-        number = str(len(known) + 1)
-        return [{"artifact": blob, "model": digest, "name": name, "type": "model.registered", "version": number}]
-
-    ledger.append(entries)
-    return next(version for version in versions_of(ledger, name) if version.digest == digest)
+    if given.features is not None:
+        document["features"] = given.features
+    if given.contract is not None:
+        document["contract"] = ledger.blobs.put(given.contract.text.encode())
+    return document
 
 
-def _training(ledger: Ledger, store: LineageStore, rows: RowRefs, name: str) -> JsonObject:
-    """Return what a version says of its training rows: which, in which order, with which features."""
+def _said(
+    ledger: Ledger, store: LineageStore, model: object, rows: RowRefs, fitted: Fitted | None, *, personal: bool
+) -> JsonObject:
+    """Return what is said of a version beside its document: what varies from one look to the next."""
+    said: JsonObject = {"profile": keep_training_profile(ledger, store, rows, personal=personal), "v": 1}
+    probed = None if fitted is None else probe_fitted(model, fitted, rows)
+    return said if probed is None else {**said, "probe": probed}
+
+
+def rows_document(ledger: Ledger, store: LineageStore, rows: RowRefs, earlier: Iterable[JsonValue]) -> JsonObject:
+    """Keep rows a model was trained or tried on; return what is said of them: which, in which order, which features.
+
+    Args:
+        ledger: The archive.
+        store: Keeps what the rows point to.
+        rows: The rows.
+        earlier: What was said of other rows, which may be the same: those about people are then not kept again.
+    """
     references = store.references(rows)
     personal = any(reference.personal for reference in references.values())
-    table = positions_table(rows.positions)
     fields = flat_fields(to_arrow(rows.features).schema)
-    earlier = (ledger.document(version.digest).get("training") for version in versions_of(ledger, name))
-    kept = store.keep_sealed_positions(table, earlier) if personal else store.keep_positions(table)
+    if personal:
+        kept = {**store.keep_sealed_positions(positions_table(rows.positions), earlier), "order": None}
+    else:
+        kept = _open_positions(ledger, store, rows)
     return {
         **kept,
-        "order": None if personal else root_of_subtrees(subtree_roots(leaf_hashes(table))).hex(),
         "personal": personal,
         "refs": {name: reference.document() for name, reference in references.items()},
         "rows": str(len(rows)),
         "schema": ledger.put_document(dataset_schema(fields)),
     }
+
+
+def _open_positions(ledger: Ledger, store: LineageStore, rows: RowRefs) -> JsonObject:
+    """Keep the positions of rows: as a set where they strictly ascend, which says their order too, else in a table."""
+    sets = {name: values for name, values in rows.positions.items() if is_ascending(values)}
+    kept: JsonObject = {"order": None}
+    if len(sets) < len(rows.positions) or not sets:
+        table = positions_table({name: values for name, values in rows.positions.items() if name not in sets})
+        order = root_of_subtrees(subtree_roots(leaf_hashes(table))).hex()
+        kept = {**store.keep_positions(table), "order": order}
+    if sets:
+        kept["sets"] = {name: keep_row_set(ledger, RowSet.of_positions(values)) for name, values in sets.items()}
+    return kept
+
+
+def _training(
+    ledger: Ledger, store: LineageStore, rows: RowRefs | None, provable: frozenset[str], name: str
+) -> JsonObject | None:
+    """Return what is said of the training rows, and where asked for the tree of the persons they are about.
+
+    Raises:
+        InputError: Something else is to be provable, or there are no rows about people.
+    """
+    if provable - {SUBJECTS}:
+        raise InputError(f"register: expected provable='subjects', got {sorted(provable)}")
+    if rows is None:
+        if provable:
+            raise InputError("register: expected rows=, so that it can be proven whom the training set is about")
+        return None
+    earlier = [ledger.document(version.digest).get("training") for version in versions_of(ledger, name)]
+    training = rows_document(ledger, store, rows, earlier)
+    if not provable:
+        return training
+    return {**training, SUBJECTS: keep_training_tree(ledger, training, rows.positions, earlier)}
 
 
 def _target_digest(ledger: Ledger, target: Any, *, personal: bool) -> str:
@@ -148,12 +245,13 @@ def all_versions(ledger: Ledger) -> list[Registered]:
 
 
 def _registered(entry: JsonObject) -> Registered:
-    artifact = entry.get("artifact")
+    artifact, about = entry.get("artifact"), entry.get("about")
     return Registered(
         name=canonical.text_of(entry, "name"),
         version=canonical.count_of(entry, "version"),
         digest=canonical.text_of(entry, "model"),
         artifact=artifact if isinstance(artifact, str) else None,
+        about=about if isinstance(about, str) else None,
     )
 
 

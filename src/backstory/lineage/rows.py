@@ -1,4 +1,4 @@
-"""Choosing rows of a source: by position, by key, by predicate."""
+"""Choosing rows of a source: by position, by key, by predicate, by how they were loaded."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from backstory.columns.arrow_type import decoded, unchunked
 from backstory.errors import ForbiddenError, NotFoundError, QueryError
 from backstory.frames.token import ROW_PREFIX
 from backstory.ledger.ledger import Ledger
-from backstory.lineage.impact import Chosen, Masks
+from backstory.lineage.loading import Load
 from backstory.lineage.plain import count_text
 from backstory.lineage.predicate import checked_predicate, in_memory, require_told_apart, wrong_predicate
+from backstory.lineage.reach import Chosen, Masks
 from backstory.lineage.reference import Part
 from backstory.lineage.trace import Tracer
 from backstory.records import canonical
@@ -35,6 +36,9 @@ _SHOWN_DIGITS = 12
 _KEY_SECONDS = frozenset({"s", "ms", "us", "ns"})
 _ROW = ROW_PREFIX
 """Name of the column with a row's number: no source has a column that begins so."""
+
+ANY_LOAD = Load()
+"""However they were loaded."""
 
 Rows: TypeAlias = "int | Sequence[int] | Sequence[bool]"
 """Positions, or whether each row is meant."""
@@ -67,6 +71,7 @@ def select_rows(
     keys: Any,
     where: str | None,
     version: str | None,
+    load: Load = ANY_LOAD,
 ) -> Chosen:
     """Return rows of a source, and the versions in which they could not be looked for.
 
@@ -74,18 +79,24 @@ def select_rows(
 
     Raises:
         NotFoundError: No such source or version, no row fits, or a position or key is of no row.
-        QueryError: Not exactly one of rows, keys and where, or a malformed one, or one that fits no version.
+        QueryError: Not exactly one of rows, keys and where, or a malformed one, or one that fits no version; none of
+            them and no load either.
         ForbiddenError: The source is about people and no purpose was given.
     """
-    if sum(choice is not None for choice in (rows, keys, where)) != 1:
-        raise QueryError("impact: expected exactly one of rows=, keys= and where=")
-    entries = _chosen(ledger, source, version)
-    if rows is not None:
+    choices = sum(choice is not None for choice in (rows, keys, where))
+    if choices > 1 or not (choices or load.is_asked):
+        raise QueryError("impact: expected exactly one of rows=, keys= and where=, or loaded=, part= or origin= alone")
+    entries = load.choose(ledger, fixed_entries(ledger, source, version))
+    if not entries:
+        raise NotFoundError(f"impact: no version of {source} was loaded so")
+    if not choices:
+        chosen = Chosen(masks=_whole(entries))
+    elif rows is not None:
         chosen = Chosen(masks=_by_position(entries, _positions(rows), source))
     elif where is not None:
         chosen = _by_predicate(tracer, _opened(tracer, gate, source, entries), where)
     else:
-        wanted = _listed(keys)
+        wanted = listed_keys(keys)
         missing = set(range(len(wanted)))
         opened = _opened(tracer, gate, source, entries)
         chosen = _in_versions(opened, lambda one: _by_key(tracer, one, wanted, missing))
@@ -93,6 +104,16 @@ def select_rows(
     if not chosen.masks:
         raise NotFoundError(f"impact: no row of {source} fits{_left_out_text(chosen)}")
     return chosen
+
+
+def _whole(entries: list[JsonObject]) -> Masks:
+    """Return masks over all rows of dataset versions."""
+    return {
+        (canonical.text_of(entry, "dataset"), canonical.count_of(entry, "first")): np.ones(
+            canonical.count_of(entry, "rows"), bool
+        )
+        for entry in entries
+    }
 
 
 def _in_versions(versions: Iterable[_Version], rule: Callable[[_Version], np.ndarray]) -> Chosen:
@@ -147,12 +168,18 @@ def _require_none(missing: set[int], keys: int, source: str, left_out: str) -> N
     if missing:
         named = ", ".join(map(str, sorted(missing)[:_NAMED_MAX])) + (", …" if len(missing) > _NAMED_MAX else "")
         raise NotFoundError(
-            f"impact: {source} has no row with {len(missing)} of {keys} keys (counted from 0: {named}){left_out}"
+            f"impact: {source} has no row with {len(missing)} of {keys} keys (counted from 0: {named}){left_out}",
+            missing=sorted(missing),
         )
 
 
-def _chosen(ledger: Ledger, source: str, version: str | None) -> list[JsonObject]:
-    """Return the `source.fixed` entries of a source, of one dataset version if asked, oldest first."""
+def fixed_entries(ledger: Ledger, source: str, version: str | None) -> list[JsonObject]:
+    """Return the `source.fixed` entries of a source, of one dataset version if asked, oldest first.
+
+    Raises:
+        NotFoundError: There is no such source or version.
+        QueryError: The version is no prefix of a digest.
+    """
     entries = ledger.find_entries("source.fixed", source)
     if not entries:
         used = {canonical.text_of(entry, "name") for entry in ledger.find_entries("source.fixed")}
@@ -230,7 +257,7 @@ def _parts(entries: list[JsonObject], source: str) -> list[Part]:
     return parts
 
 
-def _listed(keys: Any) -> list[Any]:
+def listed_keys(keys: Any) -> list[Any]:
     """Return the keys that are asked for: those of a list, array or series, or the one key given."""
     is_one = isinstance(keys, str | bytes | tuple | Mapping)
     if is_one or not isinstance(keys, Iterable) or getattr(keys, "ndim", 1) == 0:

@@ -18,7 +18,7 @@ from backstory.columns.id_text import id_texts
 from backstory.columns.seal import pick_columns
 from backstory.errors import FormatError, QueryError, StorageError
 from backstory.ledger.ledger import Ledger
-from backstory.ledger.read import records_now, segment_files
+from backstory.ledger.read import SegmentFile, records_now, segment_files
 from backstory.lineage.hits import Hits
 from backstory.lineage.predicate import (
     checked_predicate,
@@ -110,19 +110,19 @@ def _search_now(ledger: Ledger, question: _Question) -> Hits:
     waiting: dict[str, list[pa.Table]] = {}
     sealed, unsealed = records_now(ledger, PREDICTION)
     named = _contexts(ledger, sealed, unsealed)
-    files = {schema: [str(path) for path in paths] for schema, paths in segment_files(ledger, sealed).items()}
+    files = segment_files(ledger, sealed)
     for schema, table in unsealed:
         opened = pick_columns(table, [column.name for column in schema.open_columns])
         waiting.setdefault(schema.digest, []).append(opened)
     schemas = [ledger.schema(digest) for digest in sorted(set(files) | set(waiting))]
     values = fitted_values(question.values, question.compared, schemas)
     for schema in schemas:
-        paths, tables = files.get(schema.digest, []), waiting.get(schema.digest, [])
+        segments, tables = files.get(schema.digest, []), waiting.get(schema.digest, [])
         for members in _members(schema).values():
             require_told_apart(question.predicate, members, "search")
         asked = replace(question, values=values[schema.digest])
         try:
-            table, count = _query(named, schema, paths, tables, asked)
+            table, count = _query(named, schema, segments, tables, asked)
         except duckdb.BinderException as error:  # records of other schemas may have the column
             if schema.groups and _fits_unsealed(named, schema, asked):
                 not_compared += sum(manifest.count for _, manifest in sealed if manifest.schema == schema.digest)
@@ -148,16 +148,17 @@ def _members(schema: Schema) -> dict[tuple[str, ...], dict[str, None]]:
 
 
 def _query(
-    named: pa.Table, schema: Schema, paths: list[str], tables: list[pa.Table], asked: _Question
+    named: pa.Table, schema: Schema, segments: list[SegmentFile], tables: list[pa.Table], asked: _Question
 ) -> tuple[pa.Table, int]:
     """Return the records of a schema for which the predicate holds, the oldest, and how many there are in all."""
     import duckdb
 
+    paths = [str(segment.path) for segment in segments]
     with duckdb.connect(":memory:") as connection:
         if paths:
-            quoted = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
+            quoted = ", ".join(_as_literal(path) for path in paths)
             try:
-                connection.execute(f"CREATE VIEW sealed AS SELECT *, true AS is_sealed FROM read_parquet([{quoted}])")  # noqa: S608  own paths
+                connection.execute(f"CREATE VIEW sealed AS {_sealed_rows(segments)}")
             except duckdb.Error as error:
                 raise _unreadable(error, paths) from error
             connection.execute(f"SET allowed_paths = [{quoted}]")
@@ -177,6 +178,21 @@ def _query(
         counting = f"SELECT count(*) FROM {source} WHERE"  # noqa: S608
         counted = _fetch(connection, (counting, asked.where), "", asked.values, paths)
         return found, int(counted[0][0].as_py())
+
+
+def _sealed_rows(segments: list[SegmentFile]) -> str:
+    """Return the SQL of all records in segments, of some only those before a sequence number."""
+    ends = dict.fromkeys(segment.end_seq for segment in segments)
+    parts = []
+    for end in ends:
+        paths = ", ".join(_as_literal(str(segment.path)) for segment in segments if segment.end_seq == end)
+        only = "" if end is None else f" WHERE seq < {end}"
+        parts.append(f"SELECT *, true AS is_sealed FROM read_parquet([{paths}]){only}")  # noqa: S608  own paths
+    return " UNION ALL BY NAME ".join(parts)
+
+
+def _as_literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _fits_unsealed(named: pa.Table, schema: Schema, asked: _Question) -> bool:

@@ -13,14 +13,17 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar
 
 import numpy as np
 import pyarrow as pa
 
 from backstory.errors import ColumnError, InputError, KeyNotUniqueError, LimitError
 from backstory.frames.key import find_duplicate, has_nulls, row_codes
+from backstory.frames.reading import Reading
 from backstory.frames.table import (
+    LAZY,
+    as_given,
     column_names,
     column_values,
     drop_columns,
@@ -40,13 +43,15 @@ from backstory.lineage.about import About
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from backstory.lineage.group import GroupNode
+    from backstory.lineage.group import MixNode
 
 FrameT = TypeVar("FrameT")
+Kept: TypeAlias = Literal["copy", "reference"]
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
-_CARRIERS: Final = frozenset({"pandas", "polars", "polars-lazy", "arrow", "arrow-batch"})
+_CARRIERS: Final = frozenset({"pandas", "polars", "polars-lazy", "arrow", "arrow-batch", "duckdb"})
 _SALT_END: Final = 1 << 64
+_PROVABLE: Final = frozenset({"rows", "subjects"})
 NOTHING_SAID: Final = About()
 
 
@@ -64,10 +69,13 @@ class Snapshot:
         subject: Column that says which person a row is about, or None.
         origin: Where the data came from, in the caller's words, or None.
         about: What else is said about it.
+        provable: What can be proven of it later, beside where a row stands: `rows`, `subjects`.
         columns: Names of its columns.
         load: Gives the rows as they were when fixed.
         sample: Gives a column's values in some rows, by how many rows stand before each: null where one is not known
             without effort, None where none is.
+        reading: Where its rows were read from; None for those of a frame.
+        keep: Whether the archive keeps the rows, or where they are.
     """
 
     name: str
@@ -79,17 +87,20 @@ class Snapshot:
     subject: str | None
     origin: str | None
     about: About
+    provable: frozenset[str]
     columns: frozenset[str]
     load: Callable[[], pa.Table]
     sample: Callable[[NDArray[np.signedinteger[Any]], str], pa.Array | pa.ChunkedArray | None]
+    reading: Reading | None = None
+    keep: Kept = "copy"
 
     def table(self) -> pa.Table:
         """Return the rows as they were when fixed; converted anew at each call, kept by nobody."""
         return self.load()
 
 
-Origin: TypeAlias = "tuple[Snapshot, ...] | GroupNode"
-"""What row references point into: the parts of one version of a source, by position, or a group."""
+Origin: TypeAlias = "tuple[Snapshot, ...] | MixNode"
+"""What row references point into: the parts of one version of a source, by position, or a group (or windows)."""
 
 
 class Sources:
@@ -110,6 +121,11 @@ class Sources:
         part: str | None = None,
         origin: str | None = None,
         about: About = NOTHING_SAID,
+        judge: Callable[[pa.Table, About], About] | None = None,
+        provable: str | Sequence[str] = (),
+        rows: pa.Table | None = None,
+        reading: Reading | None = None,
+        keep: Kept = "copy",
     ) -> tuple[FrameT, Snapshot]:
         """Fix a snapshot of a frame and give its rows tokens.
 
@@ -126,13 +142,18 @@ class Sources:
             part: Name of the part this frame is.
             origin: Where the data came from.
             about: What else is said about it.
+            judge: Given the rows and what is said about them, says more, or refuses them.
+            provable: What is to be provable: `rows`, `subjects`, or both.
+            rows: The rows of the snapshot, as they were read; those of the frame if not given.
+            reading: Where they were read from.
+            keep: `copy`, or `reference` to keep only where they are.
 
         Returns:
             The same kind of frame with the column `_row_<name>`, and the snapshot.
 
         Raises:
             ColumnError: A named column is missing, the key has nulls, or the frame has a column `_row_<name>` already.
-            InputError: The name, the salt or the container cannot be used, or the frame is empty.
+            InputError: The name, the salt, the container or `provable` cannot be used, or the frame is empty.
             KeyNotUniqueError: Two rows have the same key.
             LimitError: The source has too many rows.
         """
@@ -140,12 +161,13 @@ class Sources:
         kind = kind_of(frame)
         if kind not in _CARRIERS:
             raise InputError(f"cannot fix a source: expected a pandas, polars or pyarrow frame, got {kind} ({name})")
-        held = hold(frame)
+        _require_place(reading, keep, name)
+        held = hold(frame) if rows is None else rows
         names = column_names(held)
         if ROW_PREFIX + name in names:
             raise ColumnError(f"the frame has ids of source {name} already, in {ROW_PREFIX + name!r}: use it as it is")
-        rows = row_count(held)
-        if rows == 0:
+        count = row_count(held)
+        if count == 0:
             raise InputError(f"cannot fix a source: expected at least one row, got none ({name})")
         keys = names_given(key)
         require_columns(
@@ -153,29 +175,36 @@ class Sources:
         )
         if keys:
             _require_key(held, keys, name)
+        to_prove = _provable(provable, subject, name)
         rows_held = drop_columns(held, id_columns(names))
+        if judge is not None:
+            about = judge(to_arrow(rows_held), about)
         snapshot = self._register(
             name,
             part,
-            rows,
+            count,
             lambda first: Snapshot(
                 name=name,
                 part=part,
                 first_position=first,
-                rows=rows,
+                rows=count,
                 salt=salt,
                 key=keys,
                 subject=subject,
                 origin=origin,
                 about=about,
+                provable=to_prove,
                 columns=frozenset(column_names(rows_held)),
                 load=lambda: to_arrow(rows_held),
                 sample=lambda rows, column: sampled_values(rows_held, column, rows),
+                reading=reading,
+                keep=keep,
             ),
         )
-        positions = np.arange(snapshot.first_position, snapshot.first_position + rows, dtype=np.int64)
-        carrier = held.lazy() if kind == "polars-lazy" else frame  # type: ignore[attr-defined]
-        return with_column(carrier, ROW_PREFIX + name, mint_tokens(positions, salt)), snapshot
+        positions = np.arange(snapshot.first_position, snapshot.first_position + count, dtype=np.int64)
+        # A frame that runs anew may come in another order then: the rows that were fixed get the ids.
+        traced = with_column(held if kind in LAZY else frame, ROW_PREFIX + name, mint_tokens(positions, salt))
+        return as_given(frame, traced), snapshot
 
     def add(self, name: str, origin: Origin) -> None:
         """Add a version of a source or group: a group just made, or what an archive kept from another session.
@@ -190,6 +219,16 @@ class Sources:
         with self._lock:
             self._require_same_sort(name, is_group=not isinstance(origin, tuple))
             self._versions[name] = (*self._versions.get(name, ()), origin)
+
+    def forget(self, salts: set[int]) -> None:
+        """Forget sources by the salts of their parts, and what was mixed from their rows: they were for a trial."""
+        with self._lock:
+            for name, versions in list(self._versions.items()):
+                left = tuple(origin for origin in versions if salts.isdisjoint(_salts_behind(origin)))
+                if left:
+                    self._versions[name] = left
+                else:
+                    del self._versions[name]
 
     def find(self, reference: str) -> dict[str, tuple[Origin, ...]]:
         """Return what a row reference can name: every registered name it starts with, the longest first.
@@ -228,6 +267,13 @@ class Sources:
             raise InputError(f"name is taken: expected a new name, got {name!r}, which is a {taken}")
 
 
+def _salts_behind(origin: Origin) -> set[int]:
+    """Return the salts of a source's parts, or of all parts whose rows were mixed into a group."""
+    if isinstance(origin, tuple):
+        return {snapshot.salt for snapshot in origin}
+    return {salt for inner in origin.origins.values() for salt in _salts_behind(inner)}
+
+
 def require_name(name: str, salt: int) -> None:
     """Refuse a name or a salt that cannot be used for a source or group.
 
@@ -242,6 +288,34 @@ def require_name(name: str, salt: int) -> None:
         )
     if not 0 <= salt < _SALT_END:
         raise InputError(f"salt cannot be used: expected 64 bits, got {salt.bit_length()} ({name})")
+
+
+def _require_place(reading: Reading | None, keep: str, name: str) -> None:
+    if keep not in {"copy", "reference"}:
+        raise InputError(f"cannot fix a source: expected keep to be 'copy' or 'reference', got {keep!r} ({name})")
+    if keep == "reference" and (reading is None or reading.again is None):
+        raise InputError(
+            f"cannot keep a source by reference: expected a path, a query or a table that can be read again ({name})"
+        )
+
+
+def _provable(given: str | Sequence[str], subject: str | None, name: str) -> frozenset[str]:
+    """Return what is to be provable of a source, as a set.
+
+    Raises:
+        InputError: It is none of `_PROVABLE`, persons without a column that names them, or rows of people: their
+            leaves are salted, so nobody could look for one.
+    """
+    provable = frozenset((given,) if isinstance(given, str) else given)
+    if not provable <= _PROVABLE:
+        raise InputError(
+            f"cannot make a source provable: expected 'rows' or 'subjects', got {sorted(provable)} ({name})"
+        )
+    if "subjects" in provable and subject is None:
+        raise InputError(f"cannot make persons provable: expected subject=, the column that names them ({name})")
+    if "rows" in provable and subject is not None:
+        raise InputError(f"cannot make rows about people provable: expected 'subjects', got 'rows' too ({name})")
+    return provable
 
 
 def _require_key(frame: object, key: tuple[str, ...], name: str) -> None:

@@ -10,6 +10,7 @@ from typing import Literal, TypeVar
 
 from backstory.errors import ColumnError, InputError, TokenError
 from backstory.frames.table import (
+    LAZY,
     column_names,
     column_values,
     drop_columns,
@@ -38,8 +39,9 @@ def split(
 
     Args:
         sources: The session's registry.
-        frame: A pandas, polars or pyarrow frame with at least one id column. A lazy frame is run, and the features are
-            then eager, because only a frame that was run has an order of rows.
+        frame: A pandas, polars or pyarrow frame or a DuckDB relation with at least one id column. A lazy frame is run,
+            and the features are then eager, because only a frame that was run has an order of rows; those of a relation
+            are an Arrow table, in the order of its ORDER BY, or as DuckDB gave them.
         features: Columns to give to the model, in order; all but the id columns without it.
         on_broken: `refuse` raises for tokens that do not check; `grade` records those rows as broken and warns.
 
@@ -54,7 +56,7 @@ def split(
     kind = kind_of(frame)
     if kind in ("numpy", "record", "records"):
         raise InputError(f"cannot split: expected a pandas, polars or pyarrow frame with row ids, got {kind}")
-    if kind == "polars-lazy":
+    if kind in LAZY:
         frame = hold(frame)
     names = column_names(frame)
     ids = require_ids(names)

@@ -5,12 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
+from backstory.lineage.deployments import Served
+from backstory.lineage.feature_story import FeatureLineage
+from backstory.lineage.online import OnlineRow
 from backstory.lineage.page import page_text
 from backstory.lineage.plain import plain
 from backstory.records.canonical import JsonObject
 
 if TYPE_CHECKING:
     from rich.panel import Panel
+
+_ANSWERS = frozenset({"lineage", "online", "rows", "served"})
+"""Parts of a story that are answers themselves."""
+
+NO_LINEAGE = FeatureLineage()
+"""Nothing is known of how features are defined and what a model makes of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +38,8 @@ class RowStory:
         members: For a group, how many rows of each reference went into it.
         sample: For a group, positions of the first few of them.
         features: Features of the prediction that come from here, by name.
+        contracts: Verdicts on the dataset versions it is from, where they were checked against a contract: `source`,
+            `dataset`, `id`, `version`, `verdict`, and the broken `rules` (docs/format.md section 26).
     """
 
     reference: str
@@ -42,6 +53,7 @@ class RowStory:
     members: dict[str, int] = field(default_factory=dict)
     sample: dict[str, list[int]] = field(default_factory=dict)
     features: tuple[str, ...] = ()
+    contracts: tuple[JsonObject, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as values JSON has."""
@@ -71,6 +83,13 @@ class Story:
         classes: Sensitivity class of each sealed group, where it is known.
         environment: What the prediction ran on, where it is known.
         steps: What it went through: `keep` and `why` say what of it is kept, `steps` is a list; empty without any.
+        flags: How its features differ from those of training, and which rules of the contract they break, such as
+            `range:amount`; none where nothing was found, or nobody looked: `context["watch"]` says whether.
+        online: Rows it used by reference, fetched again where there is a resolver; see `OnlineRow`.
+        training_contracts: Verdicts on the dataset versions the model was trained on, as those of a row.
+        served: Where its model version was deployed then and whether it was approved then; None where nothing is known
+            of deployments and approvals.
+        lineage: How its features are defined, whose they are, why they may be used, and what the model makes of them.
     """
 
     id: str
@@ -91,6 +110,11 @@ class Story:
     classes: dict[str, str] = field(default_factory=dict)
     environment: JsonObject = field(default_factory=dict)
     steps: dict[str, Any] = field(default_factory=dict)
+    flags: tuple[str, ...] = ()
+    online: tuple[OnlineRow, ...] = ()
+    training_contracts: tuple[JsonObject, ...] = ()
+    served: Served | None = None
+    lineage: FeatureLineage = NO_LINEAGE
 
     @property
     def broken(self) -> tuple[str, ...]:
@@ -99,8 +123,14 @@ class Story:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the story as values JSON has: bytes in hex, moments in ISO 8601, floats as floats."""
-        own = {item.name: plain(getattr(self, item.name)) for item in fields(self) if item.name != "rows"}
-        return own | {"rows": [row.to_dict() for row in self.rows]}
+        own = {item.name: plain(getattr(self, item.name)) for item in fields(self) if item.name not in _ANSWERS}
+        answers = {
+            "lineage": self.lineage.to_dict(),
+            "online": [row.to_dict() for row in self.online],
+            "rows": [row.to_dict() for row in self.rows],
+            "served": None if self.served is None else self.served.to_dict(),
+        }
+        return own | answers
 
     def __repr__(self) -> str:
         """Return the answer on one line."""

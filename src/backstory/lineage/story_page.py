@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from backstory.lineage.contracts import broken_rules, verdict_text
+from backstory.lineage.feature_story import feature_alarms, feature_sections
 from backstory.lineage.page import Page, Row, Section, facts_section
-from backstory.lineage.plain import count_text, label, shown
+from backstory.lineage.plain import count_text, label, named, shown
 from backstory.records.canonical import JsonObject, JsonValue
 from backstory.records.envelope import OK
 
 if TYPE_CHECKING:
+    from backstory.lineage.online import OnlineRow
     from backstory.lineage.story import RowStory, Story
 
 OPEN_HINT = "give an actor and a purpose to open it"
@@ -23,7 +26,8 @@ _REFERENCE_GROUP = "subject"
 def story_page(story: Story) -> Page:
     """Return a story for a reader, the answer first."""
     steps = facts_section("Steps", list(_step_facts(story))) if story.steps else None
-    sections = [_rows_section(story), _computed_section(story), steps]
+    sections = [_rows_section(story), _computed_section(story), steps, _online_section(story)]
+    sections += feature_sections(story.lineage)
     sections.append(facts_section("Model", list(_model_facts(story))))
     sections += [facts_section("Code and environment", list(_code_facts(story))), _outcome_section(story)]
     sections.append(facts_section("Proof", list(_proof_facts(story.proof))))
@@ -38,12 +42,71 @@ def story_page(story: Story) -> Page:
 def _step_facts(story: Story) -> Iterator[tuple[str, str]]:
     for step in story.steps.get("steps", ()):
         what = {"call": "called ", "use": "used "}.get(step["kind"], "") + step["name"]
-        if "values" in step:
+        if "ref" in step:
+            yield what, named({name: value for name, value in step["ref"].items() if value is not None})
+        elif "values" in step:
             yield what, shown(step["values"])
         else:
             yield what, f"digest {step['digest']}" if "digest" in step else "values not kept"
     if story.steps:
         yield "kept", f"{story.steps['keep']}: {story.steps['why']}"
+
+
+_ONLINE = {
+    "same": "fetched again: as it was",
+    "fetched": "fetched again; the record keeps nothing to compare it with",
+    "no row": "there is no such row as of then",
+    "not fetched": "not fetched again: no resolver",
+}
+
+
+def _online_section(story: Story) -> Section | None:
+    """Return the rows that were used by reference, with what became of them."""
+    if not story.online:
+        return None
+    rows = tuple(
+        Row(
+            cells=(
+                row.source,
+                shown(row.key),
+                ", ".join(filter(None, (row.version and f"version {row.version}", row.at and f"at {row.at}"))),
+                _online_text(row),
+            ),
+            loud=row.state in {"changed", "no row", "cannot"},
+        )
+        for row in story.online
+    )
+    return Section(title="Fetched online", columns=("source", "key", "as of", "now"), rows=rows)
+
+
+def _online_text(row: OnlineRow) -> str:
+    if row.state == "changed":
+        return f"CHANGED since: {', '.join(row.changed) or 'its values'}"
+    if row.state == "cannot":
+        return f"cannot be fetched again: {row.reason}"
+    values = f": {named(row.values)}" if row.state == "fetched" else ""
+    return _ONLINE[row.state] + values
+
+
+_FLAGS = {
+    "contract": "breaks rule {} of the contract",
+    "missing": "{} is missing",
+    "note": "note: breaks rule {} of the contract",
+    "null": "{} has no value, and in training always had one",
+    "range": "{} is outside of what training saw",
+    "type": "{} is of another type than in training",
+    "unseen": "{} has a value that training never saw",
+}
+
+
+def flag_text(flag: str) -> str:
+    """Return a flag for a reader.
+
+    >>> flag_text("range:amount")
+    'amount is outside of what training saw'
+    """
+    kind, _, what = flag.partition(":")
+    return _FLAGS[kind].format(label(what)) if kind in _FLAGS else label(flag)
 
 
 def _headline(story: Story) -> str:
@@ -60,12 +123,38 @@ def _model_name(story: Story) -> str | None:
 
 
 def _alarms(story: Story) -> Iterator[str]:
+    if story.served is not None and story.served.deployments and not story.served.approved:
+        yield f"NOT APPROVED: {_model_name(story)} served without an approval that was in force then"
+    if story.flags:
+        yield f"FLAGGED: {', '.join(map(flag_text, story.flags))}"
     if story.broken:
         names = ", ".join(story.broken)
         yield f"BROKEN: the row of {names} behind this prediction is not known; the story is incomplete there"
+    yield from feature_alarms(story.lineage)
+    yield from _contract_alarms(story)
     hints = {group: _sealed(story, group) for group in story.sealed}
     for hint in dict.fromkeys(hints.values()):
         yield f"{', '.join(group for group in hints if hints[group] == hint)}: {hint}"
+
+
+def _contract_alarms(story: Story) -> Iterator[str]:
+    for what, broken in _broken_contracts(story, flagged=True):
+        yield f"CONTRACT: {what} data that broke its contract ({broken})"
+
+
+def _broken_contracts(story: Story, *, flagged: bool) -> Iterator[tuple[str, str]]:
+    """Yield what broke its contract: the prediction's own data, and that of its model's training.
+
+    Args:
+        story: The story.
+        flagged: Whether what is flagged is asked for, or what is only noted.
+    """
+    own = (verdict for row in story.rows for verdict in row.contracts)
+    for what, verdicts in (("it was made from", own), ("its model was trained on", story.training_contracts)):
+        asked = (one for one in verdicts if broken_rules(one) and (one.get("verdict") == "flagged") is flagged)
+        broken = dict.fromkeys(verdict_text(verdict) for verdict in asked)
+        if broken:
+            yield what, "; ".join(broken)
 
 
 def _sealed(story: Story, group: str) -> str:
@@ -83,6 +172,8 @@ def _facts(story: Story) -> Iterator[tuple[str, str]]:
         by = f", by the rule {_rule(rule, story.output)}" if isinstance(rule, dict) else ""
         yield "decision", f"{shown(story.decision)}{by}"
     yield "made from", _made_from(story)
+    for what, broken in _broken_contracts(story, flagged=False):
+        yield "contract", f"{what} data of which was noted: {broken}"
     yield "proof", _proof_line(story.proof)
 
 
@@ -175,6 +266,9 @@ def _model_facts(story: Story) -> Iterator[tuple[str, str]]:
     yield "trained on", _training(training)
     if story.model.get("target") is not None:
         yield "target", str(story.model["target"])
+    if story.served is not None:
+        yield "deployed", story.served.where
+        yield "approved", story.served.judged
     container = story.context.get("container")
     held = container if isinstance(container, dict) else {}
     parts = ((model, model.get("replayable")), (held, held.get("rebuildable", True)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -10,9 +11,12 @@ import pyarrow.compute as pc
 
 from backstory.columns.python_value import python_rows, python_value
 from backstory.columns.seal import pick_columns
+from backstory.frames.watch import flags_of
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.read import Found, records_now
 from backstory.ledger.sealed import open_rows
+from backstory.lineage.deployments import knows_deployments, served_by
+from backstory.lineage.feature_story import tell_features
 from backstory.lineage.reference import Reference, parse_references
 from backstory.lineage.store import note_sealed_positions
 from backstory.lineage.story import RowStory, Story
@@ -44,7 +48,8 @@ def tell_story(ledger: Ledger, tracer: Tracer, gate: Gate, found: Found) -> Stor
     positions = record.get("row") or {}
     model = _model_document(ledger, context)
     rows = [
-        _row_story(tracer, gate, name, reference, positions, tuple(features)) for name, reference in references.items()
+        _with_contracts(tracer, _row_story(tracer, gate, name, reference, positions, tuple(features)), reference)
+        for name, reference in references.items()
     ]
     return Story(
         id=found.id,
@@ -65,6 +70,10 @@ def tell_story(ledger: Ledger, tracer: Tracer, gate: Gate, found: Found) -> Stor
         outcomes=tuple(_outcomes(ledger, gate, found)),
         proof=_proof(ledger, found),
         steps=json.loads(record.get("steps") or "{}"),
+        flags=tuple(flags_of(record.get("flags"))),
+        lineage=tell_features(ledger, context, model, list(features)),
+        training_contracts=_training_contracts(tracer, model),
+        served=served_by(ledger, found) if model is not None and knows_deployments(ledger) else None,
     )
 
 
@@ -127,6 +136,21 @@ def _row_story(
     )
 
 
+def _with_contracts(tracer: Tracer, row: RowStory, reference: Reference) -> RowStory:
+    """Return a row's story with the verdicts on the data it is from; of a group, all that any of its rows is from."""
+    if row.state in {"broken", "no row"}:
+        return row
+    if row.kind == "source" and row.digest:
+        verdict = tracer.verdicts.of(row.digest)
+        return row if verdict is None else replace(row, contracts=(verdict,))
+    return replace(row, contracts=tracer.verdicts.below([reference]))
+
+
+def _training_contracts(tracer: Tracer, model: JsonObject | None) -> tuple[JsonObject, ...]:
+    training = None if model is None else model.get("training")
+    return tracer.verdicts.below(parse_references(training.get("refs")).values()) if isinstance(training, dict) else ()
+
+
 def _group_story(
     tracer: Tracer, gate: Gate, name: str, reference: Reference, digest: str, number: int, features: tuple[str, ...]
 ) -> RowStory:
@@ -151,13 +175,16 @@ def _group_story(
 def _group_key(
     tracer: Tracer, gate: Gate, refs: dict[str, Reference], members: dict[str, Any], by: list[str]
 ) -> dict[str, Any]:
-    """Return the group's key values as its first member row has them, where a source has all of them."""
+    """Return the group's key values as its first member row has them, where a source has all of them.
+
+    A list is no key: rows were made of it, and which of its values is this group's the row does not say.
+    """
     for ref, rows in members.items():
         if refs[ref].group is None and len(rows):
             if refs[ref].personal:
                 gate.pass_through("why", ["source"], 1)
             row = tracer.row(refs[ref].part_of(int(rows[0])), int(rows[0]))
-            if set(by) <= set(row.column_names):
+            if set(by) <= {field.name for field in row.schema if not pa.types.is_nested(field.type)}:
                 return python_rows(row.select(by))[0]
     return {}
 

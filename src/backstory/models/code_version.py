@@ -60,9 +60,15 @@ def code_version(start: Path | None = None) -> JsonObject:
 
 def _parted(status: bytes) -> tuple[dict[bytes, bytes], list[bytes]]:
     """Return what git says of the branch, by name, and the lines about changed files."""
-    lines = status.splitlines()
-    headers = [line.split(b" ", 2)[1:] for line in lines if line.startswith(b"# ")]
-    return {name: value for name, value in headers}, [line for line in lines if not line.startswith(b"# ")]
+    headers: dict[bytes, bytes] = {}
+    changes = []
+    for line in status.splitlines():
+        if line.startswith(b"# "):
+            _, name, value = line.split(b" ", 2)
+            headers[name] = value
+        else:
+            changes.append(line)
+    return headers, changes
 
 
 def _run(git: str, folder: Path, *arguments: str) -> bytes | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -18,6 +18,7 @@ from backstory.errors import ModelError
 from backstory.models import skops_schema, skops_trust, source_text
 from backstory.models.artifact import SKOPS, Artifact
 from backstory.models.json_value import parameters_of, qualified_name, seeds_of
+from backstory.models.sklearn_parts import Path
 from backstory.models.step import class_labels, steps_of
 from backstory.models.tree_bounds import check_trees
 from backstory.records import canonical
@@ -118,8 +119,26 @@ def _check_fitted(model: object) -> None:
         return  # an estimator without `fit` has no state to miss
 
 
+def state_digests(artifact: Artifact, paths: Iterable[Path]) -> dict[Path, str]:
+    """Return the content digest that each of some parts of a captured model would have as a model of its own.
+
+    Args:
+        artifact: The captured model.
+        paths: Where the parts stand; see `sklearn_parts`.
+
+    Raises:
+        ModelError: The artifact is not a skops file.
+    """
+    found = skops_schema.part_digests(artifact.data or b"", paths)
+    trusted = frozenset(artifact.trusted)
+    return {path: _with_sources(content, sorted(trusted & types)) for path, (content, types) in found.items()}
+
+
 def _content_digest(data: bytes, trusted: Sequence[str]) -> str:
-    content = skops_schema.content_digest(data)
+    return _with_sources(skops_schema.content_digest(data), trusted)
+
+
+def _with_sources(content: str, trusted: Sequence[str]) -> str:
     if not trusted:
         return content
     # A skops file holds the state of a custom step, not its code; without the code the digest would promise too much.

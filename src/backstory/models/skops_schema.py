@@ -9,6 +9,7 @@ held.
 - `content_digest` hashes the tree from the leaves up. Array files stand as their SHA-256; ids and the skops version do
   not count; an id met again stands for its first node, as it does when skops loads. So sharing between equal values,
   which changes when a model is loaded and dumped again, does not count either.
+- `part_digests` gives the same of parts of a model, such as the steps of a pipeline.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from backstory.errors import ModelError
@@ -110,6 +111,45 @@ def content_digest(data: bytes) -> str:
     schema.pop("_skops_version", None)
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in members.items()}
     return _digest(schema, hashes, {})
+
+
+def part_digests(
+    data: bytes, paths: Iterable[tuple[str | int, ...]]
+) -> dict[tuple[str | int, ...], tuple[str, frozenset[str]]]:
+    """Return what `content_digest` would say of parts of a model on their own, and the types each mentions.
+
+    Args:
+        data: The outcome of `rewrite`.
+        paths: Where the parts stand: names of attributes, and places in lists and tuples.
+
+    Returns:
+        Digest and names of types by path; a part that is not there is left out.
+
+    Raises:
+        ModelError: Not a skops file.
+    """
+    schema, members = read_zip(data)
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in members.items()}
+    outer = {"protocol": schema["protocol"]} if "protocol" in schema else {}
+    found = {}
+    for path in paths:
+        node = _node_at(schema, path)
+        if node is not None:
+            whole = {**node, **outer}
+            whole.pop("_skops_version", None)
+            found[path] = _digest(whole, hashes, {}), frozenset(name for _, name in named_types(node))
+    return found
+
+
+def _node_at(node: Any, path: tuple[str | int, ...]) -> dict[str, Any] | None:
+    for key in path:
+        while isinstance(node, dict) and "__loader__" in node:
+            node = node.get("content")
+        try:
+            node = node[key]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return node if isinstance(node, dict) and "__loader__" in node else None
 
 
 def _digest(node: dict[str, Any], files: dict[str, str], seen: dict[int, str]) -> str:

@@ -45,6 +45,7 @@ def prediction_schema(
     decision: JsonValue,
     subject: bool,
     steps: bool = False,
+    flags: bool = False,
 ) -> Schema:
     """Return the schema of a kind of prediction.
 
@@ -56,6 +57,7 @@ def prediction_schema(
         decision: Logical type of the decision, None where no rule decides.
         subject: Whether each record has a subject.
         steps: Whether each record has steps.
+        flags: Whether each record was looked at for what differs from training and breaks a contract.
 
     Returns:
         The schema. As soon as a record is about a person, its features, output and decision are sealed.
@@ -70,6 +72,8 @@ def prediction_schema(
     columns += [_column(n, t, PSEUDONYMOUS, "output", sealed=about_person) for n, t in outputs]
     if decision is not None:
         columns.append(_column("decision", decision, PSEUDONYMOUS, "output", sealed=about_person))
+    if flags:
+        columns.append(_column("flags", "string", IDENTIFYING, "features", sealed=about_person))
     if steps:
         columns.append(_column("steps", "string", IDENTIFYING, "steps", sealed=about_person))
     if subject:

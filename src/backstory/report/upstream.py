@@ -30,6 +30,7 @@ _NAMED_BY = {
     "group.recorded": "group",
     "model.registered": "model",
     "model.aliased": "model",
+    "features.defined": "features",
 }
 """Types of entries, and the member that names a document."""
 

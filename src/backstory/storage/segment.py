@@ -35,7 +35,11 @@ measured on 8,192 random numbers and texts of 10 to 8,192 different values."""
 
 
 def write_parquet(
-    table: pa.Table, target: Path | io.BytesIO, metadata: Callable[[], dict[bytes, bytes]] = dict
+    table: pa.Table,
+    target: Path | io.BytesIO,
+    metadata: Callable[[], dict[bytes, bytes]] = dict,
+    *,
+    counters: Iterable[str] = (),
 ) -> None:
     """Write a table as the archive's Parquet: zstd, row groups of 8,192 rows.
 
@@ -43,9 +47,10 @@ def write_parquet(
         table: The table; its own key-value metadata is left out.
         target: A path or a buffer.
         metadata: Gives the file's key-value metadata; called after the rows were written.
+        counters: Paths of whole numbers whose differences are smaller than they are.
     """
     plain = table.replace_schema_metadata(None)
-    with _parquet_writer(target, plain.slice(0, ROW_GROUP_ROWS)) as writer:
+    with _parquet_writer(target, plain.slice(0, ROW_GROUP_ROWS), _COUNTERS.union(counters)) as writer:
         writer.write_table(plain, row_group_size=ROW_GROUP_ROWS)
         writer.add_key_value_metadata(metadata())
 
@@ -67,15 +72,17 @@ def write_groups(groups: Iterable[pa.Table], schema: pa.Schema, target: Path, me
         writer.add_key_value_metadata(metadata)
 
 
-def _parquet_writer(target: Path | io.BytesIO, sample: pa.Table) -> pq.ParquetWriter:
+def _parquet_writer(
+    target: Path | io.BytesIO, sample: pa.Table, counters: frozenset[str] = _COUNTERS
+) -> pq.ParquetWriter:
     leaves = [leaf for name in sample.column_names for leaf in _leaves(name, unchunked(sample[name]))]
     return pq.ParquetWriter(
         target,
         sample.schema,
         compression="zstd",
         compression_level=_COMPRESSION_LEVEL,
-        use_dictionary=[path for path, values in leaves if path not in _COUNTERS and _repeats(values)],
-        column_encoding={path: "DELTA_BINARY_PACKED" for path, _ in leaves if path in _COUNTERS},
+        use_dictionary=[path for path, values in leaves if path not in counters and _repeats(values)],
+        column_encoding={path: "DELTA_BINARY_PACKED" for path, _ in leaves if path in counters},
     )
 
 
@@ -164,6 +171,8 @@ class ParquetReader:
         self._kept_groups = kept_groups
         self._kept: OrderedDict[int, pa.Table] = OrderedDict()
         self._groups = range(int(self._file.metadata.num_row_groups))
+        leaves = self._file.schema
+        self._leaves = {leaves.column(index).path: index for index in range(len(leaves))}
         self._subtrees: bytes | None = None
         self._parts: dict[int, ParquetReader] | None = None
 
@@ -276,13 +285,12 @@ class ParquetReader:
         Raises:
             FormatError: What the file says does not decode.
         """
-        row_group = self._file.metadata.row_group(self._groups[group])
+        if column not in self._leaves:
+            return None
         try:
-            for index in range(row_group.num_columns):
-                part = row_group.column(index)
-                if part.path_in_schema == column:
-                    statistics = part.statistics
-                    return (statistics.min, statistics.max) if statistics and statistics.has_min_max else None
-        except (pa.ArrowException, OSError, ValueError) as error:
+            statistics = self._file.metadata.row_group(self._groups[group]).column(self._leaves[column]).statistics
+            is_said = bool(statistics and statistics.has_min_max)
+            bounds = (statistics.min, statistics.max) if is_said else None
+        except (pa.ArrowException, OSError, ValueError, IndexError) as error:
             raise FormatError(f"reading {self._name}: statistics of row group {group} do not decode") from error
-        return None
+        return bounds

@@ -41,6 +41,7 @@ from backstory.verify.segments import check_segments
 from backstory.verify.spool import check_spool
 from backstory.verify.state import StateKeeper
 from backstory.verify.streams import check_streams
+from backstory.verify.subjects import check_subjects
 from backstory.verify.succession import Accepted, Succession, accepted_keys, check_succession
 from backstory.verify.tables import check_tables
 from backstory.verify.time_stamp import read_roots
@@ -240,6 +241,7 @@ def _check_rest(audit: Audit, log: LogCheck, holdings: Holdings, asked: _Asked, 
     before = audit.problems
     blobs = find_blobs(audit, log.entries)
     check_tables(audit, blobs)
+    check_subjects(audit, blobs)
     check_blobs(audit, blobs)
     check_vault(audit, log.entries, holdings, blobs)
     check_keys(audit, log.entries, holdings, blobs, asked.spools)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from backstory.errors import BackstoryError
 from backstory.records import canonical
+from backstory.records.membership import SUBJECTS
 from backstory.storage.blobs import BlobStore
 from backstory.storage.disk import TEMPORARY_PREFIX, Disk
 from backstory.verify.audit import Audit
@@ -20,7 +21,26 @@ from backstory.verify.worker import Task
 
 DIGEST = re.compile(r"[0-9a-f]{64}")
 _BLOB_KEYS = frozenset(
-    {"artifact", "context", "contexts", "dataset", "edges", "environment", "group", "model", "schema", "table"}
+    {
+        "about",
+        "artifact",
+        "context",
+        "contexts",
+        "contract",
+        "dataset",
+        "document",
+        "edges",
+        "environment",
+        "features",
+        "fitted",
+        "group",
+        "model",
+        "profile",
+        "row_set",
+        "schema",
+        "step",
+        "table",
+    }
 )
 """Members of entries and documents that name a blob, or a list of them."""
 
@@ -41,7 +61,10 @@ class Blobs:
         waiting: Digests of the blobs that only the spool leads to.
         snapshots: Dataset versions that were kept, each with the blob of its rows, None for one in the vault, and
             whether it is new.
+        referenced: Dataset versions of which an entry keeps only where the rows are.
         positions: Tables of positions in the vault, each with what its document says, and whether it is new.
+        trees: Trees of persons, by the digest of the document and the tree's shard in the vault, each with whether it
+            is new.
         read_old: Whether what is not new is to be read again, as sizes are not what they were.
         read_unnamed: The same of the blobs that nothing leads to.
     """
@@ -50,7 +73,9 @@ class Blobs:
     new: set[bytes] = field(default_factory=set)
     waiting: set[bytes] = field(default_factory=set)
     snapshots: dict[str, tuple[str | None, bool]] = field(default_factory=dict)
+    referenced: set[str] = field(default_factory=set)
     positions: dict[str, tuple[canonical.JsonObject, bool]] = field(default_factory=dict)
+    trees: dict[tuple[str, str], bool] = field(default_factory=dict)
     read_old: bool = True
     read_unnamed: bool = True
 
@@ -58,7 +83,8 @@ class Blobs:
     def tables(self) -> dict[str, bool]:
         """Names of the tables in the vault, each with whether it is new."""
         snapshots = {f"{digest}.shard": is_new for digest, (table, is_new) in self.snapshots.items() if table is None}
-        return snapshots | {name: is_new for name, (_, is_new) in self.positions.items()}
+        trees = {name: is_new for (_, name), is_new in self.trees.items()}
+        return snapshots | {name: is_new for name, (_, is_new) in self.positions.items()} | trees
 
 
 def find_blobs(audit: Audit, entries: Entries) -> Blobs:
@@ -71,6 +97,9 @@ def find_blobs(audit: Audit, entries: Entries) -> Blobs:
         _follow(audit, store, found, known, list(_named_blobs(entry)), index)
         dataset, table = entry.get("dataset"), entry.get("table")
         if entry.get("type") == "source.fixed" and isinstance(dataset, str):
+            if entry.get("kept") == "reference":
+                found.referenced.add(dataset)
+                continue
             found.snapshots.setdefault(dataset, (table if isinstance(table, str) else None, index >= bound))
     _follow(audit, store, found, found.waiting, sorted(audit.blobs_named), None)
     _compare_sizes(audit, found)
@@ -96,6 +125,8 @@ def _follow(
         wanted += list(_named_blobs(document))
         for name, value in _sealed_edges(document):
             found.positions.setdefault(name, (value, known is not found.old))
+        for name in _trees(document):
+            found.trees[digest, name] = known is not found.old
 
 
 def _compare_sizes(audit: Audit, found: Blobs) -> None:
@@ -217,17 +248,26 @@ def _place(digest: str) -> str:
 
 
 def _sealed_edges(value: canonical.JsonValue) -> Iterator[tuple[str, canonical.JsonObject]]:
-    """Yield the positions tables in the vault a document refers to, each with what it says of it."""
+    """Yield the tables in the vault a document refers to, of positions or a profile, each with what it says of it."""
     members: Sequence[canonical.JsonValue] = ()
     if isinstance(value, dict):
-        name = value.get("sealed_edges")
-        if isinstance(name, str):
-            yield name, value
+        named = (value.get(member) for member in ("sealed_edges", "sealed_table"))
+        yield from ((name, value) for name in named if isinstance(name, str))
         members = list(value.values())
     elif isinstance(value, list):
         members = value
     for member in members:
         yield from _sealed_edges(member)
+
+
+def _trees(document: canonical.JsonValue) -> Iterator[str]:
+    """Yield the names of the shards with the leaves of trees of persons, of a dataset version or a training set."""
+    holders = (document, document.get("training")) if isinstance(document, dict) else ()
+    for holder in holders:
+        tree = holder.get(SUBJECTS) if isinstance(holder, dict) else None
+        root = tree.get("root") if isinstance(tree, dict) else None
+        if isinstance(root, str) and DIGEST.fullmatch(root):
+            yield f"{root}.shard"
 
 
 def _named_blobs(value: canonical.JsonValue) -> Iterator[str]:

@@ -25,8 +25,9 @@ DATASET_KEY = "datasets"
 _MEANS_ROWS = (
     "the rows that predictions of this source refer to can no longer be shown to be the ones they were made from"
 )
-_MEANS_POSITIONS = "which rows of people went into this group or model can no longer be shown"
+_MEANS_POSITIONS = "which rows of people went into this group or model, or their profile, can no longer be shown"
 _MEANS_ERASED = "erased, or kept elsewhere: whether these rows are as they were is not known"
+_MEANS_SORTED = "proofs that a row is in this version, or is not, cannot be believed"
 _MEANS_KEYED = (
     "whether two versions have equal content can no longer be told; the rows themselves are checked by their root"
 )
@@ -45,6 +46,7 @@ def check_tables(audit: Audit, found: Blobs) -> None:
     keyed = _Keyed(differ=[])
     key = _dataset_key(audit)
     _check_snapshots(audit, found, key, keyed)
+    _say_referenced(audit, found)
     _check_positions(audit, found, key, keyed)
     what = "keyed content is not that of the rows"
     if keyed.differ and len(keyed.differ) == keyed.compared:
@@ -72,7 +74,7 @@ def _check_snapshots(audit: Audit, found: Blobs, key: bytes | None, keyed: _Keye
     def tasks() -> Iterator[Task]:
         for digest, document, table, is_new in due:
             if is_new or found.read_old:
-                own = _tasks(audit, digest, canonical.count_of(document, "rows"), table)
+                own = _tasks(audit, digest, document, table)
                 asked.append((digest, document, table is None, len(own)))
                 yield from own
 
@@ -84,17 +86,34 @@ def _check_snapshots(audit: Audit, found: Blobs, key: bytes | None, keyed: _Keye
         audit.counts["source rows"] += sum(answer.rows for answer in own_answers)
         place = f"dataset {document.get('name')} {digest}"
         what = "the kept rows do not lead to the version's root"
-        if _judge(audit, place, own_answers, document, what, _MEANS_ROWS) and is_personal:
+        if not _judge(audit, place, own_answers, document, what, _MEANS_ROWS):
+            continue
+        if is_personal:
             _compare_keyed(keyed, key, place, document, first.content[:HASH_SIZE])
+        elif first.content.hex() != document.get("sorted", ""):
+            audit.add("failed", place, "the kept rows do not lead to its sorted root", meaning=_MEANS_SORTED)
 
 
-def _tasks(audit: Audit, digest: str, rows: int, table: str | None) -> list[Task]:
-    """Return the tasks that hash a snapshot: a blob, or without one a shard of the vault, which is read whole."""
+def _say_referenced(audit: Audit, found: Blobs) -> None:
+    elsewhere = len(found.referenced - found.snapshots.keys())
+    if elsewhere:
+        what = f"rows of {elsewhere} dataset version{'s' if elsewhere > 1 else ''} not looked at: kept by reference"
+        audit.add("note", "datasets", f"{what}, they are elsewhere; `backstory data check` reads them there")
+
+
+def _tasks(audit: Audit, digest: str, document: JsonObject, table: str | None) -> list[Task]:
+    """Return the tasks that hash a snapshot: a blob, or without one a shard of the vault, which is read whole.
+
+    To be sorted, the rows of a blob are hashed in one task.
+    """
+    rows = canonical.count_of(document, "rows")
     if table is None:
         vault, keys = str(audit.layout.vault), str(audit.layout.keys)
         return [Task(path="", weight=rows, shard=f"{digest}.shard", vault=vault, keys=keys)]
     path = str(BlobStore(audit.layout.blobs, Disk()).path(table))
     groups = -(-rows // ROW_GROUP_ROWS)
+    if "sorted" in document:
+        return [Task(path=path, weight=rows, end_group=groups, in_order=False)]
     step = GROUPS_PER_TASK
     return [
         Task(path=path, weight=step * ROW_GROUP_ROWS, first_group=i, end_group=min(i + step, groups))

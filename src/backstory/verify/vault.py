@@ -25,6 +25,7 @@ from backstory.verify.audit import Audit
 from backstory.verify.blobs import DIGEST, Blobs
 from backstory.verify.entries import Entries
 from backstory.verify.held import Holdings
+from backstory.verify.subjects import SUBJECT_KEY, is_subject_key
 from backstory.verify.tables import DATASET_KEY
 
 WRAP_KEY = "worker-spools"
@@ -74,6 +75,7 @@ def check_keys(audit: Audit, entries: Entries, holdings: Holdings, found: Blobs,
     config = audit.layout.config
     signing = _signing_keys(audit, entries)
     signing[WRAP_KEY] = lambda keys: _opens_all(keys, spools)
+    signing[SUBJECT_KEY] = lambda keys: is_subject_key(audit, found, _seed(keys))
     if not store.has(f"log-{config.incarnation}"):
         audit.add("note", f"keys/log-{config.incarnation}.json", "the signing key is not here: it is kept elsewhere")
     tables = found.tables
@@ -96,7 +98,8 @@ def check_keys(audit: Audit, entries: Entries, holdings: Holdings, found: Blobs,
         except BackstoryError as error:
             audit.add("failed", place, error, index=index, meaning=_MEANS_KEY_BAD)
             continue
-        if name not in signing and name not in tables and index is None and not _is_known(audit, name):
+        is_referenced = name.removesuffix(".shard") in found.referenced
+        if not (name in signing or name in tables or index is not None or is_referenced or _is_known(audit, name)):
             audit.add("note", place, "opens nothing that is here: left by a writer that was stopped, or by an erasure")
 
 

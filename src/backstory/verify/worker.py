@@ -19,8 +19,9 @@ import pyarrow.compute as pc
 
 from backstory.columns.arrow_type import flat_fields, flatten
 from backstory.columns.commit import commitments, personal_leaves, salts
+from backstory.columns.leaf_sort import Sorter
 from backstory.columns.seal import pick_columns
-from backstory.columns.tree import leaf_hashes, root_of_subtrees, split_hashes, subtree_roots
+from backstory.columns.tree import TreeBuilder, leaf_hashes, root_of_subtrees, split_hashes, subtree_roots
 from backstory.errors import BackstoryError
 from backstory.records import canonical
 from backstory.records.limits import ROW_GROUP_ROWS, SUBTREE_ROWS
@@ -68,6 +69,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         weight: About how many rows, or thousands of bytes, there are to hash.
         first_group: First row group; of a merged file, counted from where the segment begins.
         end_group: Last row group, exclusive.
+        in_order: Whether the leaves are wanted only in their order, and not sorted too.
         offset: Row groups of the file before the segment's first.
         stream: For a segment its stream in hex, else None.
         first_seq: For a segment the sequence number of its first record.
@@ -82,6 +84,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     weight: int = 0
     first_group: int = 0
     end_group: int = 0
+    in_order: bool = True
     offset: int = 0
     stream: str | None = None
     first_seq: int = 0
@@ -98,7 +101,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
         sha256: Digest of the file's bytes, in hex; empty where they were not asked for or are not there.
         rows: Rows hashed.
         subtrees: Their subtree roots.
-        content: Of a table about people the root of its rows without salts, and its columns.
+        content: Of a table about people the root of its rows without salts, and its columns; of one whose leaves are
+            wanted sorted the root over these.
         contexts: Contexts the records name, in hex.
         payloads: Blobs that values of records stand for, in hex.
         first_id: First id, in hex.
@@ -127,6 +131,8 @@ def work(task: Task, opener: Opener) -> Answer:
         if task.stream is None and task.shard is not None:
             return _check_personal(task)
         reader = opener.parquet(task.path)
+        if not task.in_order:
+            return _check_sorted(task, reader)
         table = reader.read_groups(range(task.offset + task.first_group, task.offset + task.end_group))
         subtrees = subtree_roots(leaf_hashes(table))
         if task.stream is None:
@@ -162,6 +168,18 @@ def _check_personal(task: Task) -> Answer:
     plain = root_of_subtrees(subtree_roots(leaf_hashes(table)))
     names = canonical.encode(dataset_schema(flat_fields(table.schema)))
     return Answer(rows=table.num_rows, subtrees=subtrees, content=plain + names)
+
+
+def _check_sorted(task: Task, reader: ParquetReader) -> Answer:
+    """Hash rows in their order, and sorted by their hashes; one row group in memory at a time."""
+    ordered, in_bytes, rows = TreeBuilder(keep_subtrees=True), Sorter(), 0
+    for group in range(task.first_group, task.end_group):
+        table = reader.read_groups([group])
+        leaves = leaf_hashes(table)
+        ordered.add(leaves)
+        in_bytes.add(leaves)
+        rows += table.num_rows
+    return Answer(rows=rows, subtrees=ordered.subtrees(), content=in_bytes.root())
 
 
 def _check_records(task: Task, table: pa.Table, subtrees: bytes, opener: Opener) -> Answer:

@@ -1,6 +1,6 @@
 """The check of receipts for whoever has no Backstory: one Python file, one JavaScript module, one page for a browser.
 
-`check_bundle.py` checks an evidence bundle with the first of them.
+`check_bundle.py` checks an evidence bundle with the first of them, `verify_membership.py` a proof of membership.
 
 They import nothing of this package, and nothing of it imports them: a second and a third implementation of
 docs/format.md section 14. Here they are only handed out.
@@ -26,3 +26,8 @@ def verifier_files() -> dict[str, bytes]:
 def bundle_checker() -> bytes:
     """Return the program that checks a bundle; it needs `verify_receipt.py` beside it."""
     return (_FOLDER / "check_bundle.py").read_bytes()
+
+
+def membership_checker() -> bytes:
+    """Return the program that checks a proof of membership; it needs `verify_receipt.py` beside it."""
+    return (_FOLDER / "verify_membership.py").read_bytes()

@@ -1,0 +1,186 @@
+"""Deployments: which version served a prediction, and whether it was approved then."""
+
+from __future__ import annotations
+
+import dataclasses
+from itertools import count
+
+import pytest
+from tests.support.archives import ORIGIN, fitted, loans
+
+import backstory
+from backstory.archive import Archive
+from backstory.errors import ForbiddenError, InputError, NotFoundError
+from backstory.storage.world import World
+
+BEGAN_NS = 1_800_000_000_000_000_000
+FEATURES = ["amount", "years"]
+
+
+@pytest.fixture
+def archive(tmp_path):
+    """An archive with two versions of a model, a clock that goes on by a second a look, and an actor."""
+    backstory.init(tmp_path / "audit", origin=ORIGIN).close()
+    seconds = count()
+    world = dataclasses.replace(World(), now_ns=lambda: BEGAN_NS + next(seconds) * 10**9)
+    with Archive(tmp_path / "audit", actor="validator", world=world) as opened:
+        for rows in (20, 30):
+            opened.register(fitted(loans(rows)), name="credit")
+        yield opened
+
+
+def predicted(archive, spec="credit:1", **options):
+    """Return the id of a prediction that is in the log."""
+    ids = archive.predict(spec, loans(1)[FEATURES], **options).ids
+    archive.flush()
+    return ids[0]
+
+
+def test_what_served_a_prediction_is_known(archive):
+    """Which version, in which deployment, with which part of the traffic."""
+    archive.deployments.set("production", {"credit:1": 0.9, "credit:2": "0.1"})
+    served = archive.deployments.served(predicted(archive))
+    assert served.model == "credit:1"
+    assert [one.deployment for one in served.deployments] == ["production"]
+    assert [(share.model, share.share) for share in served.deployments[0].shares] == [
+        ("credit:1", "0.9"),
+        ("credit:2", "0.1"),
+    ]
+    assert "90% of its traffic" in str(served)
+
+
+def test_a_deployment_serves_until_it_is_changed(archive):
+    """Intervals follow each other without a gap."""
+    archive.deployments.set("production", "credit:1")
+    before = predicted(archive)
+    archive.deployments.set("production", "credit:2", reason="quarterly")
+    archive.deployments.set("production", None)
+    first, second, third = archive.deployments.intervals("production")
+    assert (first.until, second.until, third.until) == (second.since, third.since, None)
+    assert (second.reason, third.shares) == ("quarterly", ())
+    assert archive.deployments.served(before).deployments == (first,)
+    assert archive.deployments.served(predicted(archive)).deployments == ()
+
+
+def test_the_same_again_is_not_recorded(archive):
+    """The log says what changed."""
+    archive.deployments.set("production", {"credit:1": 1})
+    archive.deployments.set("production", "credit:1")
+    assert len(archive.deployments.intervals()) == 1
+
+
+def test_nobody_approved_is_not_approved(archive):
+    """Even where it was deployed."""
+    archive.deployments.set("production", "credit:1")
+    served = archive.deployments.served(predicted(archive))
+    assert not served.approved
+    assert "NOT approved" in str(served)
+
+
+def test_approved_before_is_approved(archive):
+    """For this deployment, or for any."""
+    archive.deployments.set("production", "credit:1")
+    archive.deployments.approve("credit:1", deployment="production", role="model risk", reason="validated")
+    served = archive.deployments.served(predicted(archive))
+    assert served.approved
+    assert served.verdicts[0].role == "model risk"
+    archive.deployments.approve("credit:2")
+    assert archive.deployments.served(predicted(archive, "credit:2")).approved
+
+
+def test_approved_for_another_deployment_is_not_approved(archive):
+    """An approval for staging says nothing of production."""
+    archive.deployments.set("production", "credit:1")
+    archive.deployments.approve("credit:1", deployment="staging")
+    assert not archive.deployments.served(predicted(archive)).approved
+
+
+def test_approved_after_is_not_approved_then(archive):
+    """It is named as later."""
+    archive.deployments.set("production", "credit:1")
+    name = predicted(archive)
+    archive.deployments.approve("credit:1")
+    served = archive.deployments.served(name)
+    assert not served.approved
+    assert [one.verdict for one in served.later] == ["approved"]
+
+
+def test_a_clock_set_back_approves_nothing(archive):
+    """A verdict behind the prediction's manifest came later, whatever its time says."""
+    archive.deployments.set("production", "credit:1")
+    name = predicted(archive)
+    ledger = archive._ledger
+    ledger.world = dataclasses.replace(ledger.world, now_ns=lambda: BEGAN_NS)
+    archive.deployments.approve("credit:1")
+    served = archive.deployments.served(name)
+    assert served.later[0].time < served.time
+    assert not served.approved
+
+
+@pytest.mark.parametrize("verdict", ["rejected", "withdrawn"])
+def test_the_last_verdict_counts(archive, verdict):
+    """Approved once is not approved for ever."""
+    archive.deployments.set("production", "credit:1")
+    archive.deployments.approve("credit:1")
+    archive.deployments.approve("credit:1", verdict=verdict)
+    assert not archive.deployments.served(predicted(archive)).approved
+
+
+def test_a_request_is_asked_by_its_id(archive):
+    """Every prediction of it."""
+    archive.deployments.set("production", "credit:1")
+    predicted(archive, request_id="case-7")
+    (served,) = archive.deployments.served_request("case-7")
+    assert served.model == "credit:1"
+    assert archive.deployments.served_request("case-8") == []
+
+
+def test_a_prediction_of_no_model_was_served_by_none(archive):
+    """A function that stands for no version."""
+    archive.traced(lambda amount: amount)(3)
+    archive.flush()
+    name = archive.search("model is null")["id"][0]
+    assert archive.deployments.served(name).model is None
+
+
+@pytest.mark.parametrize(
+    "shares", [{"credit:1": 0.9}, {"credit:1": 1.1}, {"credit:1": "all"}, {"credit:1": float("nan")}]
+)
+def test_shares_are_one_together(archive, shares):
+    """A deployment serves all of its traffic."""
+    with pytest.raises(InputError, match="share"):
+        archive.deployments.set("production", shares)
+    assert archive.deployments.intervals() == []
+
+
+def test_an_unknown_model_is_not_deployed(archive):
+    """Nor approved."""
+    with pytest.raises(NotFoundError):
+        archive.deployments.set("production", "credit:9")
+    with pytest.raises(NotFoundError):
+        archive.deployments.approve("debit")
+
+
+def test_a_verdict_is_one_of_three(archive):
+    """And a reason is short."""
+    with pytest.raises(InputError, match="withdrawn"):
+        archive.deployments.approve("credit", verdict="maybe")
+    with pytest.raises(InputError, match="1024"):
+        archive.deployments.approve("credit", reason="x" * 1025)
+
+
+def test_a_verdict_is_somebodys(archive):
+    """The log says who gave it, without naming them."""
+    archive.deployments.approve("credit:1")
+    (verdict,) = archive.deployments.approvals("credit:1")
+    assert len(verdict.by) == 64
+    with backstory.open(archive.path) as nobody, pytest.raises(ForbiddenError, match="actor"):
+        nobody.deployments.approve("credit:1")
+
+
+def test_it_verifies(archive):
+    """The audit passes."""
+    archive.deployments.set("production", "credit:1")
+    archive.deployments.approve("credit:1")
+    predicted(archive)
+    assert not archive.verify(workers=1).failed
