@@ -29,6 +29,7 @@ from backstory.verify.archive import verify_archive
 from benchmarks import capture, questions, service, verification
 from benchmarks.contracts import contract_rows
 from benchmarks.datasets import dataset_rows
+from benchmarks.flags import flag_rows
 from benchmarks.measure import Row, median_seconds, seconds, timed_in_turn
 from benchmarks.peers import PeerFigures, peer_rows
 from benchmarks.row_sets import row_set_rows
@@ -96,6 +97,7 @@ def _archive() -> list[tuple[str, list[Row]]]:
         path = Path(folder) / "archive"
         with redirect_stdout(io.StringIO()), backstory.init(path, origin="example.org/bench") as archive:
             rows = [_preparation(archive, tables), *dataset_rows(tables.flights), *contract_rows()]
+            rows += flag_rows()
             rows += row_set_rows(archive, tables.flights)
             prepared = prepare(tables, archive)
             registered, predictions = _recording(archive, prepared)

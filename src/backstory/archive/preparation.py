@@ -19,6 +19,7 @@ from backstory.lineage import window as windowing
 from backstory.lineage.about import About
 from backstory.lineage.audit import Audit, audit_step
 from backstory.lineage.contracts import judging
+from backstory.lineage.derived import derived_from
 from backstory.lineage.origin import external_ids
 from backstory.lineage.refs import Grade, RowRefs
 from backstory.lineage.registry import require_model_name
@@ -128,6 +129,7 @@ class Preparation(Questions):
             rows=taken.rows,
             reading=taken.reading,
             keep=keep or (self._inside.keep if taken.rows is not None else "copy"),
+            derived=derived_from(self._calls.known(taken.frame), self._store.steps, taken.frame),
         )
         return traced_frame
 

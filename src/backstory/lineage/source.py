@@ -43,6 +43,7 @@ from backstory.lineage.about import About
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from backstory.lineage.derived import Derivation
     from backstory.lineage.group import MixNode
 
 FrameT = TypeVar("FrameT")
@@ -76,6 +77,7 @@ class Snapshot:
             without effort, None where none is.
         reading: Where its rows were read from; None for those of a frame.
         keep: Whether the archive keeps the rows, or where they are.
+        derived: What it was made from; None where nothing of that is known.
     """
 
     name: str
@@ -93,6 +95,7 @@ class Snapshot:
     sample: Callable[[NDArray[np.signedinteger[Any]], str], pa.Array | pa.ChunkedArray | None]
     reading: Reading | None = None
     keep: Kept = "copy"
+    derived: Derivation | None = None
 
     def table(self) -> pa.Table:
         """Return the rows as they were when fixed; converted anew at each call, kept by nobody."""
@@ -126,6 +129,7 @@ class Sources:
         rows: pa.Table | None = None,
         reading: Reading | None = None,
         keep: Kept = "copy",
+        derived: Derivation | None = None,
     ) -> tuple[FrameT, Snapshot]:
         """Fix a snapshot of a frame and give its rows tokens.
 
@@ -147,6 +151,7 @@ class Sources:
             rows: The rows of the snapshot, as they were read; those of the frame if not given.
             reading: Where they were read from.
             keep: `copy`, or `reference` to keep only where they are.
+            derived: What the frame was made from, where it has ids.
 
         Returns:
             The same kind of frame with the column `_row_<name>`, and the snapshot.
@@ -199,6 +204,7 @@ class Sources:
                 sample=lambda rows, column: sampled_values(rows_held, column, rows),
                 reading=reading,
                 keep=keep,
+                derived=derived,
             ),
         )
         positions = np.arange(snapshot.first_position, snapshot.first_position + count, dtype=np.int64)

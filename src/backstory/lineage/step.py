@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
@@ -45,6 +46,8 @@ _NOTED: Final = "_backstory_step"
 
 GRADES: Final[tuple[Grade, ...]] = get_args(Grade)
 """From the surest to the least sure."""
+
+_RECENT_MAX: Final = 16
 
 Track: TypeAlias = "Snapshot | MixNode"
 """What rows are followed in: a part of a source, or the rows of a group."""
@@ -105,6 +108,8 @@ class Steps:
         self._lock = Lock()
         renew_in_child(self, "_lock", Lock)
         self._runs: list[StepRun] = []
+        self.recent: deque[StepRun] = deque(maxlen=_RECENT_MAX)
+        """The latest runs, kept or not: what they returned may be fixed as a source."""
         self.named: dict[str, set[str]] = {}
         """By name the digests of runs that are known to be in the log."""
 
@@ -112,6 +117,7 @@ class Steps:
         """Keep a run until something refers to rows it worked on."""
         with self._lock:
             self._runs.append(run)
+            self.recent.append(run)
 
     def take(self, origins: Iterable[Origin]) -> list[StepRun]:
         """Take out the runs that worked on rows of some sources or groups, or of what these were made of."""

@@ -62,8 +62,8 @@ class KeptStep:
         return canonical.text_of(self.document, "name")
 
 
-def keep_step(ledger: Ledger, keeper: Keeper, run: StepRun, named: dict[str, set[str]]) -> None:
-    """Store a run and name it in the log, unless an equal one is there already.
+def keep_step(ledger: Ledger, keeper: Keeper, run: StepRun, named: dict[str, set[str]]) -> str:
+    """Store a run and name it in the log, unless an equal one is there already; return its document's digest.
 
     Args:
         ledger: The archive.
@@ -100,6 +100,7 @@ def keep_step(ledger: Ledger, keeper: Keeper, run: StepRun, named: dict[str, set
     if digest not in named[run.name]:
         ledger.append([{"name": run.name, "step": digest, "type": "step.recorded"}])
         named[run.name].add(digest)
+    return digest
 
 
 def step_references(document: JsonObject) -> dict[str, Reference]:

@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import threading
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from backstory.errors import FormatError, StorageError, VerificationError
 from backstory.frames.fingerprint import Fingerprinter
 from backstory.frames.profile import profile_of
 from backstory.ledger.ledger import Ledger
+from backstory.lineage.about import About
 from backstory.lineage.canary import grade_by_sample
 from backstory.lineage.group import MixNode
 from backstory.lineage.origin import DATASET_KEY, about_of
@@ -215,7 +217,7 @@ class LineageStore:
                 snapshot.keep,
             )
             profile = self._profile(snapshot, table, digest)
-        about = about_of(self._ledger, snapshot)
+        about = self._with_derivation(snapshot, about_of(self._ledger, snapshot))
         if about.contract_text is not None:
             self._ledger.blobs.put(about.contract_text.encode())
         entry["about"] = self._ledger.put_document({**about.document(), "profile": profile})
@@ -225,6 +227,21 @@ class LineageStore:
         self._ledger.append([{**entry, "dataset": digest}])
         self._datasets[snapshot.salt] = digest
         return digest
+
+    def _with_derivation(self, snapshot: Snapshot, about: About) -> About:
+        """Return what is said of a snapshot with what it was made from, which is kept first."""
+        if snapshot.derived is None or not snapshot.derived.origins:
+            return about
+        parents: dict[str, None] = {}
+        waiting = [self.reference(origin, "exact") for origin in snapshot.derived.origins]
+        while waiting:
+            reference = waiting.pop()
+            parents |= dict.fromkeys(part.dataset for part in reference.parts)
+            if reference.group is not None:
+                waiting += parse_references(self._ledger.document(reference.group).get("refs")).values()
+        run = snapshot.derived.step
+        step = None if run is None else keep_step(self._ledger, self, run, self.steps.named)
+        return replace(about, parents=tuple(sorted(parents)), step=step)
 
     def _keep_open(
         self, table: pa.Table, document: JsonObject, keep: Kept, *, with_sorted: bool
