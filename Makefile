@@ -3,6 +3,7 @@
 
 VENV := .venv
 PEERS := .venv-peers
+FEAST := .venv-feast
 FUZZ_SECONDS := 600
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
@@ -19,18 +20,19 @@ FIND_PYTHON = for python in python3 python3.13 python3.12 python3.11 python3.14 
 	then echo $$python; exit 0; fi; done; \
 	echo 'make: no Python 3.11 or newer with the venv module was found' >&2; exit 1
 
-.PHONY: help demo test soak fuzz check bench docs lock clean
+.PHONY: help demo test soak fuzz feast check bench docs lock clean
 
 help:
 	@echo 'make demo    one prediction and its backstory, from rows to proof'
 	@echo 'make test    every test'
 	@echo 'make soak    kills, cuts the power, fills disks, hundreds of times; a job of 5 million rows; make fuzz'
 	@echo 'make fuzz    tries every parser for ten minutes; FUZZ_SECONDS=20 for less'
+	@echo 'make feast   asks a real Feast store for features as they were'
 	@echo 'make check   formatting, lint, types, import rules'
 	@echo 'make bench   the speed table'
 	@echo 'make docs    runs the documentation'
 	@echo 'make lock    resolves requirements/*.in again'
-	@echo 'make clean   removes everything made here, .venv and .venv-peers too'
+	@echo 'make clean   removes everything made here, .venv, .venv-peers and .venv-feast too'
 
 demo: $(VENV)/.demo
 	$(BIN)/backstory demo --replace
@@ -46,6 +48,9 @@ soak: $(VENV)/.dev
 
 fuzz: $(VENV)/.dev
 	BACKSTORY_FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m pytest -n 2 --dist worksteal tests/fuzz
+
+feast: $(FEAST)/.feast
+	PYTHONPATH=src $(FEAST)/bin/python -m pytest -p no:cacheprovider -W ignore --noconftest tests/feast/check_feast.py
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check
@@ -67,10 +72,11 @@ lock: $(VENV)/.python
 	$(COMPILE) --python-version 3.11 --no-deps requirements/data.in -o requirements/data.txt
 	$(COMPILE) --python-version 3.12 --no-deps requirements/foreign.in -o requirements/foreign.txt
 	$(COMPILE) --python-version 3.11 requirements/peers.in -o requirements/peers.txt
+	$(COMPILE) --python-version 3.11 requirements/feast.in -o requirements/feast.txt
 	$(COMPILE) --python-version 3.11 requirements/lock.in -o requirements/lock.txt
 
 clean:
-	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) $(PEERS) $(FEAST) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.python:
@@ -95,4 +101,9 @@ $(VENV)/.dev: $(VENV)/.python requirements/dev.txt requirements/data.txt require
 $(PEERS)/.peers: requirements/peers.txt
 	@python=$$($(FIND_PYTHON)) && echo "make: $(PEERS) with $$($$python --version)" && $$python -m venv --clear $(PEERS)
 	$(INSTALL:$(BIN)/%=$(PEERS)/bin/%) --only-binary :all: -r requirements/peers.txt
+	@touch $@
+
+$(FEAST)/.feast: requirements/feast.txt
+	@python=$$($(FIND_PYTHON)) && echo "make: $(FEAST) with $$($$python --version)" && $$python -m venv --clear $(FEAST)
+	$(INSTALL:$(BIN)/%=$(FEAST)/bin/%) --only-binary :all: -r requirements/feast.txt
 	@touch $@
