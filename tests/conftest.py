@@ -7,22 +7,33 @@ them a lie.
 Temporary files are in memory where the system has room for them there: nothing a test kills takes the kernel with it,
 power cuts are simulated, and flushing to a disk would cost a quarter of the run. `make soak` writes to the disk.
 
+A process uses one thread for its mathematics: the tests run in as many processes as there are cores, and threads that
+wait for each other in a loop keep the other processes from working.
+
+Git is asked about this checkout once: it does not change meanwhile, and every archive of a test would ask again, twice.
+
 Whoever runs the tests as root runs them without root's right to pass over permissions, as others run Backstory.
 """
 
 from __future__ import annotations
 
 import ctypes
+import functools
+import importlib
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("dev", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("dev"), derandomize=True, database=None)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 _PR_CAPBSET_DROP = 24
 _CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH = 1, 2
@@ -48,3 +59,21 @@ _MEMORY = Path("/dev/shm")
 _ROOM = 4 << 30
 if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free >= _ROOM:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
+
+_CHECKOUT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _git_is_asked_once() -> Iterator[None]:
+    """Remember what git says of this checkout, and of nothing else."""
+    module = importlib.import_module("backstory.models.code_version")
+    ask = module._run
+    remembered = functools.cache(ask)
+
+    def run(git: str, folder: Path, *arguments: str) -> bytes | None:
+        answer: bytes | None = (remembered if folder.is_relative_to(_CHECKOUT) else ask)(git, folder, *arguments)
+        return answer
+
+    module._run = run
+    yield
+    module._run = ask

@@ -18,7 +18,7 @@ import backstory
 from backstory.archive import Archive
 from backstory.errors import BackstoryError
 
-FLIPS_PER_CLASS = 6
+FLIPS_PER_CLASS = 4
 CLASSES = {
     "config": "backstory.toml",
     "lock": "lock.sqlite",

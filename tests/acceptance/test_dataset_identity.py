@@ -67,6 +67,17 @@ def test_every_library_and_file_gives_one_version(made):
     assert len({entry["table"] for entry in archive._ledger.find_entries("source.fixed", "same")}) == 1
 
 
+def test_the_zone_of_a_session_is_not_content(made):
+    """DuckDB stores moments without a zone, and shows them in that of whoever asks."""
+    archive, _ = made
+    table = pa.table({"at": pa.array([0, 10**9, None], pa.timestamp("us", "UTC"))})
+    database = duckdb.connect()
+    database.execute("SET TimeZone = 'Asia/Kolkata'")
+    database.register("given", table)
+    forms = [table, database.sql("SELECT * FROM given"), backstory.Query("SELECT * FROM given", database)]
+    assert len({keep(archive, form, "moments") for form in forms}) == 1
+
+
 def test_a_version_says_what_its_fingerprint_says(made):
     """Roots and column digests of a kept version are those of the fingerprint of its rows, wherever they are."""
     archive, folder = made

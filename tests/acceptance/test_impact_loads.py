@@ -151,6 +151,22 @@ def test_subjects_are_read_through_the_gate(officer: Archive):
     assert (entry["question"], entry["records"]) == ("impact", "3")
 
 
+def test_people_are_found_by_the_rows_of_predictions(tmp_path: Path):
+    """A prediction that was given no person is about those of its own rows, sealed or waiting; nobody of its groups."""
+    accounts = pd.DataFrame({"who": PEOPLE, "city": ["here", "there"] * 3, "owes": np.arange(6.0)})
+    with backstory.init(tmp_path / "audit", origin=ORIGIN) as archive:
+        pass
+    with backstory.open(tmp_path / "audit", actor="dpo", purpose="a bad file", sealer="none") as archive:
+        frame = archive.source(accounts, "accounts", key="who", subject="who")
+        cities = archive.group(frame, "city", name="city", mean=("owes", "mean"))
+        features, rows = archive.split(frame.merge(cities, on="city"), ["owes", "mean"])
+        archive.register(LinearRegression().fit(features, range(6)), name="loan", rows=rows)
+        archive.predict("loan", features[:2], rows=rows[:2]).wait("sealed")
+        archive.predict("loan", features[2:4], rows=rows[2:4], subject=["guarantor", None])
+        assert archive.impact("accounts", keys=["ann"]).subjects == ["ann", "guarantor"]
+        assert archive.impact("accounts", where="owes < 4").subjects == ["ann", "bob", "guarantor", "di"]
+
+
 def test_decisions_are_counted_by_value(reader: Archive, officer: Archive):
     """Those that are open to everybody; those about people with a purpose too."""
     open_, every = (archive.impact("rates", part="tuesday").decisions for archive in (reader, officer))
@@ -244,3 +260,11 @@ def test_a_graph_names_nobody(loaded: Loaded, officer: Archive):
     """Whoever asks, no value of a row, no person and no request is in it."""
     text = str(officer.graph(loaded.ids["tuesday"][0]).to_dict())
     assert not [word for word in (*PEOPLE, "case 3", "30.0") if f"'{word}'" in text]
+
+
+def test_rows_are_chosen_by_the_name_of_a_version(reader: Archive):
+    """A version or part is named as everywhere, so that a position is of one row; another source's is none of it."""
+    hits = [reader.impact("rates", rows=[4], version=version) for version in ("rates:1@tuesday", "rates@tuesday")]
+    assert [one.rows for one in hits] == [1, 1]
+    with pytest.raises(QueryError, match="such as rates:1"):
+        reader.impact("rates", rows=[0], version="cars")

@@ -257,6 +257,26 @@ def test_a_tree_that_leaves_somebody_out_is_found(made, copied, fewer):
     assert any("the persons of its tree are not those of its rows" in str(finding.what) for finding in report.findings)
 
 
+@pytest.mark.parametrize(("name", "left_out"), [("direct", "c-01"), ("grouped", "101")])
+def test_a_tree_that_leaves_somebody_out_of_a_training_set_is_found(made, copied, name, left_out):
+    """An operator who registers a model with a tree of fewer persons than its rows lead to is found, too."""
+    path, _ = copied
+    with backstory.open(path, vkey=made.vkey, actor="dpo", purpose="test") as archive:
+        ledger = archive._ledger
+        entry = ledger.find_entries("model.registered", name)[-1]
+        document = ledger.document(entry["model"])
+        trained = {one: value for one, value in document["training"].items() if one != "subjects"}
+        people = {str(one) for one in (*PEOPLE.customer[PEOPLE.age < 40], *VISITS.who[VISITS.branch < 2])}
+        tree = keep_tree(ledger, trained, {one for one in people if one.startswith(left_out[0])} - {left_out})
+        digest = ledger.put_document({**document, "training": {**trained, "subjects": tree}})
+        said = {**{k: v for k, v in entry.items() if k not in {"time", "v", "actor"}}, "model": digest, "version": "2"}
+        ledger.append([said])
+        assert archive.data.prove(digest, subject=left_out).present is False
+    report = verify_archive(path, vkey=made.vkey)
+    found = [finding.place for finding in report.findings if finding.severity != "note"]
+    assert found == [f"model {name} {digest}"]
+
+
 def test_without_the_library_nothing_is_guessed(made, monkeypatch):
     """Where PyNaCl is not installed a proof is refused with its name, and the audit says what it did not compare."""
     monkeypatch.setitem(sys.modules, "nacl", None)

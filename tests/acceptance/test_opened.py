@@ -87,6 +87,21 @@ def test_an_impact_without_a_purpose_opens_nothing(tmp_path: Path):
         hits = archive.impact("people", rows=[3])
         assert (hits.counts, hits.sealed) == ({"predictions": 0, "models": 0, "features": 0}, 1)
         assert _opened(archive) == []
+        assert hits.sealed_models == 1
+        assert "1 model version with sealed training rows not looked at" in str(hits)
+
+
+def test_what_cannot_lead_to_rows_is_not_said_to_be_left_out(tmp_path: Path):
+    """Sealed references to others leave nothing out of an answer about open rows."""
+    with backstory.init(tmp_path / "audit", origin=ORIGIN) as archive:
+        _record(archive)
+        days = archive.source(pd.DataFrame({"rain": [1.0, 2.0]}), "days")
+        features, rows = archive.split(days)
+        version = archive.register(_first, name="rain", rows=rows)
+        archive.predict(version, features, rows=rows, method="__call__")
+        archive.flush()
+        hits = archive.impact("days", rows=[1])
+        assert (hits.counts["predictions"], hits.counts["models"], hits.sealed, hits.sealed_models) == (1, 1, 0, 0)
 
 
 def test_the_same_personal_rows_again_are_the_same_version(tmp_path: Path):

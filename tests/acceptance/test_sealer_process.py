@@ -20,8 +20,10 @@ import backstory
 from backstory.archive import Archive, sealing
 from backstory.errors import InputError
 
+ENOUGH = 6_000
+"""Rows that are more than a session of these tests keeps to itself."""
 MANY = 70_000
-"""Rows that are more than a session keeps to itself."""
+"""Rows that are more than any session does, and are sealed at once."""
 _PATIENCE_SECONDS = 60
 
 _SERVICE = """
@@ -30,13 +32,15 @@ import threading
 import numpy as np
 import pandas as pd
 import backstory
+from backstory.archive import sealing
 
 def double(frame):
     return frame["x"].to_numpy() * 2.0
 
+sealing.START_ROWS = 5_000
 with backstory.open(sys.argv[1]) as archive:
     model = archive.register(double, name="double")
-    archive.predict(model, pd.DataFrame({"x": np.arange(70_000.0)}), method="__call__").wait("durable")
+    archive.predict(model, pd.DataFrame({"x": np.arange(6_000.0)}), method="__call__").wait("durable")
     process = archive._sealing.process
     while process.pid is None:
         threading.Event().wait(0.01)
@@ -71,16 +75,17 @@ def sealed(archive: Archive) -> int:
     return sum(archive._ledger.lock.heads().values())
 
 
-def start(archive: Archive) -> int:
+def start(archive: Archive, rows: int = ENOUGH) -> int:
     """Record enough for the process to start and return its id once it is there."""
-    record(archive, MANY)
+    record(archive, rows)
     until(lambda: archive._sealing.process.pid is not None)
     return archive._sealing.process.pid
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """A new archive, closed."""
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A new archive, closed; fewer rows than elsewhere are reason enough to start a process."""
+    monkeypatch.setattr(sealing, "START_ROWS", 5_000)
     backstory.init(tmp_path / "audit", origin=ORIGIN).close()
     return tmp_path / "audit"
 
@@ -106,10 +111,12 @@ def test_a_sealer_that_is_none_is_refused(path: Path):
         backstory.open(path, sealer="thread")
 
 
-def test_much_is_sealed_without_being_asked(path: Path):
+def test_much_is_sealed_without_being_asked(path: Path, monkeypatch: pytest.MonkeyPatch):
     """Records of a living session get into the log without a flush, and the process ends with the session."""
+    monkeypatch.undo()
+    assert sealing.START_ROWS < MANY
     with backstory.open(path) as archive:
-        pid = start(archive)
+        pid = start(archive, MANY)
         until(lambda: sealed(archive) == MANY)
         process = archive._sealing.process._process
     assert process.returncode == 0
@@ -136,7 +143,7 @@ def test_a_killed_process_costs_nothing(path: Path, caplog: pytest.LogCaptureFix
         record(archive, 10)
         until(lambda: any("ended with -9" in message for message in caplog.messages))
     with backstory.open(path) as archive:
-        assert archive.verify(workers=1).counts["records"] == MANY + 10
+        assert archive.verify(workers=1).counts["records"] == ENOUGH + 10
         assert not archive._ledger.spool.stream_names()
 
 
@@ -144,7 +151,7 @@ def test_a_killed_process_is_followed_by_another(path: Path, monkeypatch: pytest
     """Once it has rested, a process that died is replaced."""
     monkeypatch.setattr("backstory.archive.sealer.RESTART_NS", 0)
     with backstory.open(path) as archive:
-        first = start(archive)
+        first = start(archive, MANY)
         os.kill(first, signal.SIGKILL)
         record(archive, MANY)
         until(lambda: archive._sealing.process.pid not in {None, first})
@@ -157,7 +164,7 @@ def test_a_stopped_process_is_killed_in_the_end(path: Path, monkeypatch: pytest.
     with backstory.open(path) as archive:
         os.kill(start(archive), signal.SIGSTOP)
     with backstory.open(path) as archive:
-        assert archive.verify(workers=1).counts["records"] == MANY
+        assert archive.verify(workers=1).counts["records"] == ENOUGH
 
 
 def test_the_process_ends_with_a_killed_service(path: Path):
@@ -174,7 +181,7 @@ def test_the_process_ends_with_a_killed_service(path: Path):
     _, said = service.communicate(timeout=_PATIENCE_SECONDS)  # ends when all who hold its stderr have
     assert said == ""
     with backstory.open(path) as archive:
-        assert archive.verify(workers=1).counts["records"] == MANY
+        assert archive.verify(workers=1).counts["records"] == ENOUGH
 
 
 def test_two_services_have_one_on_duty_each_record_once(path: Path):
@@ -191,13 +198,13 @@ def test_two_services_have_one_on_duty_each_record_once(path: Path):
     assert [service.returncode for service in services] == [0, 0]
     with backstory.open(path, mode="r") as archive:
         report = archive.verify(workers=1)
-    assert (report.counts["records"], report.findings) == (2 * MANY, ())
+    assert (report.counts["records"], report.findings) == (2 * ENOUGH, ())
 
 
 def test_a_forked_child_leaves_it_to_the_parent(path: Path):
     """A child of fork ends without a word to the parent's process, and keeps no end of its pipe."""
     with backstory.open(path) as archive:
-        pid = start(archive)
+        pid = start(archive, MANY)
         child = os.fork()
         if child == 0:
             gone = archive._sealing.process.pid is None

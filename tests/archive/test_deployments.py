@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
+from decimal import Decimal
 from itertools import count
 
 import pytest
@@ -17,15 +19,28 @@ BEGAN_NS = 1_800_000_000_000_000_000
 FEATURES = ["amount", "years"]
 
 
-@pytest.fixture
-def archive(tmp_path):
-    """An archive with two versions of a model, a clock that goes on by a second a look, and an actor."""
-    backstory.init(tmp_path / "audit", origin=ORIGIN).close()
-    seconds = count()
+def opened_at(path, began):
+    """Open an archive with a clock that goes on by a second a look, and an actor."""
+    seconds = count(began)
     world = dataclasses.replace(World(), now_ns=lambda: BEGAN_NS + next(seconds) * 10**9)
-    with Archive(tmp_path / "audit", actor="validator", world=world) as opened:
+    return Archive(path, actor="validator", world=world)
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    """A closed archive with two versions of a model."""
+    path = tmp_path_factory.mktemp("deployments") / "audit"
+    backstory.init(path, origin=ORIGIN).close()
+    with opened_at(path, 0) as opened:
         for rows in (20, 30):
             opened.register(fitted(loans(rows)), name="credit")
+    return path
+
+
+@pytest.fixture
+def archive(template, tmp_path):
+    """A copy of it, open for writing."""
+    with opened_at(shutil.copytree(template, tmp_path / "audit"), 1_000) as opened:
         yield opened
 
 
@@ -151,6 +166,21 @@ def test_shares_are_one_together(archive, shares):
     with pytest.raises(InputError, match="share"):
         archive.deployments.set("production", shares)
     assert archive.deployments.intervals() == []
+
+
+def test_thirds_are_kept_as_what_is_one_together(archive):
+    """Doubles cannot say 1/3; what is kept is exact and without exponents, however small a share is."""
+    archive.register(lambda amount: amount, name="debit")
+    archive.deployments.set("thirds", {"credit:1": 2 / 3, "debit": 1 / 3})
+    archive.deployments.set("canary", {"credit:1": 1 - 1e-7, "debit": 1e-7})
+    for interval in archive.deployments.intervals():
+        kept = [Decimal(one.share) for one in interval.shares]
+        assert sum(kept) == 1
+        assert not any("E" in one.share for one in interval.shares)
+    with pytest.raises(InputError, match="share"):
+        archive.deployments.set("canary", {"credit:1": 1, "debit": "1e-400"})
+    with pytest.raises(InputError, match="version once"):
+        archive.deployments.set("canary", {"credit:2": 0.5, "credit": 0.5})
 
 
 def test_an_unknown_model_is_not_deployed(archive):

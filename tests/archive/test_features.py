@@ -286,13 +286,13 @@ def test_function_has_no_stages(scene):
 def test_audit_reaches_definitions_and_fitted_steps(scene, tmp_path):
     """Each document a set or a model names is missed when it is gone."""
     archive = scene.archive
-    assert not archive.verify().findings
+    assert not archive.verify(workers=1).findings
     (entry, *_), model = archive._ledger.find_entries("features.defined"), archive.model("credit").document
     (registered,) = archive._ledger.find_entries("model.registered", "leaky")
     for digest in (entry["features"], entry["about"], model["fitted"], registered["about"]):
         (path,) = [path for path in files_of(archive.path) if path.parent.name + path.name == digest]
         kept = path.rename(tmp_path / "kept")
-        found = archive.verify(check=False)
+        found = archive.verify(check=False, workers=1)
         kept.rename(path)
         assert [one.severity for one in found.findings] == ["failed"]
 

@@ -104,6 +104,13 @@ def test_a_row_that_is_as_it_was_is_said_to_be(archive, engine, keep):
     assert only(used(archive, keep=keep, key="c-1", at=LONG_AGO, values=values)()).state == "same"
 
 
+def test_columns_that_nobody_used_are_not_compared(archive, engine):
+    """The record keeps one feature of the row; from when the row was valid is no change of it."""
+    archive.resolvers["stats"] = backstory.SqlAsOf(engine, "stats", key="cust", valid_from="from_ts", valid_to="to_ts")
+    online = only(used(archive, key="c-1", at=LONG_AGO, values={"spend": 10.0})())
+    assert (online.state, online.changed) == ("same", ())
+
+
 def test_a_row_that_changed_is_said_to_have(archive, engine):
     """With the names of what differs."""
     resolver = backstory.SqlAsOf(engine, "stats", key="cust", valid_from="from_ts", valid_to="to_ts")

@@ -119,7 +119,7 @@ def test_a_part_is_in_the_log_when_it_returns(archive, version):
     assert (made.part, made.repeated, len(made)) == ("2", False, ROWS)
     story = archive.why(made.ids[7])
     assert (story.output, story.proof["state"]) == (batch(2)["x"][7] * 2, "sealed")
-    report = archive.verify()
+    report = archive.verify(workers=1)
     assert (report.counts["records"], report.findings) == (ROWS, ())
 
 
@@ -213,7 +213,7 @@ def test_another_number_than_expected_is_an_error(archive, version):
         predict(job, version, 0)
     (end,) = entries(archive, "job.finished")
     assert (end["records"], end["expected"]) == (str(ROWS), str(ROWS + 1))
-    (finding,) = archive.verify().findings
+    (finding,) = archive.verify(workers=1).findings
     assert (finding.severity, "expected" in finding.what) == ("note", True)
 
 
@@ -254,7 +254,7 @@ def test_threads_that_do_the_same_parts(archive, version):
         thread.join()
     assert ids[0] == ids[1]
     assert sorted(archive.search("true")["feature.x"]) == list(range(4 * ROWS))
-    assert not archive.verify().failed
+    assert not archive.verify(workers=1).failed
 
 
 # --- below it ---------------------------------------------------------------------------------------------------------
@@ -454,7 +454,7 @@ def test_a_part_not_yet_done_answers_no_question(archive):
     recorder = record_part(archive._ledger)
     recorder.record(make_batch(archive._ledger, OPEN, ROWS, 1))
     assert len(archive.search("true")) == 0
-    (finding,) = archive.verify().findings
+    (finding,) = archive.verify(workers=1).findings
     assert (finding.severity, f"{ROWS + 1} records of a part of a job" in finding.what) == ("note", True)
     recorder.leave_parent()
 
@@ -465,7 +465,7 @@ def test_a_part_not_yet_done_answers_no_question(archive):
 def said(archive: Archive, entry: JsonObject) -> list[str]:
     """Append an entry and return what verifying finds to fail, without its place."""
     archive._ledger.append([entry])
-    return [finding.what for finding in archive.verify(check=False).findings if finding.severity == "failed"]
+    return [finding.what for finding in archive.verify(check=False, workers=1).findings if finding.severity == "failed"]
 
 
 def test_a_part_with_another_count_is_found(archive, version):

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from backstory.cli.exit_codes import FAILED, INPUT, OK
 
+SOURCE = str(Path(__file__).parents[2] / "src")
 CSV = "loan,amount\n" + "".join(f"L-{n:02},{n}.5\n" for n in range(20))
 
 
@@ -19,6 +24,13 @@ def folder(tmp_path, monkeypatch, ask):
     (tmp_path / "loans.csv").write_text(CSV)
     (tmp_path / "loans.yaml").write_text(ask("contract", "infer", "loans.csv").out)
     return tmp_path
+
+
+def test_a_draft_needs_no_pandas(folder):
+    """The command that people start hides pandas from Arrow; files are read all the same."""
+    command = [sys.executable, "-m", "backstory", "contract", "infer", "loans.csv"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": SOURCE})
+    assert (done.returncode, done.stdout) == (OK, (folder / "loans.yaml").read_text())
 
 
 @pytest.mark.usefixtures("folder")

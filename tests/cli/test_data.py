@@ -6,7 +6,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from sklearn.linear_model import LinearRegression
 
+import backstory
 from backstory.cli.exit_codes import FORBIDDEN, INPUT, NOT_FOUND, OK
 from backstory.frames.fingerprint import fingerprint
 
@@ -65,3 +67,37 @@ def test_a_file_has_a_fingerprint_without_an_archive(ask, tmp_path):
 def test_what_cannot_be_answered_has_its_exit_code(ask, arguments, code):
     """Too few names, unknown versions and files, and sealed rows have the exit codes of these."""
     assert ask("data", *arguments).code == code
+
+
+@pytest.fixture(scope="module")
+def days(tmp_path_factory):
+    """An archive into which each day's file came in a session of its own, Monday's once more at the end."""
+    folder = tmp_path_factory.mktemp("days")
+    path = folder / "audit"
+    backstory.init(path, origin="example.org/days").close()
+    for day, km in (("mon", 1.0), ("tue", 2.0), ("mon", 1.0)):
+        pd.DataFrame({"km": [km, *range(3, 1500)]}).to_csv(folder / f"{day}.csv", index=False)
+        with backstory.open(path) as archive:
+            features, rows = archive.split(archive.source(folder / f"{day}.csv", "days", part=day), ["km"])
+            archive.register(LinearRegression().fit(features, features.km), name=f"of_{day}", rows=rows)
+    return path
+
+
+def test_a_part_is_named_without_its_version(ask, days):
+    """`days@tue` is that part in the latest version that has it; of a part there is not, the others are named."""
+    numbers = [ask("data", "show", f"days@{day}", "--json", archive=days).json()["number"] for day in ("mon", "tue")]
+    assert numbers == [1, 2]
+    missing = ask("data", "show", "days@friday", archive=days)
+    assert (missing.code, missing.err.strip()) == (
+        NOT_FOUND,
+        "backstory: data: days has no part 'friday'; known: mon, tue",
+    )
+
+
+def test_a_version_says_where_it_was_read_first(ask, days):
+    """What was made of it on Monday did not come from Wednesday's reading; what is estimated is said to be."""
+    shown = ask("data", "show", "days@mon", "--json", archive=days).json()
+    assert shown["about"]["origin"]["extracted"] < shown["time"]
+    text = ask("data", "show", "days@mon", archive=days).out
+    assert "read from  file ../mon.csv" in text
+    assert "  about 1," in text

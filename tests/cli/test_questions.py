@@ -8,12 +8,13 @@ import pytest
 from tests.support.receipts import POLICY, SIGNER
 
 import backstory
-from backstory.cli.exit_codes import CONFLICT, FAILED, INPUT, NOT_FOUND, OK, PARTIAL, UNVERIFIED
+from backstory.cli.exit_codes import CONFLICT, FAILED, FORBIDDEN, INPUT, NOT_FOUND, OK, PARTIAL, UNVERIFIED
 from backstory.cli.search import value_text as output_text
 from backstory.errors import FormatError, StorageError
 from backstory.tlog.signer import Ed25519Signer
 from backstory.verify.standalone import verifier_files
 
+AT_THE_END = ("--as-of", "9000-01-01T00:00:00Z")
 AS_ANALYST = ("--actor", "ana", "--purpose", "case 77")
 
 
@@ -64,7 +65,7 @@ def test_sealed_values_stay_sealed(made, ask):
     """Without actor and purpose a story about a person shows nothing of it, says so, and is partial."""
     answer = ask("why", made.sealed)
     assert answer.code == PARTIAL
-    assert "give an actor and a purpose to open it" in answer.out
+    assert ": give an actor and a purpose\n" in answer.out
     assert "Ada" not in answer.out
     assert "income" not in answer.out
 
@@ -94,10 +95,10 @@ def test_broken_edges_are_loud(made, ask):
 @pytest.mark.parametrize(
     ("choice", "code"),
     [
-        (("--row", "4"), PARTIAL),
-        (("--key", '["EWR", 0]'), PARTIAL),
-        (("--key", '{"origin": "EWR", "hour": 0}'), PARTIAL),
-        (("--where", "wind = 4"), PARTIAL),
+        (("--row", "4"), OK),
+        (("--key", '["EWR", 0]'), OK),
+        (("--key", '{"origin": "EWR", "hour": 0}'), OK),
+        (("--where", "wind = 4"), OK),
         (("--key", "[broken"), INPUT),
         (("--where", "wind ="), INPUT),
         (("--row", "4", "--where", "wind = 4"), INPUT),
@@ -109,7 +110,7 @@ def test_impact_chooses_rows(ask, choice, code):
     """Rows are chosen by position, key or predicate, by exactly one of them."""
     answer = ask("impact", "weather", *choice)
     assert answer.code == code
-    assert ("reached 4 predictions, 1 model" in answer.out) == (code == PARTIAL)
+    assert ("reached 4 predictions, 1 model" in answer.out) == (code == OK)
 
 
 def test_impact_shows_how_a_key_of_several_columns_is_given(ask):
@@ -464,3 +465,54 @@ def test_a_copy_without_a_lock_store_kept_elsewhere_answers_alike(made, ask, cop
     own, theirs = ask(*words, "--json"), ask(*words, "--json", archive=copy)
     assert (theirs.code, theirs.err) == (own.code, own.err)
     assert theirs.out == own.out.replace(str(made.path), str(copy))
+
+
+def test_cases_and_people_are_listed(ask, copy):
+    """`--cases` lists requests, `--subjects` people, and only to who says why; both instead of predictions."""
+    assert ask("impact", "--model", "loan", "--subjects").code == FORBIDDEN
+    asked = ("impact", "--model", "loan", "--cases", "--subjects", *AS_ANALYST)
+    answer = ask(*asked, "--json", archive=copy).json()
+    assert (answer["cases"], "Ada" in answer["subjects"], "predictions" in answer) == ([], True, False)
+    assert "\nCases\n  none\n\nSubjects\n  Ada" in ask(*asked, archive=copy).out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("impact", "flights"), "expected --row, --key or --where, or one of --loaded-since"),
+        (("impact",), "expected exactly one of SOURCE, --model and --feature"),
+        (("impact", "flights", "--loaded-since", "2026-11-17"), "expected --loaded-since with a time zone"),
+        (("why", "delay", "--as-of", "Tuesday"), "--as-of: expected a tree size, or a moment"),
+        (("deployments", "approve", "delay"), "expected --actor"),
+        (("deployments", "served"), "expected the id of a prediction, or --request"),
+    ],
+)
+def test_a_command_speaks_of_its_own_options(ask, arguments, said):
+    """What is wrong is said in words of the command line."""
+    assert said in ask(*arguments).err
+
+
+def test_the_past_is_asked_by_moment_too(ask):
+    """`--as-of` takes a moment: in 2001 there was nothing, by the end of time all there is now."""
+    assert "tree size 0: it is newer" in ask("why", "delay", "--as-of", "2001-01-01T00:00:00Z").err
+    now, later = (ask("search", "model = 'delay'", "--json", *past).json() for past in ((), AT_THE_END))
+    assert now["total"] - later["total"] in {0, 1}, "what waits to be sealed is not in the past"
+
+
+def test_help_of_a_command_says_what_its_actions_do(ask):
+    """`COMMAND --help` begins with what the docstring says, each action in a paragraph of its own."""
+    assert "\noverlap A B        print which rows and persons two sets share" in ask("data", "--help").out
+
+
+def test_what_served_a_request_is_asked_by_its_id(ask, made):
+    """A request's id stands for its predictions; one that made none is not found."""
+    found = ask("deployments", "served", "--request", "r-1", "--json").json()["served"]
+    assert made.first in [one["prediction"] for one in found]
+    assert f"prediction {made.first}\nserved by delay:1" in ask("deployments", "served", "--request", "r-1").out
+    assert ask("deployments", "served", "--request", "r-none").code == NOT_FOUND
+
+
+def test_an_approval_says_what_it_is_of(ask, copy):
+    """The version, the verdict and for what, not the deployments there are."""
+    answer = ask("deployments", "approve", "delay", "--actor", "ana", "--deployment", "live", archive=copy)
+    assert answer.out == "delay:1 approved for live\n"

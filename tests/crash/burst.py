@@ -25,7 +25,7 @@ from backstory.storage.spool import Spool
 from backstory.storage.world import World
 
 THREADS = 8
-RECORDS = 150
+RECORDS = 80
 """Records each thread tries to make."""
 BUFFER_SIZE = 2_000
 """Bytes: a dozen records."""

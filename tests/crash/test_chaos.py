@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from tests.crash.chaos import Chaos, Nursery
 
-ROUNDS = int(os.environ.get("BACKSTORY_CHAOS_ROUNDS", "12"))
+ROUNDS = int(os.environ.get("BACKSTORY_CHAOS_ROUNDS", "8"))
 ROUNDS_PER_ARCHIVE = 30
 """Checking takes longer the more an archive holds, so a long run goes on in another one."""
 

@@ -20,7 +20,7 @@ from tests.support.archives import ORIGIN
 import backstory
 from backstory.capture.recorder import Ids
 
-ROUNDS = int(os.environ.get("BACKSTORY_CRASH_ROUNDS", "8"))
+ROUNDS = int(os.environ.get("BACKSTORY_CRASH_ROUNDS", "5"))
 ROUNDS_PER_ARCHIVE = 12
 """Checking takes longer the more an archive holds, so a long run goes on in another one."""
 LATEST_KILL_SECONDS = 0.5

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.docs.commands import Commands
 from tests.docs.page import LANGUAGES, compare, read_blocks, run_page
 
 ROOT = Path(__file__).parents[2]
@@ -20,18 +21,26 @@ def name_of(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
 
 
+@pytest.fixture(scope="module")
+def commands(tmp_path_factory):
+    """The process behind `backstory`."""
+    running = Commands(tmp_path_factory.mktemp("commands"))
+    yield running
+    running.close()
+
+
 @pytest.fixture
-def environment(tmp_path, monkeypatch):
+def environment(tmp_path, monkeypatch, commands):
     """What commands and programs of a page find: this interpreter, its `backstory`, this checkout, no colours."""
     folder = tmp_path / "bin"
     folder.mkdir()
-    for name, arguments in (("backstory", "-m backstory"), ("python", "")):
-        command = folder / name
-        command.write_text(f'#!/bin/sh\nexec "{sys.executable}" {arguments} "$@"\n')
-        command.chmod(0o755)
+    commands.install(folder / "backstory")
+    python = folder / "python"
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
     path = os.pathsep.join([str(folder), os.environ["PATH"]])
     sources = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")]))
-    for name, value in (("NO_COLOR", "1"), ("PATH", path), ("PYTHONPATH", sources)):
+    for name, value in (("NO_COLOR", "1"), ("PATH", path), ("PYTHONPATH", sources), ("TMPDIR", str(tmp_path))):
         monkeypatch.setenv(name, value)
 
 

@@ -161,6 +161,10 @@ def test_rules_have_ids_of_their_own():
         ({"quality": [{"metric": "nullValues", "mustBe": 0, "severity": "bad"}]}, "expected a severity, got 'bad'"),
         ({"quality": [{"metric": "nullValues", "mustBe": 0, "unit": "rwos"}]}, "unit rows or percent"),
         ({"quality": [{"metric": "invalidValues", "mustBe": 0, "pattern": "x"}]}, r"no 'pattern'.*quality\[0\]"),
+        (
+            {"logicalType": "string", "logicalTypeOptions": {"pattern": "(?=a)(a+)+$"}},
+            "repeats what repeats.*property a",
+        ),
         ({"quality": [{"metric": "invalidValues", "mustBe": 0}]}, "one of validValues and pattern, got 0"),
         ({"quality": [{"metric": "invalidValues", "mustBe": 0, "arguments": {"x": 1}}]}, "has no argument 'x'"),
         ({"enum": [{"value": "DE"}, {"value": False}]}, "text or booleans, got both.*property a, enum"),

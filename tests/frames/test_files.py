@@ -18,6 +18,7 @@ from backstory.frames import files
 from backstory.frames.file_format import format_of, parse_table
 from backstory.frames.files import read_path
 from backstory.frames.read_options import ReadOptions, read_options
+from backstory.frames.reading import reading_of
 
 PLAIN = ReadOptions()
 CSV = b"id,city\n1,Ulm\n2,\n"
@@ -143,6 +144,34 @@ def test_what_is_not_one_table_is_refused(tmp_path, names, message):
         (tmp_path / name).write_text(text)
     with pytest.raises((InputError, NotFoundError), match=message):
         read_path(tmp_path, PLAIN)
+
+
+def test_a_link_to_a_directory_is_refused(tmp_path):
+    """Its files would be missing without a word."""
+    (tmp_path / "there").mkdir()
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "a.csv").write_bytes(CSV)
+    (tmp_path / "here" / "more").symlink_to(tmp_path / "there")
+    with pytest.raises(InputError, match="link to a directory, 'more'"):
+        read_path(tmp_path / "here", PLAIN)
+
+
+def test_text_in_another_encoding_is_refused():
+    """It is not silently a column of bytes, unless bytes are asked for."""
+    data = "a\né\n".encode("latin-1")
+    with pytest.raises(InputError, match="expected utf-8 in column 'a'"):
+        parse_table(data, "a.csv", PLAIN)
+    assert parse_table(data, "a.csv", read_options({"types": {"a": "bytes"}}))["a"].to_pylist() == [b"\xe9"]
+    with pytest.raises(InputError, match="no encoding 'nope'"):
+        read_options({"encoding": "nope"})
+
+
+@pytest.mark.parametrize("place", ["https://anna:pw@h/a.csv", "a\0b.csv"])
+def test_what_is_no_path_here_is_refused(place):
+    """Without saying it again: a URL may hold a password."""
+    with pytest.raises(InputError, match="expected a path") as caught:
+        reading_of(place)
+    assert "pw" not in str(caught.value)
 
 
 def test_a_pattern_chooses_files(tmp_path):

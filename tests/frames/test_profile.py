@@ -96,6 +96,13 @@ def test_merging_two_profiles_is_profiling_both_tables(values, cut):
     assert merged.rows == len(values)
 
 
+def test_a_moment_outside_of_nanoseconds_is_refused():
+    """By its column, without the value."""
+    with pytest.raises(ColumnError, match=r"column 'a'") as caught:
+        profile_of([pa.table({"a": pa.array([dt.date(9999, 12, 31)]).cast(pa.timestamp("us"))})])
+    assert "253402" not in str(caught.value)
+
+
 def test_quantiles_are_near():
     """Quantiles of a million numbers, profiled in pieces, are within the sketch's error."""
     values = np.random.default_rng(1).permutation(1_000_000).astype(float)

@@ -62,6 +62,24 @@ def test_duckdb_takes_one_select(text, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "WITH gone AS (DELETE FROM t RETURNING *) SELECT * FROM gone",
+        "WITH a AS (WITH b AS (UPDATE t SET i = 9 RETURNING *) SELECT * FROM b) SELECT * FROM a",
+        "WITH new AS (INSERT INTO t VALUES (4) RETURNING *) SELECT * FROM new",
+    ],
+)
+def test_a_select_that_changes_rows_is_refused(text):
+    """DuckDB takes statements that write into a SELECT; a text that only speaks of them is one that reads."""
+    with duckdb.connect() as connection:
+        connection.execute("CREATE TABLE t AS SELECT range AS i FROM range(3)")
+        with pytest.raises(QueryError, match="changes rows"):
+            Query(text, connection).run()
+        assert connection.execute("SELECT sum(i) FROM t").fetchall() == [(3,)]
+        assert Query("""SELECT '"type":"DELETE_QUERY_NODE" delete' AS said FROM t""", connection).run().num_rows == 3
+
+
 def test_errors_hold_no_values():
     """What a database says while it works on rows is not passed on."""
     for query in (
@@ -128,6 +146,10 @@ def test_an_engine_is_something_to_ask(engine):
         ("see https://u@h/x and https://h/y", "see https://h/x and https://h/y"),
         ("md:shop?motherduck_token=x", "md:shop"),
         ("what is it? a@b", "what is it? a@b"),
+        ("postgresql://anna:p/w@x@h/db", "postgresql://h/db"),
+        ("s3://bucket/a@b/c:d.csv", "s3://bucket/a@b/c:d.csv"),
+        ("'http://h:80/x', 'a@b'", "'http://h:80/x', 'a@b'"),
+        ("host=h password = x s3_secret_access_key='y'", "host=h password = s3_secret_access_key="),
         ("postgres_scan('host=h password=x', Token='a b')", "postgres_scan('host=h password=', Token=)"),
     ],
 )

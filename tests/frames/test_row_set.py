@@ -81,7 +81,19 @@ def test_few_runs_are_ranges(runs, kind):
     assert row_set(range(0, 2 * runs, 2)).to_bytes()[5] == kind
 
 
-@pytest.mark.parametrize("data", [b"", b"BSRS\x01", b"BSRS\x02" + bytes(9), row_set({1}).to_bytes() + b"\0"])
+BITMAP = row_set(range(0, 200, 2)).to_bytes()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"BSRS\x01",
+        b"BSRS\x02" + bytes(9),
+        row_set({1}).to_bytes() + b"\0",
+        *(BITMAP[:end] for end in (14, 15, 22, 30, len(BITMAP) - 1)),
+    ],
+)
 def test_other_bytes_are_refused(data):
     """What is cut short, longer, or of another version is no set."""
     with pytest.raises(FormatError):

@@ -7,6 +7,7 @@ import json
 from decimal import Decimal
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -110,6 +111,35 @@ def test_a_numpy_scalar_is_what_it_holds(watch):
     """As models are given them."""
     assert watch.record(GOOD | {"amount": np.float32(5.5), "years": np.int64(2), "purpose": np.str_("car")}) is None
     assert flags(watch.record(GOOD | {"years": np.int64(9)})) == ["range:years"]
+
+
+@pytest.mark.parametrize("name", ["amount", "purpose", "day"])
+def test_what_pandas_has_for_nothing_is_missing(watch, name):
+    """`NA` and `NaT` are no values of another type."""
+    expected = [] if name == "purpose" else [f"null:{name}"]
+    assert flags(watch.record(GOOD | {name: pd.NA})) == expected == flags(watch.record(GOOD | {name: pd.NaT}))
+
+
+@pytest.mark.parametrize("type_", [pa.float16(), pa.float32()])
+def test_a_number_that_training_rounded_is_inside(type_):
+    """A caller gives 0.1, of which training had the nearest number of its narrower type."""
+    watch = Watch(profile_of([pa.table({"x": pa.array(np.array([0.1, 0.7], type_.to_pandas_dtype()))})]), None)
+    assert watch.record({"x": 0.1}) is None is watch.record({"x": 0.7})
+    expected = [None, None, '["range:x"]', '["range:x"]']
+    assert watch.table(pa.table({"x": [0.1, 0.7, 0.098, 0.702]})).flags.to_pylist() == expected
+    assert flags(watch.record({"x": 0.098})) == ["range:x"]
+
+
+def test_names_with_dots_and_values_in_values_are_found():
+    """A profile has flattened, escaped names; records and tables have their own."""
+    table = pa.table({"a.b": [1, 2], "s": [{"u": 1, "v.w": "x"}, {"u": 5, "v.w": "y"}]})
+    watch = Watch(profile_of([table]), None)
+    rows = [*table.to_pylist(), {"a.b": 3, "s": {"u": 6, "v.w": "z"}}, {"a.b": 1, "s": None}]
+    found = [flags(watch.record(row)) for row in rows]
+    assert found == [[], [], ["range:a\\.b", "range:s.u", "unseen:s.v\\.w"], ["null:s.u", "null:s.v\\.w"]]
+    given = pa.Table.from_pylist(rows, schema=table.schema)
+    assert [flags(text) for text in watch.table(given).flags.to_pylist()] == found
+    assert flags(watch.record({"a.b": 1})) == ["missing:s.u", "missing:s.v\\.w"]
 
 
 def test_an_array_has_the_columns_of_training_by_position():

@@ -99,10 +99,17 @@ def test_own_columns_are_named(audit):
     assert columns["(rows)"] == ("frame.km",)
 
 
+def filled_in_place(frame):
+    """Fill gaps with the mean of all rows in the very frame that was given."""
+    frame["weight"] = frame["weight"].fillna(frame["weight"].mean())
+    return frame
+
+
 @pytest.mark.parametrize(
     ("step", "wanted"),
     [
         (filled, {"weight": {"frame.weight"}}),
+        (filled_in_place, {"weight": {"frame.weight"}}),
         (filled_with_maximum, {"weight": {"frame.weight"}}),
         (rolled, {"recent": {"frame.km"}}),
         (ranked, {"place": {"frame.km"}}),

@@ -241,6 +241,20 @@ def test_contract_with_values_of_people_is_refused(archive):
     assert archive.source(loans(), "people", subject="loan", contract=PROMISED) is not None
 
 
+def test_contract_of_a_model_with_values_of_people_is_refused(archive):
+    """Nor does `register` for a model of rows about people, directly or through a group; nothing of it is kept."""
+    named = PROMISED.replace("primaryKey: true}", "primaryKey: true, examples: [erika]}")
+    frame = archive.source(loans(), "trained", subject="loan")
+    grouped = archive.group(frame, "loan", name="by_loan", amounts=("amount", "sum"))
+    for rows in (archive.split(frame, ["amount"])[1], archive.split(grouped, ["amounts"])[1]):
+        with pytest.raises(InputError, match="no values of 'loan'"):
+            archive.register(len, name="counted", rows=rows, contract=named)
+    assert not [
+        path for path in (archive.path / "blobs").rglob("*") if path.is_file() and b"erika" in path.read_bytes()
+    ]
+    assert archive.register(len, name="counted", rows=rows, contract=PROMISED) is not None
+
+
 def test_contract_is_taken_back(archive):
     """None instead of a contract: later data is not checked, and the list is without it."""
     archive.contracts.set("gone", PROMISED)

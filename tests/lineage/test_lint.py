@@ -109,6 +109,8 @@ def test_every_rule_has_an_example():
         "m.predict(frame[FEATURES])",
         "wide = pd.get_dummies(frame, columns=['day'])",
         "def other(frame):\n    return frame.dropna()",
+        "frame['log'] = frame['km'].transform(np.log)",
+        "steps = frame[['km', 'minutes']].diff(axis=1)",
     ],
 )
 def test_good_code_is_left_in_peace(text):
@@ -129,6 +131,18 @@ def test_our_own_code_is_left_in_peace(path):
     if path.suffix == ".md":
         text = "\n".join(re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE))
     assert lint_script(text, path.name) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import backstory as b\nwith b.open('audit') as a:\n    a.source(table, 'parcels').dropna()",
+        "match kind:\n    case 1:\n        a = backstory.open('audit')\n        a.source(table, 'parcels').dropna()",
+    ],
+)
+def test_an_archive_is_known_however_it_is_reached(text):
+    """The package under another name is the package, and the cases of a match are read."""
+    assert [finding.rule for finding in lint_script(text)] == ["all-columns"]
 
 
 def test_findings_say_where_why_and_what_instead():

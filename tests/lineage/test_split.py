@@ -217,6 +217,14 @@ def test_features_are_the_callers_choice():
             split(sources, ids, wrong)
 
 
+@pytest.mark.parametrize("index", ["_row_right", ["k", "_row_right"]])
+def test_ids_in_an_index_are_refused(index):
+    """Ids that a pandas frame has in its index are not lost without a word, while others are in its columns."""
+    sources = Sources()
+    with pytest.raises(TokenError, match="'_row_right' there; use reset_index"):
+        split(sources, joined(sources, "pandas").set_index(index), ["v"])
+
+
 def test_frames_without_known_ids_are_refused():
     """No ids, ids of unknown sources, and containers without columns are refused."""
     sources = Sources()

@@ -195,6 +195,16 @@ def test_the_index_of_a_pandas_frame_is_kept():
     assert result["m"].fillna("").tolist() == ["a", "", ""]
 
 
+def test_large_integers_stay_exact_in_pandas():
+    """An empty window is null, and large integers beside it are not rounded to floats; small ones are floats."""
+    sources = Sources()
+    frame, _ = sources.fix(pd.DataFrame({"e": 1, "t": [1, 2, 3], "v": [2**53 + 1, -(2**60) - 1, 5]}), "s", salt=1)
+    large, _ = window(sources, frame, by="e", time="t", name="w", salt=2, rows=1, last=("v", "last"))
+    assert (large["last"].dtype, large["last"].tolist()[1:]) == ("Int64", [2**53 + 1, -(2**60) - 1])
+    small, _ = window(sources, frame, by="e", time="t", name="u", salt=3, rows=1, last=("t", "last"))
+    assert small["last"].dtype == "float64"
+
+
 def test_rows_of_one_moment_in_a_relation_are_in_the_order_of_ids():
     """So that the last three of them are the same whatever order the query gives."""
     sources = Sources()

@@ -131,10 +131,10 @@ def test_a_malformed_moment_is_refused(archive, tmp_path):
 def test_a_bundle_replaces_nothing(archive, made, tmp_path):
     """The log does not say that it was given out either."""
     (tmp_path / "b.zip").write_bytes(b"mine")
-    size = archive.verify().counts["entries"]
+    size = archive.verify(workers=1).counts["entries"]
     with pytest.raises(ConflictError):
         archive.bundle(tmp_path / "b.zip", made[1][:1])
-    assert ((tmp_path / "b.zip").read_bytes(), archive.verify().counts["entries"]) == (b"mine", size)
+    assert ((tmp_path / "b.zip").read_bytes(), archive.verify(workers=1).counts["entries"]) == (b"mine", size)
 
 
 def test_an_archive_open_for_reading_gives_nothing_out(made, tmp_path):
@@ -182,7 +182,7 @@ def test_the_log_says_what_was_given_out(archive, made, tmp_path):
 def test_the_archive_still_verifies(archive, made, tmp_path):
     """An audit knows the entry."""
     archive.bundle(tmp_path / "b.zip", made[1][:2])
-    assert not archive.verify().findings
+    assert not archive.verify(workers=1).findings
 
 
 def test_sealed_values_stay_sealed(people, tmp_path):
@@ -206,9 +206,9 @@ def test_opening_all_groups_is_recorded_once(people, tmp_path):
     """The log has one entry about it, and one about the bundle."""
     with backstory.open(people[0], actor="Ada", purpose="complaint") as archive:
         groups = archive._ledger.schema(archive._found(archive.search("true")["id"][0]).schema.digest).groups
-        size = archive.verify().counts["entries"]
+        size = archive.verify(workers=1).counts["entries"]
         archive.bundle(tmp_path / "b.zip", model="rule", opened=groups)
-        assert archive.verify().counts["entries"] == size + 2
+        assert archive.verify(workers=1).counts["entries"] == size + 2
     verify_bundle(tmp_path / "b.zip", vkey=people[1])
 
 

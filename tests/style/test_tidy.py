@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from pathlib import Path
 
 import pytest
@@ -72,12 +73,18 @@ def dotted_uses(tree: ast.Module) -> set[str]:
     return uses
 
 
+@functools.cache
+def uses_of_modules() -> dict[str, set[str]]:
+    """Name every imported thing that each module uses."""
+    return {path.relative_to(PACKAGE).as_posix(): dotted_uses(ast.parse(path.read_bytes())) for path in MODULES}
+
+
 def modules_that_use(kind: str) -> set[str]:
     """Name the modules with a use of this kind."""
     return {
-        path.relative_to(PACKAGE).as_posix()
-        for path in MODULES
-        for use in dotted_uses(ast.parse(path.read_bytes()))
+        module
+        for module, uses in uses_of_modules().items()
+        for use in uses
         if any(use == name or use.startswith(name + ".") for name in CALLS[kind])
     }
 

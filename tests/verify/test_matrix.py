@@ -35,8 +35,8 @@ from backstory.verify.archive import verify_archive
 from backstory.verify.finding import Finding
 
 ACTIONS = ("flip", "delete", "swap", "truncate", "older")
-FLIPS = 2
-"""Bits of a file that are flipped, one by one. Of a class the first and the last file are changed."""
+FLIPS = 1
+"""Bits of a file that are flipped: more in `test_tampering`. Of a class the first and the last file are changed."""
 SEVERITIES = ("note", "unknown", "failed")
 WITNESS = Ed25519Signer.from_seed("example.net/witness", bytes(range(32)), kind=KeyKind.COSIGNATURE)
 
@@ -87,7 +87,7 @@ CLASSES = {
     r"vault/openings/[0-9a-f]{64}": Expected(others={"delete": "unknown"}),
     r"keys/[0-9a-f]{32}-\d+-\d+\.shard\.json": Expected(others={"delete": "unknown"}, place="{stem}"),
     r"keys/[0-9a-f]{64}\.shard\.json": Expected(others={"delete": "unknown"}, place="{stem}", needs_index=False),
-    r"keys/(openings|datasets)\.json": Expected(others={"delete": "unknown"}, needs_index=False),
+    r"keys/(openings|datasets|subjects)\.json": Expected(others={"delete": "unknown"}, needs_index=False),
     r"keys/log-1\.json": Expected(others={"delete": "note"}, needs_index=False),
     r"keys/(promise-1|worker-spools)\.json": Expected(
         others={"delete": None}, needs_index=False, why="kept elsewhere: nothing here is opened with it"
@@ -131,12 +131,13 @@ def build(root, older, spool, authority):
         archive.spool(spool)
         ledger.append([{"type": "test", "name": f"filler {n}"} for n in range(255)])
         shops = archive.source(pd.DataFrame({"shop": np.arange(20), "size": np.arange(20.0)}), "shops", key="shop")
-        frame = archive.source(people, "people", subject="name")
+        frame = archive.source(people, "people", subject="name", provable="subjects")
         towns = archive.group(frame, "town", name="towns", mean=("age", "mean"))
         features, rows = archive.split(frame.merge(towns, on="town"), ["age", "mean"])
-        model = archive.register(fitted(features), name="m", rows=rows, target=people["age"])
+        model = archive.register(fitted(features), name="m", rows=rows, target=people["age"], provable="subjects")
         sizes, shop_rows = archive.split(shops, ["size"])
         plain = archive.register(fitted(sizes), name="plain", rows=shop_rows, target=sizes["size"])
+        prepare(archive, root.with_name("loads.csv"))
         archive.predict(model, features, rows=rows)
         archive.traced(len)("x" * 70_000)
         archive.flush()
@@ -149,12 +150,40 @@ def build(root, older, spool, authority):
         archive.predict(model, features, rows=rows)
         archive.flush()
         anchor(ledger.layout, authority)
+        archive.deployments.approve(model, role="head of risk")
+        archive.deployments.set("production", model)
+        archive.data.prove(model, subject="p3")
         archive.predict(model, features, rows=rows).wait()
         many = pd.concat([sizes] * 500, ignore_index=True)
         archive.predict(plain, many).wait()
         shutil.copytree(root, root.with_name("left"))  # as a crash leaves it: with what is not sealed
     shutil.rmtree(root)
     root.with_name("left").rename(root)
+
+
+def prepare(archive, path):
+    """Let an archive know loads and clients: a contract, a step, windows, a feature set, rows by reference, runs."""
+
+    @archive.step
+    def large(frame):
+        return frame[frame.kilos > 3]
+
+    loads = pd.DataFrame({"van": np.arange(40) % 4, "day": np.arange(40), "kilos": np.arange(40) % 7 * 1.5})
+    loads.to_csv(path, index=False)
+    archive.contracts.set("loads", archive.contracts.infer(loads, "loads"))
+    archive.features.define("load", [archive.features.feature("select kilos", name="kilos", owner="fleet")])
+    clients = loads.assign(client=[f"c{number}" for number in loads.day])
+    for name, frame in (
+        ("loads", archive.source(path, "loads", keep="reference", as_frame="pandas")),
+        ("clients", archive.source(clients, "clients", subject="client", contract=archive.contracts.get("loads"))),
+        ("vans", archive.source(loads, "vans", provable="rows")),
+    ):
+        windows = archive.window(frame, by="van", time="day", name=f"last_{name}", rows=3, before=("kilos", "mean"))
+        features, rows = archive.split(large(windows).dropna(), ["kilos", "before"])
+        with archive.runs.start("nightly", {"depth": 3}) as run:
+            run.rows(train=rows[:15], test=rows[15:])
+            run.metrics(rmse=0.5)
+            run.makes(archive.register(fitted(features), name=name, rows=rows, feature_set="load"))
 
 
 def fitted(features):
@@ -195,6 +224,50 @@ def test_untouched_it_verifies(archive):
     root, _, options = archive
     report = verify_archive(root, **options)
     assert [str(finding) for finding in report.findings if finding.severity != "note"] == []
+
+
+def test_everything_is_in_it(archive):
+    """Its log has an entry of each type that is about data, models and people, and its documents all they can have."""
+    root, _, options = archive
+    with backstory.open(root, mode="r", sealer="none") as opened:
+        entries = [entry for _, entry in opened._ledger.log.entries(0, opened._ledger.log.checkpoint().size)]
+    assert {
+        "source.fixed", "group.recorded", "step.recorded", "model.registered", "features.defined", "contract.set",
+        "run.recorded", "deployment.set", "model.approved", "membership.shown", "sealed.opened",
+    } <= {entry["type"] for entry in entries}  # fmt: skip
+    written = b"".join(path.read_bytes() for path in sorted((root / "blobs").rglob("*")) if path.is_file())
+    for member in ("sealed_edges", "sealed_table", "row_set", "fitted", "features", "profile", "subjects", "sorted"):
+        assert f'"{member}":'.encode() in written, member
+    assert any(entry.get("kept") == "reference" for entry in entries)
+    report = verify_archive(root, **options)
+    assert [str(one) for one in report.findings if "nothing refers to it" in one.what] == []
+
+
+TOGETHER = {
+    "a blob": ("blobs/sha256/*/*", "flip", "failed"),
+    "a blob cut short": ("blobs/sha256/*/*", "truncate", "failed"),
+    "a table": ("vault/*.shard", "flip", "failed"),
+    "a table that is gone": ("vault/*.shard", "delete", "unknown"),
+    "a key": ("keys/*.shard.json", "truncate", "failed"),
+    "a key that is gone": ("keys/*.shard.json", "delete", "unknown"),
+}
+
+
+@pytest.mark.parametrize("what", TOGETHER)
+def test_each_of_many_changed_files_is_named(archive, what, tmp_path):
+    """Where all files of a kind are changed at once, each is named: none is hidden by the kind of thing it is."""
+    pattern, action, least = TOGETHER[what]
+    root = shutil.copytree(archive[0], tmp_path / "archive")
+    changed = [path for path in sorted(root.glob(pattern)) if path.is_file()]
+    for path in changed:
+        data = path.read_bytes()
+        path.unlink()
+        if action != "delete":
+            path.write_bytes(data[: len(data) // 2] + (b"" if action == "truncate" else bytes([data[-1] ^ 1])))
+    findings = [one for one in found_in(root, archive[2]) if SEVERITIES.index(one.severity) >= SEVERITIES.index(least)]
+    for path in changed:
+        of = next(CLASSES[kind] for kind in CLASSES if re.fullmatch(kind, path.relative_to(root).as_posix()))
+        assert any(names(one, path, root, of) for one in findings), path.name
 
 
 def content_of(path):

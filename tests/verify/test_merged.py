@@ -21,7 +21,7 @@ from backstory.storage.segment import ParquetReader, merged_metadata, write_grou
 from backstory.verify import archive as archive_module
 from backstory.verify.archive import verify_archive
 
-POSITIONS = 24
+POSITIONS = 10
 ROWS = 3
 RECORDS = 2 * FILES_MIN * ROWS
 

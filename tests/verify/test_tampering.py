@@ -25,7 +25,7 @@ from backstory.verify.archive import verify_archive
 from backstory.verify.pool import WorkerPool
 from backstory.verify.worker import Task
 
-POSITIONS = 16
+POSITIONS = 10
 """Places in a file that are flipped, the first and the last byte among them."""
 
 LOG = "log/1/"

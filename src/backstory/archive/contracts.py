@@ -12,7 +12,8 @@ from backstory.frames.contract import Contract
 from backstory.frames.contract_check import Verdict, check_table
 from backstory.frames.contract_infer import infer_contract
 from backstory.frames.contract_odcs import read_contract
-from backstory.frames.reading import take
+from backstory.frames.reading import reading_of
+from backstory.frames.stream import Stream
 from backstory.frames.table import to_arrow
 from backstory.frames.token import id_columns
 from backstory.lineage.contracts import (
@@ -114,7 +115,10 @@ class Contracts:
 
 
 def table_of(data: Any) -> pa.Table:  # noqa: ANN401  any frame, path, query or table
-    """Return the rows of whatever `source` takes, without id columns."""
-    taken = take(data)
-    table = to_arrow(taken.frame) if taken.rows is None else taken.rows
+    """Return the rows of whatever `source` takes, without id columns; what is read is never made a pandas frame."""
+    reading = reading_of(data)
+    if reading is None or reading.again is None:
+        table = to_arrow(data.frame if isinstance(data, Stream) else data)
+    else:
+        table, _ = reading.again()
     return table.drop_columns(id_columns(table.column_names))

@@ -169,7 +169,8 @@ class Data:
             actor and a purpose were given; the `rows` as an Arrow table; `is_empty`.
 
         Raises:
-            InputError: A model was registered without rows, a run has no such role, or a source has no key.
+            InputError: A model was registered without rows, a run has no such role, a source has no key, or values are
+                of types that have nothing in common.
             QueryError: A set is named in no way that is known, or `by` is unknown.
             NotFoundError: There is no such model or run, or rows to compare are not here.
             ForbiddenError: The rows lead to people, and no actor and purpose were given.

@@ -55,7 +55,10 @@ def _fetched(step: dict[str, Any], resolver: AsOf | None, recorded: datetime) ->
 
 
 def _compared(step: dict[str, Any], values: dict[str, Any]) -> tuple[OnlineState, tuple[str, ...]]:
-    """Compare a row with what the record keeps of it, in the form the record keeps it in."""
+    """Compare a row with what the record keeps of it, in the form the record keeps it in.
+
+    A row has columns that nobody used, such as from when it was valid: of values only those on record count.
+    """
     text = json_text(plain_value(values), compact=True)
     if "digest" in step:
         return ("same" if hashlib.sha256(text.encode()).hexdigest() == step["digest"] else "changed"), ()
@@ -63,7 +66,7 @@ def _compared(step: dict[str, Any], values: dict[str, Any]) -> tuple[OnlineState
     if not isinstance(kept, dict):
         return "fetched", ()
     now = json.loads(text)
-    changed = tuple(sorted(name for name in {*kept, *now} if kept.get(name, _NOTHING) != now.get(name, _NOTHING)))
+    changed = tuple(sorted(name for name in kept if kept[name] != now.get(name, _NOTHING)))
     return ("changed" if changed else "same"), changed
 
 

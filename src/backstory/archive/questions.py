@@ -122,7 +122,8 @@ class Questions:
             keys: Key values: one value or tuple in the order of the source's key, a dict, or a list, array or series
                 of these.
             where: SQL predicate over the source's columns; for NaN see `search`.
-            version: Prefix of a dataset version's digest; keys and predicates look at all versions without it.
+            version: A version of the source as `data.show` takes it, or a prefix of its digest; without it keys and
+                predicates look at all versions.
             loaded: Only rows of versions and parts that were loaded at or after the first moment and before the second,
                 of which one may be None: when they were read, where `source` read them, else when first used.
             part: Only rows of this part.
@@ -179,7 +180,7 @@ class Questions:
             rows: Positions, one or several, or a mask; as `impact` takes them.
             keys: Key values, as `impact` takes them. A key that no fixed version has is an answer too.
             where: SQL predicate over the source's columns.
-            version: Prefix of a dataset version's digest.
+            version: A version of the source, as `impact` takes it.
             model: A model version, or what `model` takes; without it every one trained on rows of the source.
 
         Returns:
@@ -191,6 +192,7 @@ class Questions:
             NotFoundError: There is no such source, version or model, no row fits, or a position is of no row.
             QueryError: Not exactly one of rows, keys and where; a malformed predicate; positions of several versions.
             ForbiddenError: The source or the model is about people, and no actor and purpose were given.
+            InputError: The model was registered without rows.
         """
         spec = model.digest if isinstance(model, ModelVersion) else model
         return explain_absence(
@@ -521,8 +523,7 @@ class Questions:
         Raises:
             QueryError: It is no moment.
         """
-        microsecond = moment_ns(time, "tree_size_at: expected a time") or 0
-        return tree_size_at(self._ledger, microsecond + 999)  # entries have nanoseconds: all in that microsecond
+        return tree_size_at(self._ledger, moment_ns(time, "tree_size_at: expected a time") or 0)
 
     def _tracer_of(self, ledger: Ledger) -> Tracer:
         return self._tracer if ledger is self._ledger else Tracer(ledger)

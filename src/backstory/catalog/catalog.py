@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from backstory.errors import ConflictError, StorageError
-from backstory.records.canonical import JsonObject, JsonValue
+from backstory.records.canonical import JsonObject
 from backstory.records.job import JOB_TYPES, entry_key
 from backstory.records.manifest import MANIFEST_TYPE, STREAM_TYPES, parse_manifest
 from backstory.records.merge import MERGE_TYPE, parse_merge
@@ -229,16 +229,16 @@ class Catalog:
             try:
                 yield
             except sqlite3.DatabaseError as error:
-                raise StorageError(
-                    f"catalog: {error.sqlite_errorname}; it can be rebuilt with `backstory reindex`"
-                ) from error
+                what = getattr(error, "sqlite_errorname", type(error).__name__)  # errors of the module's own have none
+                raise StorageError(f"catalog: {what}; it can be rebuilt with `backstory reindex`") from error
 
     def _insist_open(self) -> None:
         if self._closed:
             raise ConflictError("catalog: the archive is closed; open it again to ask")
 
 
-def _name_of(document: JsonObject) -> JsonValue:
+def _name_of(document: JsonObject) -> str | None:
     if document["type"] in JOB_TYPES:
         return entry_key(document)
-    return document.get("stream" if document["type"] in STREAM_TYPES else "name")
+    name = document.get("stream" if document["type"] in STREAM_TYPES else "name")
+    return name if isinstance(name, str) else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,6 +48,20 @@ def open_ledger(asking: Asking, *, writable: bool = False) -> Iterator[Ledger]:
         raise ForbiddenError(f"opening archive: the directory {asking.archive} cannot be written")
     with closing(Ledger(asking.archive, World(), writable=writable, vkey=asking.vkey, actor=None)) as ledger:
         yield ledger
+
+
+def tree_size(as_of: str | None, size_at: Callable[[str], int]) -> int | None:
+    """Return the tree size that --as-of means; `size_at` gives that of a moment.
+
+    Raises:
+        QueryError: It is no tree size and no moment.
+    """
+    from backstory.lineage.reconcile import moment_ns
+
+    if as_of is None or as_of.isdecimal():
+        return None if as_of is None else int(as_of)
+    moment_ns(as_of, "--as-of: expected a tree size, or a moment")
+    return size_at(as_of)
 
 
 def find_layout(asking: Asking) -> Layout:

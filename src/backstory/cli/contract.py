@@ -160,7 +160,10 @@ def _list(asking: Asking) -> None:
     if asking.json:
         print_json({"contracts": [asdict(one) for one in found]})
     else:
-        cells = [(one.source, one.id, one.version, one.time, one.contract) for one in found]
+        from backstory.lineage.impact_page import DIGITS_SHOWN
+        from backstory.lineage.plain import to_second
+
+        cells = [(one.source, one.id, one.version, to_second(one.time), one.contract[:DIGITS_SHOWN]) for one in found]
         print_page(_listed("contract", ("source", "contract", "version", "since", "digest"), cells))
 
 

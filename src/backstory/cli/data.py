@@ -48,27 +48,27 @@ def data(
 ) -> int:
     """List dataset versions, show one, compare two, fingerprint a file, or prove what is in one.
 
-    list [SOURCE]     print the dataset versions, all or of a source
+    list [SOURCE]      print the dataset versions, all or of a source
 
-    show VERSION      print what is known of one: schema, roots, profile, owner, origin, contract
+    show VERSION       print what is known of one: schema, roots, profile, owner, origin, contract
 
-    diff BEFORE AFTER print which columns and rows changed between two versions or files
+    diff BEFORE AFTER  print which columns and rows changed between two versions or files
 
-    fingerprint FILE  print what identifies a file's content, in any format; needs no archive
+    fingerprint FILE   print what identifies a file's content, in any format; needs no archive
 
-    check [SOURCE]    read rows that are kept by reference again, and print whether they are the same
+    check [SOURCE]     read rows that are kept by reference again, and print whether they are the same
 
-    overlap A B       print which rows and persons two sets share: a model stands for its training rows, RUN/ROLE for
-                      rows of a run, such as nightly/test
+    overlap A B        print which rows and persons two sets share: a model stands for its training rows, RUN/ROLE for
+                       rows of a run, such as nightly/test
 
-    prove VERSION     write the file that proves that --subject or --row is in a version, or is not; of a person
-                      VERSION may be a model, for its training set
+    prove VERSION      write the file that proves that --subject or --row is in a version, or is not; of a person
+                       VERSION may be a model, for its training set
 
     A version is named `flights`, `flights:2`, `flights@june`, `flights:2@june`, or by 6 digits of its digest.
 
     Args:
         action: What to do.
-        what: Which source, version or file.
+        what: Which source, version or file; for overlap which models or rows of runs.
         key: For diff: column that identifies a row, instead of the source's own; may be repeated.
         limit: For diff: how many rows of each kind to list.
         by: For overlap: what makes two rows one: the same row, its key, or equal values in whatever version.

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from backstory.cli.answer import print_json, print_page
 from backstory.cli.archives import open_archive
 from backstory.cli.exit_codes import FAILED, OK, PARTIAL
 from backstory.cli.options import Asking, Opening
 from backstory.cli.progress import progress
-from backstory.lineage.overlap import By
+
+if TYPE_CHECKING:
+    from backstory.lineage.overlap import By
 
 
 def overlap(first: str, second: str, by: By, asking: Asking, opening: Opening, *, disjoint: bool) -> int:

@@ -54,7 +54,11 @@ def prove(
         print_json({**_without_values(checked), "path": str(path), "size": len(made.data)})
     else:
         beside = [f"programs that check it: {', '.join(map(str, programs))}"] if programs else []
-        print_text("\n".join([f"{path}: {repr(checked)[1:-1]}, {len(made.data):,} bytes", *beside]))
+        print_text(
+            "\n".join(
+                [f"{path}: {repr(checked)[1:-1].removeprefix('Membership: ')}, {len(made.data):,} bytes", *beside]
+            )
+        )
     return OK
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from backstory.cli.answer import print_json, print_text
-from backstory.cli.archives import open_archive
+from backstory.cli.archives import open_archive, tree_size
 from backstory.cli.exit_codes import OK, PARTIAL
-from backstory.cli.options import ASKING, SEALED_STAY_SEALED, Asking, Opening
+from backstory.cli.options import ASKING, SEALED_STAY_SEALED, Asking, AsOf, Opening
 from backstory.cli.progress import progress
 
 
@@ -16,8 +19,8 @@ def graph(
     spec: str,
     /,
     *,
-    out: Path | None = None,
-    as_of: int | None = None,
+    output: Annotated[Path | None, Parameter(name=("--output", "-o"))] = None,
+    as_of: AsOf = None,
     asking: Asking = ASKING,
     opening: Opening = SEALED_STAY_SEALED,
 ) -> int:
@@ -25,18 +28,19 @@ def graph(
 
     Args:
         spec: Id of a prediction; a model version, such as `delay:3`; a dataset version, such as `weather`.
-        out: File to write: a picture (`.svg`), data (`.json`) or for Graphviz (`.dot`). [default: a line for each edge]
-        as_of: Answer from the log as it was at this tree size.
+        output: File to write: a picture (`.svg`), data (`.json`) or for Graphviz (`.dot`). [default: a line for each
+            edge]
+        as_of: Answer from the past.
         asking: Which archive.
         opening: Who asks.
     """
     with progress("tracing"), open_archive(asking, opening) as archive:
-        drawn = archive.graph(spec, as_of=as_of)
-    if out is not None:
-        drawn.save(out)
-        sys.stderr.write(f"{len(drawn.nodes)} nodes and {len(drawn.edges)} edges written to {out}\n")
+        drawn = archive.graph(spec, as_of=tree_size(as_of, archive.tree_size_at))
+    if output is not None:
+        drawn.save(output)
+        sys.stderr.write(f"{len(drawn.nodes)} nodes and {len(drawn.edges)} edges written to {output}\n")
     if asking.json:
         print_json(drawn.to_dict())
-    elif out is None:
+    elif output is None:
         print_text(str(drawn))
     return PARTIAL if any(edge.grade in {"broken", "sealed"} for edge in drawn.edges) else OK

@@ -178,6 +178,7 @@ def _dispatch(given: list[str], *, as_json: bool) -> int:
             from backstory.cli.help_layout import ParagraphFormatter
 
             app.help_formatter = ParagraphFormatter()
+            app[given[0]].help = None  # instead of the line in `--help` all that the docstring says
         code = app(given)
     except CycloptsError as error:
         what = str(error).strip().removeprefix(f'Command "{given[0]}" ').rstrip(".")

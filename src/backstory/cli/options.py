@@ -12,6 +12,9 @@ ARCHIVE_VARIABLE = "BACKSTORY_ARCHIVE"
 
 Json = Annotated[bool, Parameter(negative=(), help="Print one JSON document, errors too.")]
 PublicKey = Annotated[str | None, Parameter(help="Public key as `init` printed it, kept outside the archive.")]
+AsOf = Annotated[
+    str | None, Parameter(help="Answer from the log as it was at this tree size, or at this moment, RFC 3339.")
+]
 ArchivePath = Annotated[
     Path, Parameter(name=("--archive", "-a"), env_var=ARCHIVE_VARIABLE, help="Directory of the archive.")
 ]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from backstory.cli.answer import print_json, print_page
-from backstory.cli.archives import open_ledger
+from backstory.cli.archives import open_ledger, tree_size
 from backstory.cli.exit_codes import OK, PARTIAL
-from backstory.cli.options import ASKING, Asking
+from backstory.cli.options import ASKING, Asking, AsOf
 from backstory.cli.progress import progress
 from backstory.errors import QueryError
 
@@ -18,25 +18,25 @@ LIMIT = 20
 """Predictions printed unless told otherwise."""
 
 
-def search(
-    predicate: str, /, *values: str, limit: int = LIMIT, as_of: int | None = None, asking: Asking = ASKING
-) -> int:
+def search(predicate: str, /, *values: str, limit: int = LIMIT, as_of: AsOf = None, asking: Asking = ASKING) -> int:
     """List the predictions for which an SQL predicate holds, oldest first.
 
     Args:
         predicate: Over model, version, time, status, output, decision, feature.NAME, row.NAME.
         values: Values for the question marks in the predicate.
         limit: How many at most.
-        as_of: Answer from the log as it was at this tree size.
+        as_of: Answer from the past.
         asking: Which archive.
     """
-    from backstory.ledger.past import PastLedger
+    from backstory.ledger.past import PastLedger, tree_size_at
+    from backstory.lineage.reconcile import moment_ns
     from backstory.lineage.search import search_predictions
 
     if limit < 1:
         raise QueryError(f"search: expected a --limit of at least 1, got {limit}")
     with progress("searching"), open_ledger(asking) as ledger:
-        seen = ledger if as_of is None else PastLedger(ledger, as_of)
+        size = tree_size(as_of, lambda moment: tree_size_at(ledger, moment_ns(moment, "--as-of") or 0))
+        seen = ledger if size is None else PastLedger(ledger, size)
         hits = search_predictions(seen, predicate, values, limit)
     rows = hits.rows()
     if asking.json:

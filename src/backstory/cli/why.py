@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from backstory.cli.answer import print_json, print_page
-from backstory.cli.archives import open_archive
+from backstory.cli.archives import open_archive, tree_size
 from backstory.cli.exit_codes import OK, PARTIAL
-from backstory.cli.options import ASKING, SEALED_STAY_SEALED, Asking, Opening
+from backstory.cli.options import ASKING, SEALED_STAY_SEALED, Asking, AsOf, Opening
 from backstory.cli.progress import progress
 from backstory.errors import InputError
 from backstory.lineage.story import Story
@@ -24,7 +24,7 @@ def why(
     /,
     *,
     stages: Annotated[bool, Parameter(negative=())] = False,
-    as_of: int | None = None,
+    as_of: AsOf = None,
     asking: Asking = ASKING,
     opening: Opening = SEALED_STAY_SEALED,
 ) -> int:
@@ -34,7 +34,7 @@ def why(
         prediction: Id of the prediction, or a unique prefix; or a model version, such as `delay:3`, or a dataset
             version.
         stages: Say instead what its features became at each fitted step of the model, up to the output.
-        as_of: Answer from the log as it was at this tree size.
+        as_of: Answer from the past.
         asking: Which archive.
         opening: Who asks.
     """
@@ -43,7 +43,7 @@ def why(
             raise InputError("why: expected --stages or --as-of, got both; steps are run by the model as it is stored")
         return _stages(prediction, asking, opening)
     with progress("looking"), open_archive(asking, opening) as archive:
-        story = archive.why(prediction, as_of=as_of)
+        story = archive.why(prediction, as_of=tree_size(as_of, archive.tree_size_at))
     if asking.json:
         print_json(story.to_dict())
     else:

@@ -36,7 +36,8 @@ def why_not(
         row: Position of a row; may be repeated.
         key: Key of a row: its value, or a JSON array or object if it has several columns; may be repeated.
         where: SQL predicate over the source's columns.
-        version: Prefix of a dataset version's digest; needed for --row where there are several. [default: all versions]
+        version: A version of the source, such as `flights:2` or `flights@june`, or a prefix of its digest; needed for
+            --row where there are several. [default: all versions]
         model: A model: name, name@alias, name:version or digest. [default: every one trained on the source]
         asking: Which archive.
         opening: Who asks.

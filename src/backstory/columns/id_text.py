@@ -33,6 +33,15 @@ def subject_texts(ids: pa.ChunkedArray) -> set[str]:
     Raises:
         InputError: They are neither texts nor whole numbers.
     """
+    return set(subject_column(ids).unique().drop_null().to_pylist())
+
+
+def subject_column(ids: pa.ChunkedArray) -> pa.Array:
+    """Return the ids of people in a column as text; a null stays one.
+
+    Raises:
+        InputError: They are neither texts nor whole numbers.
+    """
     values = decoded(unchunked(ids))
     kind = values.type
     text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
@@ -40,4 +49,4 @@ def subject_texts(ids: pa.ChunkedArray) -> set[str]:
         raise InputError(
             f"subjects: expected texts or whole numbers, got {kind}; numbers with missing ones need a nullable type"
         )
-    return set(values.cast(pa.large_string()).unique().drop_null().to_pylist())
+    return values.cast(pa.large_string())

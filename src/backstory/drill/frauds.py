@@ -23,7 +23,7 @@ from backstory.drill.checks import (
 from backstory.drill.copies import SCRATCH, link_copy, put
 from backstory.drill.forge import checkpoint_of, config_digest, rewrite_log
 from backstory.drill.plant import NotPlantableError, Plant
-from backstory.drill.scene import RECEIPTS
+from backstory.drill.scene import DRILL_NAME, RECEIPTS
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.seal import seal_all
 from backstory.ledger.signing import SEED, key_name
@@ -102,6 +102,30 @@ def resign_history(stage: Stage) -> str:
     return (
         f"entry {taken[0]}, which said that sealed values were read, is taken out, another put at the end in its place,"
         f" and the history from entry {floor} on re-signed with the log's own, stolen key; lock store and catalog agree"
+    )
+
+
+def approve_another(stage: Stage) -> str:
+    """Append an approval that has the number of a version nobody registered, and the digest of another."""
+    _insist_key(stage)
+    with closing(Ledger(stage.root, SCRATCH, writable=True, vkey=None, actor=DRILL_NAME)) as ledger:
+        nobody: JsonObject = {"model": "0" * 64, "name": "drill", "version": "0"}
+        named = [nobody, *ledger.find_entries("model.registered")][-1]
+        number = str(canonical.count_of(named, "version") + 1)
+        approval: JsonObject = {
+            "deployment": None,
+            "model": named["model"],
+            "name": named["name"],
+            "role": None,
+            "type": "model.approved",
+            "verdict": "approved",
+            "version": number,
+        }
+        (index,) = ledger.append([approval])
+    stage.names = (f"entry {index}:",)
+    return (
+        f"entry {index} approves {named['name']}:{number}, which nobody registered, under the digest of another model; "
+        "signed with the log's own key"
     )
 
 
@@ -203,6 +227,13 @@ FRAUDS = (
         needed=_HISTORY,
         shown=(AUDIT,),
         act=resign_history,
+    ),
+    Plant(
+        name="approve-another",
+        fault="forged approval",
+        means="a model nobody looked at would seem to have been approved",
+        needed=(AUDIT,),
+        act=approve_another,
     ),
     Plant(
         name="swap-key",

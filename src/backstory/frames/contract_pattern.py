@@ -2,7 +2,8 @@ r"""One meaning for a regular expression in two engines: RE2 over columns, Pytho
 
 Both search anywhere in the text, `\d`, `\w` and `\b` are about ASCII, `\s` is blank, tab, line feed, form feed and
 carriage return, and `$` is the very end. What RE2 does not have (looking around, references) Python's engine does for
-columns too. An expression or text with which Python's engine could take very long goes to RE2.
+columns too. An expression or text with which Python's engine could take very long goes to RE2; whoever is served could
+send such a text. An expression that only Python's engine has is refused if it repeats what repeats.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 TEXT_CHARACTERS_MAX: Final = 1024
 """Longer text goes to RE2, whose time does not grow with its square."""
+_STEPS_MAX: Final = 1 << 14
+"""Ways to divide a text among the repetitions of an expression, beyond which it goes to RE2."""
 
 _TOKEN: Final = re.compile(
     r"\\(?P<escaped>.)|(?P<class>\[\^?\]?(?:\\.|[^\]\\])*\])|(?P<group>\(\?:|\((?!\?))|(?P<other>\(\?)"
@@ -40,12 +43,12 @@ class Pattern:
     Attributes:
         python: It, for Python's engine.
         re2: It, as it was given, for RE2; None where RE2 does not have what it uses.
-        is_slow: Whether it repeats what repeats, so that Python's engine can take very long.
+        characters_max: How long a text may be so that Python's engine does not take long; 0 if it repeats what repeats.
     """
 
     python: re.Pattern[str]
     re2: str | None
-    is_slow: bool
+    characters_max: int
 
 
 @functools.lru_cache(256)
@@ -53,9 +56,9 @@ def read_pattern(text: str) -> Pattern:
     """Return a regular expression for both engines.
 
     Raises:
-        InputError: Python's engine does not take it.
+        InputError: Python's engine does not take it, or alone has what it uses and could take very long.
     """
-    parts, is_common, is_slow = _translated(text)
+    parts, is_common, characters_max = _translated(text)
     translated = "".join(parts)
     try:
         with warnings.catch_warnings():
@@ -63,14 +66,18 @@ def read_pattern(text: str) -> Pattern:
             compiled = re.compile(translated, re.ASCII)
     except (re.error, FutureWarning, DeprecationWarning, OverflowError, RecursionError) as error:
         raise InputError(f"pattern cannot be used: expected a regular expression, got {text!r} ({error})") from None
-    return Pattern(python=compiled, re2=text if is_common else None, is_slow=is_slow)
+    if not is_common and not characters_max:
+        raise InputError(f"pattern cannot be used: it repeats what repeats, which could take very long: {text!r}")
+    return Pattern(python=compiled, re2=text if is_common else None, characters_max=characters_max)
 
 
-def _translated(text: str) -> tuple[list[str], bool, bool]:
-    """Return the parts of an expression as Python's engine has them, if RE2 has them too, and if it may be slow."""
+def _translated(text: str) -> tuple[list[str], bool, int]:
+    """Return the parts of an expression as Python's engine has them, if RE2 has them too, and its `characters_max`."""
     parts: list[str] = []
-    is_common, is_slow = True, False
-    repeats_inside = [False]  # for each open group, whether something in it repeats without end or it has choices
+    is_common, is_slow, repeats = True, False, 0
+    repeats_inside = [
+        False
+    ]  # for each open group, whether something in it repeats more or less often or it has choices
     after_group = False
     for token in _TOKEN.finditer(text):
         kind, part = str(token.lastgroup), token[0]
@@ -86,10 +93,11 @@ def _translated(text: str) -> tuple[list[str], bool, bool]:
             repeats_inside.append(False)
         elif kind == "repeat":
             counts = [int(count) for count in re.findall("[0-9]+", part)]
-            is_endless = part in {"*", "+"} or part.endswith(",}")
+            is_loose = not counts or "," in part
             is_common &= max(counts, default=0) <= _RE2_REPEATS_MAX
             is_slow |= bool(was_group) and part != "?"
-            repeats_inside[-1] |= is_endless
+            repeats_inside[-1] |= is_loose
+            repeats += is_loose
         elif part == ")":
             after_group = len(repeats_inside) > 1 and repeats_inside.pop()
             repeats_inside[-1] |= after_group
@@ -100,7 +108,8 @@ def _translated(text: str) -> tuple[list[str], bool, bool]:
         elif part in "{}[":  # no repetition and no class: engines differ
             is_common = False
         parts.append(part)
-    return parts, is_common, is_slow
+    characters = TEXT_CHARACTERS_MAX if repeats < 2 else int(_STEPS_MAX ** (1 / repeats))  # noqa: PLR2004
+    return parts, is_common, 0 if is_slow else characters
 
 
 def _escaped(character: str) -> tuple[str, bool]:
@@ -129,7 +138,7 @@ def matcher(text: str) -> Callable[[str], bool]:
     search = pattern.python.search
     if pattern.re2 is None:
         return lambda value: search(value) is not None
-    limit = 0 if pattern.is_slow else TEXT_CHARACTERS_MAX
+    limit = pattern.characters_max
 
     def found(value: str) -> bool:
         if len(value) <= limit:

@@ -80,6 +80,8 @@ def parse_table(data: bytes, name: str, options: ReadOptions) -> pa.Table:
             table = _csv(stream, name, options) if format_ == "csv" else _json(stream, options)
     except (pa.ArrowException, OSError, ValueError, KeyError, msgspec.MsgspecError) as error:
         raise _refusal(error, name, _TITLES[format_], options) from None
+    if format_ == "csv":
+        _require_text(table, name, options)
     return typed(table.replace_schema_metadata(None), options, name)
 
 
@@ -141,6 +143,20 @@ def _csv(stream: Any, name: str, options: ReadOptions) -> pa.Table:
             **given,
         ),
     )
+
+
+def _require_text(table: pa.Table, name: str, options: ReadOptions) -> None:
+    """Refuse text that is not in the encoding: Arrow gives its bytes instead.
+
+    Raises:
+        InputError: There is some, in a column that nobody asked for as bytes.
+    """
+    for field in table.schema:
+        if pa.types.is_binary(field.type) and field.name not in dict(options.types):
+            raise InputError(
+                f"reading {name}: expected {options.encoding or ENCODING} in column {field.name!r}, got other bytes; "
+                "give the encoding with read={'encoding': 'latin-1'} or the like"
+            )
 
 
 def _json(stream: Any, options: ReadOptions) -> pa.Table:

@@ -40,12 +40,13 @@ def read_path(path: Path, options: ReadOptions) -> tuple[pa.Table, list[FileRead
     Args:
         path: A CSV, Parquet or JSON-lines file, compressed or not, or a directory of files of one of these formats. Of
             a directory the files are read in the order of their names; those below it too. Names that begin with `.`
-            or `_` are passed over.
+            or `_` are passed over; a link to a directory is refused.
         options: How to read them.
 
     Raises:
         NotFoundError: There is nothing of that name, or no file in the directory.
-        InputError: A file is of another format or not as it is to be read, or the directory holds partitions.
+        InputError: A file is of another format or not as it is to be read, or the directory holds partitions or a link
+            to a directory.
         ColumnError: Files have other columns than the first, or other types.
         StorageError: A file cannot be read, or changed while it was read.
     """
@@ -84,8 +85,15 @@ def _state(found: os.stat_result) -> tuple[int, int, int, int]:
 def _listed(folder: Path, options: ReadOptions) -> list[str]:
     """Return the files of a directory that are meant, in order."""
     found: list[str] = []
-    for root, folders, names in os.walk(folder):
+
+    def refuse(error: OSError) -> None:  # or its files would be missing without a word
+        raise StorageError(f"reading {folder.name}: a directory cannot be read: {error.strerror}") from None
+
+    for root, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = [name for name in folders if not name.startswith((".", "_"))]
+        link = next((name for name in folders if Path(root, name).is_symlink()), None)
+        if link is not None:
+            raise InputError(f"reading {folder.name}: expected files, got a link to a directory, {link!r}")
         partitions = [name for name in folders if "=" in name]
         if partitions:
             raise InputError(

@@ -8,9 +8,14 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 _URL: Final = re.compile(
-    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<user>[^/@\s]*@)?(?P<rest>[^?#\s]*)(?P<options>[?#]\S*)?"
+    # A password may hold what should be escaped in it: what has a colon goes up to the last @.
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<user>[^/@:\s]*:[^\s'\"]*@|[^/@\s]*@)?(?P<rest>[^?#\s]*)"
+    r"(?P<options>[?#]\S*)?"
 )
-_SECRET: Final = re.compile(r"\b(password|passwd|pwd|secret|token)=('[^']*'|\"[^\"]*\"|[^\s;&'\"]+)", re.IGNORECASE)
+_SECRET: Final = re.compile(
+    r"((?:password|passwd|pwd|secret|token|access_?key)\s*=)\s*('(?:[^'\\]|\\.|'')*'|\"[^\"]*\"|[^\s;&'\"]+)",
+    re.IGNORECASE,
+)
 _MOTHERDUCK: Final = "md:"
 
 
@@ -24,7 +29,7 @@ def without_secrets(place: str) -> str:
     >>> without_secrets("host=db.example.org password=pw dbname=loans")
     'host=db.example.org password= dbname=loans'
     """
-    cleaned = _SECRET.sub(r"\1=", _URL.sub(lambda found: f"{found['scheme']}://{found['rest']}", place))
+    cleaned = _SECRET.sub(r"\1", _URL.sub(lambda found: f"{found['scheme']}://{found['rest']}", place))
     return cleaned.partition("?")[0] if cleaned.startswith(_MOTHERDUCK) else cleaned
 
 

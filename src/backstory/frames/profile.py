@@ -332,7 +332,10 @@ class _Gathering:
         )
 
     def _measure(self, values: pa.Array) -> None:
-        measures = _measures(values)
+        try:
+            measures = _measures(values)
+        except pa.ArrowInvalid:  # it quotes the value
+            raise ColumnError(f"profile: a value does not fit int64 nanoseconds (column {self._name!r})") from None
         if measures is None:
             return
         bounds = pc.min_max(measures)

@@ -7,6 +7,7 @@ is recorded of the database holds no password: of a URL only system, host, port 
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -15,6 +16,7 @@ import pyarrow as pa
 
 from backstory.errors import InputError, QueryError, StorageError
 from backstory.frames.place import without_secrets
+from backstory.frames.relation import in_utc
 from backstory.records.canonical import JsonObject, JsonValue
 
 if TYPE_CHECKING:
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 Parameters: TypeAlias = "Sequence[Any] | Mapping[str, Any] | None"
 
 _HINT: Final = "is there a value for each parameter, and all that it names?"
+_CHANGES: Final = re.compile(r"\b(?:insert|update|delete|merge)\b", re.IGNORECASE)
+_CHANGING_NODE: Final = re.compile(r'"type":"[A-Z_]+_QUERY_NODE"')
+"""What DuckDB's parser calls an INSERT, UPDATE or DELETE within a SELECT; in a text of the query quotes are escaped."""
 _PLAIN: Final = (bool, int, float, str, bytes, Decimal, dt.date, dt.time, dt.timedelta, type(None))
 
 
@@ -131,12 +136,21 @@ def _run_duckdb(connection: duckdb.DuckDBPyConnection, text: str, parameters: Pa
         statements = connection.extract_statements(text)
         if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
             raise QueryError("query: expected one SELECT; values go beside it as parameters")
+        if _CHANGES.search(text) and _changes_data(connection, text):
+            raise QueryError("query: expected a SELECT that reads, got one that changes rows")
         given = (
             dict(parameters) if isinstance(parameters, Mapping) else None if parameters is None else list(parameters)
         )
-        return connection.sql(text, params=given).to_arrow_table()
+        return in_utc(connection.sql(text, params=given).to_arrow_table())
     except duckdb.Error as error:
         raise QueryError(f"query: DuckDB refuses it: {_said(error)}") from None
+
+
+def _changes_data(connection: duckdb.DuckDBPyConnection, text: str) -> bool:
+    """Say whether a SELECT has a part that changes rows, or cannot be looked into."""
+    with connection.cursor() as own:
+        ((parsed,),) = own.execute("SELECT json_serialize_sql(?)", [text]).fetchall()
+    return _CHANGING_NODE.search(parsed) is not None or parsed.startswith('{"error":true')
 
 
 def _said(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Final
@@ -116,6 +117,11 @@ def _checked(name: str, value: Any) -> Any:
     if not isinstance(text, str) or not text or (name in _CHARACTERS and len(text) != 1):
         wanted = "one character" if name in _CHARACTERS else "text"
         raise InputError(f"reading: expected {name!r} to be {wanted}, got {type(value).__name__}")
+    if name == "encoding":
+        try:
+            codecs.lookup(text)
+        except LookupError:
+            raise InputError(f"reading: no encoding {text!r}; encodings are utf-8, utf-16, latin-1 and so on") from None
     return text
 
 

@@ -16,6 +16,7 @@ from backstory.errors import InputError
 from backstory.frames.file_format import typed
 from backstory.frames.files import FileRead, read_path
 from backstory.frames.lake import is_delta, is_iceberg, read_delta, read_iceberg, snapshot_of
+from backstory.frames.place import local_path
 from backstory.frames.query import Query
 from backstory.frames.read_options import ReadOptions, read_options, require_known
 from backstory.frames.stream import Stream
@@ -120,7 +121,7 @@ def reading_of(data: Any, read: Mapping[str, Any] | None = None) -> Reading | No
     """
     options = read_options(read)
     if isinstance(data, str | Path):
-        return path_reading(Path(data), options)
+        return path_reading(_path_of(data), options)
     if isinstance(data, Query):
         require_known(options, ("columns", "types"), "a query")
         return Reading(
@@ -140,6 +141,14 @@ def reading_of(data: Any, read: Mapping[str, Any] | None = None) -> Reading | No
     if type(data).__name__ == "DuckDBPyRelation":
         return Reading(system="duckdb", query=str(data.sql_query()))
     return None
+
+
+def _path_of(place: str | Path) -> Path:
+    """Return the path of a file on this machine, which a URL or a text with a zero byte is none of."""
+    local = local_path(str(place)) if isinstance(place, str) else place
+    if local is None or "\0" in str(local):
+        raise InputError("source: expected a path; for what is elsewhere give a Query over read_parquet or read_csv")
+    return local
 
 
 def path_reading(path: Path, options: ReadOptions) -> Reading:

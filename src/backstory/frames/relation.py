@@ -61,7 +61,19 @@ def run_relation(relation: Relation) -> pa.Table:
         ColumnError: As of `relation_columns`.
     """
     relation_columns(relation)
-    return relation.to_arrow_table()
+    return in_utc(relation.to_arrow_table())
+
+
+def in_utc(table: pa.Table) -> pa.Table:
+    """Return a table with its moments in UTC: DuckDB stores no time zone, and gives them that of its session."""
+    import pyarrow as pa
+
+    for number, field in enumerate(table.schema):
+        if pa.types.is_timestamp(field.type) and field.type.tz not in {None, "UTC"}:
+            table = table.set_column(
+                number, field.name, table.column(number).cast(pa.timestamp(field.type.unit, "UTC"))
+            )
+    return table
 
 
 def run_in_order(relation: Relation, names: Sequence[str]) -> pa.Table:

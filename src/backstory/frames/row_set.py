@@ -162,7 +162,7 @@ def _bits_of_runs(body: bytes) -> BitMap64:
 def _bits_of_bitmap(body: bytes) -> BitMap64:
     try:
         bits = BitMap64.deserialize(body)
-    except ValueError:
+    except (ValueError, IndexError):
         raise FormatError("row set: expected a Roaring bitmap, got other bytes") from None
     if bits and bits.max() > POSITION_MAX:
         raise FormatError("row set: expected positions of rows, got one outside")

@@ -35,6 +35,7 @@ Frame: TypeAlias = Any
 """A table of the caller's library. The libraries are optional, so no narrower type can be written down."""
 
 FrameT = TypeVar("FrameT")
+ColumnT = TypeVar("ColumnT", pa.Array, pa.ChunkedArray)
 
 Kind: TypeAlias = Literal[
     "pandas", "polars", "polars-lazy", "arrow", "arrow-batch", "duckdb", "numpy", "records", "record"
@@ -44,6 +45,7 @@ LAZY: Final = frozenset({"polars-lazy", "duckdb"})
 """Kinds that run anew at each read, perhaps to rows in another order: `hold` runs them once."""
 
 _ARROW_REFUSALS: Final = (pa.ArrowException, TypeError, ValueError, OverflowError)
+_VIEWS: Final = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
 _NO_ARROW_TYPE: Final = frozenset({"Object", "Int128", "UInt128"})
 _COPY_ON_WRITE_SINCE: Final = 3
 _DIMENSIONS: Final = 2
@@ -104,6 +106,11 @@ def column_names(frame: Frame) -> list[str]:
         return [str(position) for position in range(frame.shape[1])]
     rows = [frame] if kind == "record" else frame
     return _checked_names(list(dict.fromkeys(name for row in rows for name in row)))
+
+
+def index_names(frame: Frame) -> list[Any]:
+    """Return the names of what a pandas frame is indexed by; other frames have no index."""
+    return list(frame.index.names) if kind_of(frame) == "pandas" else []
 
 
 def row_count(frame: Frame) -> int:
@@ -201,7 +208,7 @@ def sampled_values(frame: Frame, name: str, rows: NDArray[np.signedinteger[Any]]
     if kind == "polars":
         return frame.get_column(name)[rows].to_arrow()
     if kind in ("arrow", "arrow-batch"):
-        return frame.column(name).take(rows)
+        return without_views(frame.column(name)).take(rows)
     raise InputError(f"cannot take rows: expected a pandas, polars or pyarrow frame, got {kind}")
 
 
@@ -349,16 +356,29 @@ def to_arrow(frame: Frame, names: Sequence[str] | None = None) -> pa.Table:
         return _from_polars(frame.collect() if kind == "polars-lazy" else frame)
     if kind == "arrow":
         column_names(frame)
-        return frame.replace_schema_metadata(None)
+        return _plain(frame)
     if kind == "arrow-batch":
         column_names(frame)
-        return pa.Table.from_batches([frame]).replace_schema_metadata(None)
+        return _plain(pa.Table.from_batches([frame]))
     if kind == "duckdb":
-        return run_relation(frame).replace_schema_metadata(None)
+        return _plain(run_relation(frame))
     if kind == "numpy":
         return _from_numpy(frame, names)
     rows = [frame] if kind == "record" else frame
     return pa.table({name: _array_of([row.get(name) for row in rows], name) for name in column_names(frame)})
+
+
+def _plain(table: pa.Table) -> pa.Table:
+    """Return a table without metadata, and without views: of these Arrow cannot take rows."""
+    for position, field in enumerate(table.schema):
+        if field.type in _VIEWS:
+            table = table.set_column(position, field.name, without_views(table.column(position)))
+    return table.replace_schema_metadata(None)
+
+
+def without_views(values: ColumnT) -> ColumnT:
+    """Return a column as it is; one of views, of which Arrow cannot take rows, with the same values in one piece."""
+    return values.cast(_VIEWS[values.type]) if values.type in _VIEWS else values
 
 
 def _from_pandas(frame: Frame) -> pa.Table:

@@ -20,18 +20,22 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from backstory.columns.arrow_type import decoded, logical_type, unchunked
+from backstory.columns.arrow_type import decoded, flatten, logical_type, unchunked
 from backstory.errors import InputError
 from backstory.frames.contract import Contract
 from backstory.frames.contract_check import check_rows
 from backstory.frames.contract_record import compile_record_check
 from backstory.frames.profile import ColumnProfile, Profile
 from backstory.records.canonical import JsonValue
-from backstory.records.schema import escape_name
+from backstory.records.schema import escape_name, split_name
 
 _ABSENT: Final = object()
 _NUMBERS: Final = (int, float, Decimal)
 _FAST: Final = frozenset({int, float})
+_MISSING: Final = frozenset({"NAType", "NaTType"})
+"""Classes of what pandas holds where nothing is."""
+_ROUNDED: Final[dict[str, Any]] = {"float16": np.float16, "float32": np.float32}
+"""Types whose numbers a caller gives as float64, so that others stand for them."""
 _REFUSE: Final = "refuse"
 _NOTE: Final = "note"
 
@@ -55,9 +59,11 @@ class Watch:
     def __init__(self, profile: Profile | None, contract: Contract | None) -> None:
         """Watch for what differs from a profile and what breaks a contract; either may be missing."""
         self._columns = tuple(_Seen.of(column) for column in (profile.columns if profile is not None else ()))
-        is_number = [seen for seen in self._columns if seen.low is not None]
-        self._numbers = tuple((seen.name, seen.low, seen.high, seen) for seen in is_number)
-        self._others = tuple((seen.name, seen.values, seen) for seen in self._columns if seen.low is None)
+        paths = [(split_name(seen.name), seen) for seen in self._columns]
+        own = [(path[0], seen) for path, seen in paths if len(path) == 1]
+        self._numbers = tuple((name, seen.low, seen.high, seen) for name, seen in own if seen.low is not None)
+        self._others = tuple((name, seen.values, seen) for name, seen in own if seen.low is None)
+        self._nested = tuple((path, seen) for path, seen in paths if len(path) > 1)
         self._contract = contract
         rules = contract.rules if contract is not None else ()
         self._severity = {rule.id: rule.severity for rule in rules}
@@ -71,12 +77,13 @@ class Watch:
             features: What the model is given.
         """
         found: dict[str, np.ndarray] = {}
-        names = self._names_in(features)
+        columns = self._columns_of(features)
         for seen in self._columns:
-            name = names.get(seen.name)
-            found |= {f"missing:{seen.name}": np.ones(features.num_rows, bool)} if name is None else {}
-            if name is not None:
-                found |= seen.broken(_comparable(decoded(unchunked(features[name]))))
+            values = columns.get(seen.name)
+            if values is None:
+                found[f"missing:{seen.name}"] = np.ones(features.num_rows, bool)
+            else:
+                found |= seen.broken(_comparable(decoded(values)))
         for row, rules in enumerate(self._rules_of(features)):
             for rule in rules:
                 found.setdefault(self._flag(rule), np.zeros(features.num_rows, bool))[row] = True
@@ -97,6 +104,8 @@ class Watch:
             value = look(name, _ABSENT)
             if values is None or type(value) is not seen.type or value not in values:
                 flags += seen.wrong(value)
+        for path, seen in self._nested:
+            flags += seen.wrong(_inside(features, path))
         if self._check is not None:
             flags += map(self._flag, self._check(features))
         return json.dumps(sorted(flags), ensure_ascii=False, separators=(",", ":")) if flags else None
@@ -110,13 +119,13 @@ class Watch:
         if self._check is not None:
             refuse_flagged({rule: 1 for rule in self._check(features) if self._severity[rule] == _REFUSE})
 
-    def _names_in(self, features: pa.Table) -> dict[str, str]:
-        """Return what the columns of the profile are called in a table: an array has none of its own."""
-        own = {escape_name(name): name for name in features.column_names}
+    def _columns_of(self, features: pa.Table) -> dict[str, pa.Array]:
+        """Return the columns of a table by the names the profile has for them: an array has none of its own."""
+        own = {escape_name(name): unchunked(features[name]) for name in features.column_names}
         is_array = features.column_names == [str(number) for number in range(features.num_columns)]
         if is_array and len(self._columns) == features.num_columns and not own.keys() & {c.name for c in self._columns}:
-            return {seen.name: name for seen, name in zip(self._columns, features.column_names, strict=True)}
-        return own
+            return {seen.name: values for seen, values in zip(self._columns, own.values(), strict=True)}
+        return own | ({column.name: column.values for column in flatten(features)} if self._nested else {})
 
     def _rules_of(self, features: pa.Table) -> Sequence[tuple[str, ...]]:
         return () if self._contract is None else check_rows(self._contract, features, self._names)
@@ -165,14 +174,14 @@ class _Seen:
     @classmethod
     def of(cls, column: ColumnProfile) -> _Seen:
         kind = _kind_of(column.type)
-        is_number = kind == "number" and column.minimum is not None
+        low, high = _bounds_of(column) if kind == "number" else (None, None)
         listed = column.values if kind in {"text", "bool"} else None
         return cls(
             name=column.name,
             kind=kind,
             nulls=bool(column.nulls or column.nans),
-            low=column.minimum if is_number else None,
-            high=column.maximum if is_number else None,
+            low=low,
+            high=high,
             values=None if listed is None else frozenset(listed),
             type=bool if kind == "bool" else str,
         )
@@ -183,7 +192,8 @@ class _Seen:
             return [f"missing:{self.name}"]
         if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
             value = value.item()
-        if value is None or (isinstance(value, float | Decimal) and value != value):  # noqa: PLR0124  NaN
+        is_nan = isinstance(value, float | Decimal) and value != value  # noqa: PLR0124
+        if value is None or is_nan or type(value).__name__ in _MISSING:
             return [] if self.nulls else [f"null:{self.name}"]
         if self.kind != "other" and _kind_of_value(value) != self.kind:
             return [f"type:{self.name}"]
@@ -221,6 +231,26 @@ class _Seen:
             held = values.fill_null(least).to_numpy(zero_copy_only=False)
         outside = ((held < self.low) | (held > self.high)) & values.is_valid().to_numpy(zero_copy_only=False)
         return {f"range:{self.name}": outside.astype(bool)}
+
+
+def _bounds_of(column: ColumnProfile) -> tuple[Any, Any]:
+    """Return the bounds of a column of numbers; of a narrow type those of all that is rounded to what training saw."""
+    rounded = _ROUNDED.get(str(column.type))
+    if rounded is None or column.minimum is None or column.maximum is None:
+        return column.minimum, column.maximum
+    low, high = np.array([column.minimum, column.maximum], rounded)
+    below, above = np.nextafter(low, rounded(-np.inf)), np.nextafter(high, rounded(np.inf))
+    return (float(below) + float(low)) / 2, (float(above) + float(high)) / 2
+
+
+def _inside(features: Mapping[str, Any], path: Sequence[str]) -> Any:
+    """Return a value within a value; None where what it is in is missing."""
+    value: Any = features
+    for name in path:
+        if value is None:
+            return None
+        value = value.get(name, _ABSENT) if isinstance(value, Mapping) else _ABSENT
+    return value
 
 
 def _comparable(values: pa.Array) -> pa.Array:

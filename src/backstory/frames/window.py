@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from backstory.errors import ColumnError, InputError
 from backstory.frames.aggregate import sql_aggregation
@@ -49,6 +50,7 @@ _NANOSECONDS: Final = {
     "w": 7 * 86400 * 10**9,
 }
 _INT64: Final = np.iinfo(np.int64)
+_FLOAT_EXACT_MAX: Final = 1 << 53
 _PLACE: Final = "__backstory_place"
 _BEGIN: Final = "__backstory_begin"
 _END: Final = "__backstory_end"
@@ -287,7 +289,7 @@ def _with_columns(frame: Frame, values: pa.Table) -> Frame:
     if kind == "pandas":
         result = frame.copy(deep=False)
         for name in values.column_names:
-            result[name] = values.column(name).to_pandas().set_axis(frame.index)
+            result[name] = _as_series(values.column(name)).set_axis(frame.index)
         return result
     if kind == "polars":
         return frame.with_columns(sys.modules["polars"].from_arrow(values).get_columns())
@@ -295,6 +297,17 @@ def _with_columns(frame: Frame, values: pa.Table) -> Frame:
     for name in values.column_names:
         table = table.append_column(name, values.column(name))
     return table
+
+
+def _as_series(values: pa.ChunkedArray) -> Any:
+    """Return values as pandas has them; integers with nulls among them, which it makes floats, where no float loses."""
+    if values.null_count and pa.types.is_integer(values.type):
+        least, most = pc.min_max(values).as_py().values()
+        if least is not None and not -_FLOAT_EXACT_MAX <= least <= most <= _FLOAT_EXACT_MAX:
+            pandas = sys.modules["pandas"]
+            exact = pandas.UInt64Dtype() if pa.types.is_unsigned_integer(values.type) else pandas.Int64Dtype()
+            return values.to_pandas(types_mapper={values.type: exact}.get)
+    return values.to_pandas()
 
 
 def _given_back(frame: Frame, kind: str, types: dict[str, str]) -> Callable[[Frame], Frame]:

@@ -134,7 +134,7 @@ def look_up(ledger: Ledger, size: int | None, find: Callable[[Ledger], T]) -> tu
     except (NotFoundError, QueryError) as error:
         if not _finds(ledger, find):
             raise
-        raise NotFoundError(f"{error} at tree size {size:,}: it is newer", **error.details) from error
+        raise NotFoundError(f"{error}; at tree size {size:,}: it is newer", **error.details) from error
 
 
 def _finds(ledger: Ledger, find: Callable[[Ledger], object]) -> bool:
@@ -146,10 +146,11 @@ def _finds(ledger: Ledger, find: Callable[[Ledger], object]) -> bool:
 
 
 def tree_size_at(ledger: Ledger, time_ns: int) -> int:
-    """Return how many entries the log had at a moment: up to the last that says it is of then or before.
+    """Return how many entries the log had at a moment: up to the last that says it is of its microsecond or before.
 
-    The order of the log counts, not the clocks of those who wrote: what is before such an entry was there by then.
+    Whoever asks has microseconds, entries have nanoseconds. The order of the log counts, not the clocks of those who
+    wrote: what is before such an entry was there by then.
     """
-    size = ledger.log.checkpoint().size
-    known = (index for index in reversed(range(size)) if parse_time(str(ledger.log.entry(index)["time"])) <= time_ns)
+    size, end = ledger.log.checkpoint().size, time_ns // 1000 * 1000 + 1000
+    known = (index for index in reversed(range(size)) if parse_time(str(ledger.log.entry(index)["time"])) < end)
     return next(known, -1) + 1

@@ -313,8 +313,8 @@ class _Audit:
 
     def _output(self, changed: Mapping[str, Frame]) -> Output:
         self._runs += 1
-        handed = {
-            id(one.given): as_given(one.given, changed.get(name, one.frame)) for name, one in self._frames.items()
+        handed = {  # held anew: a step may change in place what it is given
+            id(one.given): as_given(one.given, hold(changed.get(name, one.frame))) for name, one in self._frames.items()
         }
         args = [handed.get(id(value), value) for value in self._args]
         kwargs = {name: handed.get(id(value), value) for name, value in self._kwargs.items()}

@@ -128,6 +128,22 @@ def require_no_people(contract: Contract, subject: str | None) -> None:
         )
 
 
+def require_no_trained_people(ledger: Ledger, contract: Contract, refs: JsonValue) -> None:
+    """Refuse a contract of features that names values of the people they were computed from.
+
+    Args:
+        ledger: The archive.
+        contract: The contract.
+        refs: What the training rows refer to.
+
+    Raises:
+        InputError: It does; it is kept in clear.
+    """
+    for dataset in dict.fromkeys(_datasets(ledger, parse_references(refs).values())):
+        subject = ledger.document(dataset).get("subject")
+        require_no_people(contract, subject if isinstance(subject, str) else None)
+
+
 def judging(
     ledger: Ledger,
     contract: Contract | Mapping[str, Any] | str | Path | None,
@@ -189,14 +205,16 @@ class KeptVerdicts:
 
     def below(self, references: Iterable[Reference]) -> tuple[JsonObject, ...]:
         """Return the verdicts on all dataset versions that references lead to, directly or through groups."""
-        found = (self.of(dataset) for dataset in dict.fromkeys(self._datasets(references)))
+        found = (self.of(dataset) for dataset in dict.fromkeys(_datasets(self._ledger, references)))
         return tuple(verdict for verdict in found if verdict is not None)
 
-    def _datasets(self, references: Iterable[Reference]) -> Iterator[str]:
-        for reference in references:
-            yield from (part.dataset for part in reference.parts)
-            if reference.group is not None:
-                yield from self._datasets(parse_references(self._ledger.document(reference.group).get("refs")).values())
+
+def _datasets(ledger: Ledger, references: Iterable[Reference]) -> Iterator[str]:
+    """Yield the dataset versions that references lead to, directly or through groups; some may come twice."""
+    for reference in references:
+        yield from (part.dataset for part in reference.parts)
+        if reference.group is not None:
+            yield from _datasets(ledger, parse_references(ledger.document(reference.group).get("refs")).values())
 
 
 def _verdict_in(ledger: Ledger, entry: JsonObject) -> JsonObject | None:
@@ -223,10 +241,10 @@ def _rows(entry: JsonObject, verdict: JsonObject | None) -> Iterator[dict[str, A
     if verdict is None:
         return
     common = {name: verdict.get(name) for name in ("contract", "id", "version", "verdict")} | {
-        "dataset": entry.get("dataset"),
-        "fixed": entry.get("time"),
-        "part": entry.get("part"),
-        "source": entry.get("name"),
+        "dataset": canonical.text_of(entry, "dataset"),
+        "fixed": canonical.text_of(entry, "time"),
+        "part": None if entry.get("part") is None else canonical.text_of(entry, "part"),
+        "source": canonical.text_of(entry, "name"),
     }
     for rule in broken_rules(verdict) or [{}]:
         count = canonical.count_of(rule, "rows") if "rows" in rule else None

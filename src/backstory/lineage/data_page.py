@@ -10,9 +10,12 @@ import pyarrow as pa
 
 from backstory.columns.arrow_type import arrow_type
 from backstory.columns.python_value import python_rows, python_value
+from backstory.frames.distinct import HASHES_MAX
 from backstory.lineage.dataset import DatasetVersion, kept_text
 from backstory.lineage.page import Page, Row, Section, facts_section
-from backstory.lineage.plain import count_text, label, named, shown, to_second
+from backstory.lineage.plain import count_text, label, named, printable, shown, to_second
+from backstory.records import canonical
+from backstory.records.canonical import JsonObject
 
 if TYPE_CHECKING:
     from backstory.frames.profile import ColumnProfile, Profile
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 ROWS_LISTED = 10
 """Rows of each kind that a page lists; `to_dict()` has all that were fetched."""
 _VALUES_LISTED = 6
+_FILES_LISTED = 8
 _DIGITS_SHOWN = 12
 _MOMENTS = ("timestamp", "date", "time", "duration")
 _SAID = ("owner", "purpose", "licence", "basis", "step")
@@ -42,7 +46,7 @@ def versions_page(versions: list[DatasetVersion]) -> Page:
         for one in versions
     )
     columns = ("version", "rows", "first recorded", "kept", "owner", "digest")
-    sections = (Section(title="Sources", columns=columns, rows=rows),) if rows else ()
+    sections = (Section(title="Versions", columns=columns, rows=rows),) if rows else ()
     return Page(headline=count_text(len(rows), "dataset version"), sections=sections)
 
 
@@ -59,8 +63,10 @@ def dataset_page(version: DatasetVersion, profile: Profile | None) -> Page:
         ("kept", kept_text(version)),
     ]
     said = [(name, about.get(name)) for name in _SAID]
-    said += [(name, _text(about.get(name))) for name in ("origin", "external", "parents", "contract")]
-    sections = [facts_section("What is said of it", [(name, str(value)) for name, value in said if value])]
+    said += _origin(about.get("origin"))
+    said += [(name, _text(about.get(name))) for name in ("external", "parents")]
+    said.append(("contract", _verdict(about.get("contract"))))
+    sections = [facts_section("What is said of it", [(name, printable(str(value))) for name, value in said if value])]
     sections.append(_columns(version, profile))
     sealed = profile is None and isinstance(about.get("profile"), dict)
     return Page(
@@ -145,10 +151,15 @@ def _columns(version: DatasetVersion, profile: Profile | None) -> Section:
         rows = tuple(Row(cells=(label(name), type_)) for name, type_ in types.items())
         return Section(title="Columns", columns=("column", "type"), rows=rows)
     rows = tuple(
-        Row(cells=(label(one.name), types.get(one.name, ""), f"{one.nulls:,}", f"{one.distinct:,}", _range(one)))
+        Row(cells=(label(one.name), types.get(one.name, ""), f"{one.nulls:,}", _distinct(one), _range(one)))
         for one in profile.columns
     )
     return Section(title="Columns", columns=("column", "type", "nulls", "distinct", "values"), rows=rows)
+
+
+def _distinct(profile: ColumnProfile) -> str:
+    """Return how many values are distinct; of many it is an estimate, and said to be one."""
+    return f"{profile.distinct:,}" if profile.distinct <= HASHES_MAX else f"about {profile.distinct:,}"
 
 
 def _range(profile: ColumnProfile) -> str:
@@ -177,6 +188,49 @@ def _nested(type_: Any) -> str:
     if isinstance(type_, dict) and "list" in type_:
         return f"list of {_nested(type_['list'])}"
     return "struct" if isinstance(type_, dict) else str(type_)
+
+
+def _origin(said: Any) -> list[tuple[str, str]]:
+    """Return where a version was read from, a fact on a line."""
+    if not isinstance(said, dict):
+        return []
+    files = [file for file in said.get("files") or () if isinstance(file, dict)]
+    told = [_file(file) for file in files[:_FILES_LISTED]]
+    told += [f"… {count_text(len(files), 'file')} in all"] if len(files) > _FILES_LISTED else []
+    place = said.get("path") or said.get("engine") or said.get("topic") or ""
+    own = {"system", "path", "engine", "topic", "extracted", "files", "query"}
+    rest = {name: value for name, value in said.items() if name not in own}
+    query = said.get("query")
+    return [
+        ("read from", " ".join(str(part) for part in (said.get("system"), place) if part)),
+        ("", "a path as seen from the archive" if str(said.get("path") or "").startswith("../") else ""),
+        ("read at", to_second(str(said["extracted"])) if said.get("extracted") else ""),
+        ("files" if len(files) > 1 else "file", "\n".join(told)),
+        ("query", named(query) if isinstance(query, dict) else str(query or "")),
+        ("read how", named(rest)),
+    ]
+
+
+def _file(file: JsonObject) -> str:
+    """Return what is known of a file that was read; of one with people a digest under the archive's key."""
+    kind = "sha256" if "sha256" in file else "hmac"
+    parts = (
+        file.get("name"),
+        f"{canonical.count_of(file, 'size'):,} bytes",
+        f"{kind} {str(file.get(kind))[:_DIGITS_SHOWN]}",
+    )
+    return ", ".join(str(part) for part in parts if part)
+
+
+def _verdict(said: Any) -> str:
+    """Return what was found of a version's contract."""
+    if not isinstance(said, dict):
+        return ""
+    broken = [
+        f"{rule.get('id')} ({rule.get('severity')})" for rule in said.get("rules") or () if isinstance(rule, dict)
+    ]
+    told = f"{said.get('verdict')} by {said.get('id')} {said.get('version')}, {said.get('checked')} rules"
+    return f"{told}; broken: {', '.join(broken)}" if broken else told
 
 
 def _text(said: Any) -> str:

@@ -38,7 +38,7 @@ class DatasetVersion:
         table: Digest of the blob with its rows; None where they are sealed, or kept by reference.
         referenced: Whether they are nowhere but where they were read from.
         document: The version's document.
-        about: What is said of it, as it was said last.
+        about: What is said of it, as it was said last, and from where it was read first.
         schema: Names and logical types of its columns.
     """
 
@@ -118,8 +118,9 @@ def find_versions(ledger: Ledger, spec: str) -> list[DatasetVersion]:
 
     Args:
         ledger: The archive.
-        spec: `name` for the latest version, `name:2` for the second, `name@part` or `name:2@part` for a part of one, or
-            a dataset version's digest, or at least six digits it begins with.
+        spec: `name` for the latest version, `name:2` for the second, `name:2@part` for a part of it, `name@part` for
+            the part in the latest version that has it, or a dataset version's digest, or at least six digits it begins
+            with.
 
     Raises:
         InputError: It is nothing of these.
@@ -132,19 +133,18 @@ def find_versions(ledger: Ledger, spec: str) -> list[DatasetVersion]:
     if match is None:
         raise InputError(f"data: expected name, name:2, name@part or the beginning of a digest, got {spec!r}")
     versions = list_versions(ledger, match["name"])
-    number = _latest(ledger, versions) if match["number"] is None else int(match["number"])
-    found = [one for one in versions if one.number == number]
+    if match["number"] is not None:
+        versions = [one for one in versions if one.number == int(match["number"])]
+        if not versions:
+            last = max(one.number for one in list_versions(ledger, match["name"]))
+            raise NotFoundError(f"data: {match['name']} has no version {match['number']}; it has 1 to {last}")
     if match["part"] is not None:
-        parts = [str(one.part) for one in found]
-        found = [one for one in found if one.part == match["part"]]
-        if not found:
-            raise NotFoundError(
-                f"data: {match['name']}:{number} has no part {match['part']!r}; it has {', '.join(parts)}"
-            )
-    if not found:
-        last = max(one.number for one in versions)
-        raise NotFoundError(f"data: {match['name']} has no version {number}; it has 1 to {last}")
-    return found
+        parts = names_instead(match["part"], {one.part for one in versions if one.part is not None})
+        versions = [one for one in versions if one.part == match["part"]]
+        if not versions:
+            raise NotFoundError(f"data: {spec.partition('@')[0]} has no part {match['part']!r}{parts}")
+    number = _latest(ledger, versions)
+    return [one for one in versions if one.number == number]
 
 
 def find_version(ledger: Ledger, spec: str) -> DatasetVersion:
@@ -214,15 +214,15 @@ def _by_digest(ledger: Ledger, prefix: str) -> DatasetVersion:
 
 def _numbered(ledger: Ledger, entries: list[JsonObject]) -> list[DatasetVersion]:
     """Return the versions of one source, each once, though it may have been recorded again and again."""
-    versions: list[dict[tuple[object, object], list[JsonObject]]] = []
+    versions: list[dict[tuple[str | None, str], list[JsonObject]]] = []
     for parts in source_versions(entries):
-        names = {(entry.get("part"), entry["dataset"]) for entry in parts}
+        names = set(map(_place, parts))
         known = next((version for version in versions if names <= version.keys()), None)
         if known is None:
             known = {}
             versions.append(known)
         for entry in parts:
-            known.setdefault((entry.get("part"), entry["dataset"]), []).append(entry)
+            known.setdefault(_place(entry), []).append(entry)
     return [
         _version(ledger, number, again)
         for number, parts in enumerate(versions, 1)
@@ -230,9 +230,15 @@ def _numbered(ledger: Ledger, entries: list[JsonObject]) -> list[DatasetVersion]
     ]
 
 
+def _place(entry: JsonObject) -> tuple[str | None, str]:
+    """Return the part and the dataset version an entry is about."""
+    part = entry.get("part")
+    return part if isinstance(part, str) else None, canonical.text_of(entry, "dataset")
+
+
 def _version(ledger: Ledger, number: int, entries: list[JsonObject]) -> DatasetVersion:
     """Return a version from the entries that recorded it, oldest first."""
-    digest, part = canonical.text_of(entries[0], "dataset"), entries[0].get("part")
+    part, digest = _place(entries[0])
     document = ledger.document(digest)
     said = [about for entry in entries if isinstance(about := entry.get("about"), str)]
     tables = [table for entry in entries if isinstance(table := entry.get("table"), str)]
@@ -240,20 +246,29 @@ def _version(ledger: Ledger, number: int, entries: list[JsonObject]) -> DatasetV
     return DatasetVersion(
         name=canonical.text_of(entries[0], "name"),
         number=number,
-        part=part if isinstance(part, str) else None,
+        part=part,
         digest=digest,
         first=canonical.count_of(entries[0], "first"),
         time=canonical.text_of(entries[0], "time"),
         table=tables[0] if tables else None,
         referenced=all(entry.get("kept") == REFERENCE for entry in entries),
         document=document,
-        about=ledger.document(said[-1]) if said else {},
+        about=_about(ledger, said),
         schema={str(one["name"]): one["type"] for one in columns or () if isinstance(one, dict)},  # type: ignore[union-attr]
     )
 
 
+def _about(ledger: Ledger, said: list[str]) -> JsonObject:
+    """Return what was said last, but from where it was read first: what was made of it can be older than the last."""
+    documents = [ledger.document(digest) for digest in dict.fromkeys(said)]
+    if not documents:
+        return {}
+    origin = next((document["origin"] for document in documents if document.get("origin")), None)
+    return documents[-1] if origin is None else documents[-1] | {"origin": origin}
+
+
 def _latest(ledger: Ledger, versions: list[DatasetVersion]) -> int:
     """Return the number of the version that was recorded last, which need not be the one recorded first last."""
-    last = ledger.find_entries("source.fixed", versions[0].name)[-1]
-    place = (last.get("part"), last["dataset"])
-    return max(one.number for one in versions if (one.part, one.digest) == place)
+    numbers = {(one.part, one.digest): one.number for one in versions}  # the highest, as they are in order
+    entries = reversed(ledger.find_entries("source.fixed", versions[0].name))
+    return next(numbers[place] for place in map(_place, entries) if place in numbers)

@@ -27,6 +27,9 @@ DEPLOYED = "deployment.set"
 APPROVED = "model.approved"
 Verdict = Literal["approved", "rejected", "withdrawn"]
 _REASON_CHARACTERS_MAX = 1024
+_ROUNDING = Decimal("1e-9")
+"""What shares that are 1 together may miss of it, as doubles do."""
+_SHARE_STEP = Decimal("1e-18")
 _ROLE = re.compile(r"[^\x00-\x1f\x7f]{1,128}")
 
 
@@ -149,24 +152,27 @@ def set_deployment(
     """Say what a deployment serves from now on; nothing is written where it does already.
 
     Raises:
-        InputError: The name cannot be used, a share is no part of 1, or all together are not 1.
+        InputError: The name cannot be used, a version is there twice, a share is no part of 1, or all together are
+            not 1.
     """
     require_model_name(name)
-    models: list[JsonValue] = []
-    total = Decimal(0)
-    for version, given in shares:
-        share = _share(given)
-        total += share
-        models.append(
-            {
-                "digest": version.digest,
-                "name": version.name,
-                "share": str(share.normalize()) if share != 1 else "1",
-                "version": str(version.version),
-            }
-        )
-    if models and total != 1:
-        raise InputError(f"deployment: expected shares that are 1 together, got {total} ({name})")
+    given = [(version, _share(share)) for version, share in shares]
+    if len({version.digest for version, _ in given}) < len(given):
+        raise InputError(f"deployment: expected each version once, got one twice ({name})")
+    rest = 1 - sum((share for _, share in given), Decimal())
+    if given and abs(rest) > _ROUNDING:
+        raise InputError(f"deployment: expected shares that are 1 together, got {1 - rest} ({name})")
+    if given:  # three times 1/3 is a little less than 1: what is kept is 1 exactly
+        given[-1] = (given[-1][0], given[-1][1] + rest)
+    models: list[JsonValue] = [
+        {
+            "digest": version.digest,
+            "name": version.name,
+            "share": f"{share.normalize():f}",
+            "version": str(version.version),
+        }
+        for version, share in given
+    ]
     known = find_deployments(ledger, name)
     if known and [_share_of(model) for model in models] == list(known[-1].shares):
         return
@@ -303,7 +309,7 @@ def _percent(interval: Interval, model: str | None) -> str:
 
 def _share(given: str | float) -> Decimal:
     try:
-        share = Decimal(str(given))
+        share = Decimal(str(given)).quantize(_SHARE_STEP)
     except InvalidOperation:
         share = Decimal(-1)
     if not (share.is_finite() and 0 < share <= 1):

@@ -187,9 +187,13 @@ def feature_sections(found: FeatureLineage) -> Iterator[Section]:
     """Yield the definitions of features, and what the model makes of them, for a reader."""
     used = found.feature_set
     if used is not None:
-        rows = tuple(_definition_row(feature) for feature in found.features)
+        defined = [(feature, feature.definition) for feature in found.features if feature.definition is not None]
+        rows = tuple(_definition_row(feature, definition) for feature, definition in defined)
         title = f"Definitions: feature set {used.name}:{used.version}, {code_text(used.code)}"
         yield Section(title=title, columns=("feature", "definition", "justification", "made from"), rows=rows)
+        bare = [label(feature.name) for feature in found.features if feature.definition is None]
+        if bare:
+            yield facts_section("Features the set does not define", [("", ", ".join(bare))])
     rows = tuple(
         Row(
             cells=(
@@ -207,12 +211,10 @@ def feature_sections(found: FeatureLineage) -> Iterator[Section]:
         yield facts_section("Trees", [("split on no", _cut([label(name) for name in found.unused]))])
 
 
-def _definition_row(feature: FeatureStory) -> Row:
-    if feature.definition is None:
-        return Row(cells=(label(feature.name), "not defined", "", ""))
+def _definition_row(feature: FeatureStory, made_by: FeatureDefinition) -> Row:
     owner = "" if feature.owner is None else f"\nowner {feature.owner}"
     made_from = "\n".join(f"{label(name)} ({grade})" for name, grade in feature.made_from.items())
-    definition = definition_text(feature.definition) + ("\nCHANGED since" if feature.is_changed else "")
+    definition = definition_text(made_by) + ("\nCHANGED since" if feature.is_changed else "")
     why = (feature.justification or "none given") + owner
     return Row(cells=(label(feature.name), definition, why, made_from or "not said"), loud=feature.is_changed)
 

@@ -75,13 +75,14 @@ def define_features(
     ledger.put_document(document)
     said = ledger.put_document(about)
 
-    def entries() -> list[JsonObject]:
+    def numbered() -> list[JsonObject]:
         """Number the version among those there are by then."""
-        numbers = {canonical.text_of(e, "features"): e["version"] for e in ledger.find_entries(DEFINED, name)}
+        entries = ledger.find_entries(DEFINED, name)
+        numbers = {canonical.text_of(one, "features"): canonical.text_of(one, "version") for one in entries}
         number = numbers.get(digest, str(len(numbers) + 1))
         return [{"about": said, "features": digest, "name": name, "type": DEFINED, "version": number}]
 
-    ledger.append(entries)
+    ledger.append(numbered)
     return find_features(ledger, digest)
 
 

@@ -6,7 +6,7 @@ Rows are never nodes: a node stands for a set of rows and says how many they are
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -149,10 +149,33 @@ class Graph:
         """Return on one line what it is about, and its size."""
         return f"<Graph of {self.title}: {len(self.nodes)} nodes, {len(self.edges)} edges>"
 
+    def outline(self) -> Iterator[tuple[int, Edge]]:
+        """Yield each edge once with how far it is from the subject: what went in below what it went into."""
+        coming: dict[str, list[Edge]] = {}
+        going: dict[str, list[Edge]] = {}
+        for edge in self.edges:
+            coming.setdefault(edge.target, []).append(edge)
+            going.setdefault(edge.source, []).append(edge)
+        told: set[Edge] = set()
+        for onward, others in ((False, coming), (True, going)):
+            waiting = [(0, edge) for edge in reversed(others.get(self.subject, []))]
+            while waiting:
+                depth, edge = waiting.pop()
+                if edge in told:
+                    continue
+                told.add(edge)
+                yield depth, edge
+                after = others.get(edge.target if onward else edge.source, [])
+                waiting += [(depth + 1, one) for one in reversed(after) if one not in told]
+        yield from ((0, edge) for edge in self.edges if edge not in told)
+
     def __str__(self) -> str:
-        """Return the graph as text: a line for each edge, what went in before what it went into."""
+        """Return the graph as text: a line for each edge; what went in stands below what it went into, further in."""
         labels = {node.id: node.label for node in self.nodes}
-        lines = [f"{labels[edge.source]} -> {labels[edge.target]} ({edge.grade})" for edge in self.edges]
+        lines = [
+            f"{'  ' * depth}{labels[edge.source]} -> {labels[edge.target]} ({edge.grade})"
+            for depth, edge in self.outline()
+        ]
         return "\n".join([self.title, *(f"  {line}" for line in lines)])
 
     def _repr_svg_(self) -> str:

@@ -21,9 +21,9 @@ _LINE = 16.0
 _PAD = 10.0
 _GAP = 22.0
 _WAYPOINT_HEIGHT = 6.0
-_BESIDE = 124.0
+_BESIDE = 102.0
 """Room between layers: for the bends of lines, and the words at their ends."""
-_STUB = 70.0
+_STUB = 64.0
 """How much of it lines are straight in, so that none runs through a word."""
 _PORT = 15.0
 """Between lines that end at one node; a word fits."""

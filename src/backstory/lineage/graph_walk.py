@@ -114,6 +114,9 @@ class GraphWalk:
         if impact.sealed:
             unseen = self._node("predictions", "predictions:sealed", "predictions not looked at", {})
             self._edge(subject, unseen, "sealed")
+        if impact.sealed_models:
+            unseen = self._node("model", "models:sealed", "models not looked at", {})
+            self._edge(subject, unseen, "sealed")
         return self._graph(f"dataset {version.spec}", subject)
 
     # --- upstream -----------------------------------------------------------------------------------------------------
@@ -193,7 +196,8 @@ class GraphWalk:
     def _origin(self, dataset: str, origin: JsonObject) -> None:
         """Add where a version was read: by the digests of its files exactly, else as somebody said."""
         system, path, files = str(origin.get("system")), origin.get("path"), origin.get("files")
-        label = f"{system} {PurePosixPath(path).name}" if isinstance(path, str) else system
+        place = path or origin.get("engine") or origin.get("topic")
+        label = f"{system} {PurePosixPath(place).name}" if isinstance(place, str) else system
         facts = {"read": to_second(str(origin.get("extracted")))} if origin.get("extracted") else {}
         facts |= {"files": str(len(files))} if isinstance(files, list) else {}
         node = self._node("origin", f"origin:{canonical.digest_of(origin)[:_DIGITS]}", label, facts)
@@ -217,7 +221,7 @@ class GraphWalk:
                 self._reference(node, name, reference, positions.get(name))
         for run in runs_of(self._ledger, version)[0]:
             facts = {"ended": to_second(run.ended), "digest": run.digest[:_DIGITS]}
-            self._edge(self._node("run", f"run:{run.digest}", run.name, facts), node, "exact")
+            self._edge(self._node("run", f"run:{run.digest}", f"run {run.name}", facts), node, "exact")
         entry = next(
             e for e in self._ledger.find_entries("model.registered", version.name) if e["model"] == version.digest
         )

@@ -147,7 +147,7 @@ def group(
     require_name(name, salt)
     keys = names_given(by)
     names = column_names(frame)
-    ids = require_ids(names)
+    ids = require_ids(frame, names)
     require_plan(names, keys, name, aggs)
     result = aggregate(frame, keys, aggs, ids, dropna=dropna)
     resolved = [resolve_whole(sources, result.input, column) for column in ids]

@@ -21,14 +21,16 @@ import pyarrow.compute as pc
 
 from backstory.columns.id_text import id_texts
 from backstory.columns.python_value import python_value
-from backstory.errors import ForbiddenError, NotFoundError
+from backstory.errors import NotFoundError
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.read import records_now
 from backstory.ledger.sealed import read_shard
+from backstory.lineage.footing import stands_on
 from backstory.lineage.impact_page import PREDICTIONS_SHOWN
 from backstory.lineage.page import page_text
 from backstory.lineage.plain import count_text, plain
 from backstory.lineage.reach import Chosen, Reach
+from backstory.lineage.reached_people import ReachedPeople
 from backstory.lineage.reference import Reference, parse_references
 from backstory.lineage.registry import Registered, all_versions
 from backstory.lineage.scan import Hits, Line, Scan, Way
@@ -92,7 +94,8 @@ class Impact:
         lines: How many rows `predictions` has.
         by_model: How many of the predictions are of each model version, as `name:version`; "" where there is none.
         sealed: Segments, and runs of records not in one yet, whose sealed references were left out, as no purpose was
-            given to open them.
+            given to open them; only those that can lead to the rows.
+        sealed_models: Model versions whose sealed training rows were not looked at for the same reason.
         left_out: Dataset versions in which the rows could not be looked for, as they lack a column or were erased, by
             digest, and why.
         _shown: The first rows of `predictions`, which are at hand when the archive is closed.
@@ -111,6 +114,7 @@ class Impact:
     _shown: pa.Table = field(repr=False)
     _found: Found = field(repr=False)
     sealed: int = 0
+    sealed_models: int = 0
     left_out: dict[str, str] = field(default_factory=dict)
 
     def batches(self) -> Iterator[pa.Table]:
@@ -146,6 +150,9 @@ class Impact:
     @functools.cached_property
     def subjects(self) -> list[str]:
         """The people the predictions are about, each once; the log then says that they were read.
+
+        The person a prediction was recorded with; where there is none those whom its own rows are about, by the
+        `subject` of their source, but nobody of the rows of its groups.
 
         Raises:
             ForbiddenError: Some are about people, and the archive was not opened with an actor and a purpose.
@@ -185,6 +192,7 @@ class Impact:
             "models": [asdict(model) for model in self.models],
             "rows": self.rows,
             "sealed": self.sealed,
+            "sealed_models": self.sealed_models,
             "source": self.source,
             "versions": self.versions,
             "what": self.what,
@@ -246,20 +254,13 @@ class Found:
         return [case for case in cases if case is not None]
 
     def subjects(self) -> list[str]:
-        """Return the people, each once, in the order of the records.
+        """Return the people, each once.
 
         Raises:
             ForbiddenError: Some predictions are about people and they may not be read.
         """
-        subjects: dict[str, None] = {}
-        for values, withheld in self._values("subject"):
-            if values is None and withheld:
-                raise ForbiddenError(
-                    f"impact: whom {count_text(withheld, 'prediction')} are about needs an actor and a purpose"
-                )
-            if values is not None:
-                subjects |= dict.fromkeys(values.unique().to_pylist())
-        return [subject for subject in subjects if subject is not None]
+        people = ReachedPeople(self.ledger, self._gate)
+        return list(dict.fromkeys(subject for hits in self._scan.hits() for subject in people.of(hits)))
 
     def decisions(self) -> dict[Any, int]:
         """Return how often each decision was made."""
@@ -317,7 +318,11 @@ def impact_of_rows(ledger: Ledger, tracer: Tracer, gate: Gate, source: str, chos
         return set() if via is None else _features_from(tracer, parse_references(context.get("refs"))[via], context)
 
     counted = _counted(ledger, gate, ways, features)
-    models = tuple(_reached_models(ledger, tracer, reach, gate))
+    models, sealed_models = _reached_models(ledger, tracer, reach, gate, chosen)
+
+    def leads_there(context: str) -> bool:
+        return _stands_on(tracer, ledger.document(context), chosen)
+
     return Impact(
         what=f"{count_text(rows, 'row')} of {source}",
         source=source,
@@ -329,7 +334,8 @@ def impact_of_rows(ledger: Ledger, tracer: Tracer, gate: Gate, source: str, chos
         by_model=counted.by_model,
         lines=counted.lines,
         _shown=counted.shown,
-        sealed=counted.scan.count_sealed(),
+        sealed=counted.scan.count_sealed(leads_there),
+        sealed_models=sealed_models,
         left_out=chosen.left_out,
         _found=Found(ledger, gate, counted.scan),
     )
@@ -501,13 +507,24 @@ def _features_from(tracer: Tracer, reference: Reference, context: JsonObject) ->
     return names & own
 
 
-def _reached_models(ledger: Ledger, tracer: Tracer, reach: Reach, gate: Gate) -> Iterator[ReachedModel]:
-    """Yield the model versions that were trained on some of the rows."""
+def _stands_on(tracer: Tracer, document: JsonObject, chosen: Chosen) -> bool:
+    """Say whether references of a context or a training set can lead to rows that are asked about."""
+    parts = stands_on(tracer, parse_references(document.get("refs")))
+    return any((part.dataset, part.first) in chosen.masks for part in parts)
+
+
+def _reached_models(
+    ledger: Ledger, tracer: Tracer, reach: Reach, gate: Gate, chosen: Chosen
+) -> tuple[tuple[ReachedModel, ...], int]:
+    """Return the model versions that were trained on some of the rows, and how many stay sealed that may have been."""
+    found: list[ReachedModel] = []
+    sealed = 0
     for version in all_versions(ledger):
         training = ledger.document(version.digest).get("training")
         if not isinstance(training, dict):
             continue
         if training.get("personal") is True and not gate.allows():
+            sealed += _stands_on(tracer, training, chosen)
             continue
         references = parse_references(training.get("refs"))
         ways = {name: way for name, ref in references.items() if (way := reach.of_reference(ref)) is not None}
@@ -520,7 +537,8 @@ def _reached_models(ledger: Ledger, tracer: Tracer, reach: Reach, gate: Gate) ->
             count = int(np.count_nonzero(reached.among(positions[name])))
             direct, through = (direct, max(through, count)) if references[name].group else (max(direct, count), through)
         if direct or through:
-            yield _reached_model(version, direct=direct, through=through)
+            found.append(_reached_model(version, direct=direct, through=through))
+    return tuple(found), sealed
 
 
 def _reached_model(version: Registered, *, direct: int, through: int) -> ReachedModel:

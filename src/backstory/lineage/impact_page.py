@@ -50,7 +50,10 @@ def _versions(impact: Impact) -> str:
 def _alarms(impact: Impact) -> Iterator[str]:
     if impact.sealed:
         left_out = count_text(impact.sealed, "sealed segment")
-        yield f"PARTIAL: {left_out} not searched: {OPEN_HINT}"
+        yield f"PARTIAL: {left_out} not searched, there may be more: {OPEN_HINT}"
+    if impact.sealed_models:
+        left_out = count_text(impact.sealed_models, "model version")
+        yield f"PARTIAL: {left_out} with sealed training rows not looked at, there may be more: {OPEN_HINT}"
     for digest, why in impact.left_out.items():
         yield f"PARTIAL: rows of version {digest[:DIGITS_SHOWN]} not looked at: {why}"
 
@@ -69,14 +72,18 @@ def _sections(impact: Impact, predictions: int) -> Iterator[Section]:
     first = impact.first(predictions)
     shown = f": the first {first.num_rows} of {impact.lines:,} lines" if impact.lines > first.num_rows else ""
     title = f"Predictions, one line for each way they were reached{shown}"
-    yield Section(title=title, columns=("id", "recorded", "model", "via"), rows=_rows(_predictions(first)))
+    cells = list(_predictions(first))
+    of_predictions = ["id", "recorded", "model", "via", "request"][: 5 if any(row[-1] for row in cells) else 4]
+    rows = _rows(row[: len(of_predictions)] for row in cells)
+    yield Section(title=title, columns=tuple(of_predictions), rows=rows)
 
 
 def _predictions(first: pa.Table) -> Iterator[tuple[str, ...]]:
     times = (to_second(time_text(moment.value)) for moment in first["time"])
     for row, moment in zip(first.drop_columns(["time"]).to_pylist(), times, strict=True):
         model = "" if row["model"] is None else f"{row['model']}:{row['version']}"
-        yield row["id"], moment, model, "" if row["via"] is None else f"{row['via']} {row['position']}"
+        via = "" if row["via"] is None else f"{row['via']} {row['position']}"
+        yield row["id"], moment, model, via, "" if row["request_id"] is None else str(row["request_id"])
 
 
 def _rows(cells: Iterator[tuple[str, ...]]) -> tuple[Row, ...]:

@@ -56,6 +56,8 @@ class _Features:
 class _Known:
     """What is known at a line, by name."""
 
+    modules: set[str] = field(default_factory=lambda: {"backstory"})
+    """Names of the package itself."""
     archives: set[str] = field(default_factory=set)
     frames: set[str] = field(default_factory=set)
     steps: set[str] = field(default_factory=set)
@@ -122,6 +124,8 @@ class _Reader:
             return
         for expression in _expressions(statement):
             self._check(expression, known)
+        if isinstance(statement, ast.Import):
+            known.modules |= {alias.asname or alias.name for alias in statement.names if alias.name == "backstory"}
         if isinstance(statement, ast.Assign):
             self._check_assign(statement, known)
         if isinstance(statement, ast.Return) and statement.value is not None:
@@ -132,8 +136,8 @@ class _Reader:
         for block in ("body", "orelse", "finalbody"):
             # What is done where there is no archive is done to frames without ids.
             self.read(getattr(statement, block, []), _plain(known) if block == without else known)
-        for handler in getattr(statement, "handlers", []):
-            self.read(handler.body, known)
+        for block in (*getattr(statement, "handlers", []), *getattr(statement, "cases", [])):
+            self.read(block.body, known)
 
     def _check(self, expression: ast.expr, known: _Known) -> None:
         for node in ast.walk(expression):
@@ -210,7 +214,7 @@ class _Reader:
         strategy = _keyword(call, "strategy")
         if verb in _FILLS and ((value is not None and _has_call(value, _OF_ALL_ROWS)) or strategy is not None):
             self._warn(call, "global-fill", f"{verb}() with a value of all rows")
-        elif verb in _LOOKS_AROUND:
+        elif verb in _LOOKS_AROUND and not _is_within_row(call, chain):
             self._warn(call, "looks-around", f"{verb}()")
         elif verb in _AGGREGATES and any(_verb(one) in _GROUPS for one in chain[1:]):
             self._warn(call, "group-outside", f"groupby(…).{verb}() of a frame with row ids")
@@ -272,7 +276,7 @@ class _Reader:
             return
         name, now = target.id, copy.deepcopy(known)
         known.forget(name)
-        if _opens_archive(value):
+        if _opens_archive(value, now):
             known.archives.add(name)
         elif _stripping(value, now) is not None:
             known.stripped[name] = value
@@ -350,6 +354,15 @@ def _verb(call: ast.expr) -> str:
     )
 
 
+def _is_within_row(call: ast.Call, chain: list[ast.Call]) -> bool:
+    """Say whether a call works along columns, or on each value: `transform` of what is not grouped, by a function."""
+    axis = _keyword(call, "axis")
+    if isinstance(axis, ast.Constant) and axis.value in {1, "columns"}:
+        return True
+    is_named = bool(call.args) and isinstance(call.args[0], ast.Constant)
+    return _verb(call) == "transform" and not is_named and not any(_verb(one) in _GROUPS for one in chain[1:])
+
+
 def _is_method(call: ast.Call) -> bool:
     return isinstance(call.func, ast.Attribute)
 
@@ -378,8 +391,8 @@ def _has_call(node: ast.expr | None, verbs: frozenset[str]) -> bool:
     return any(isinstance(inner, ast.Call) and _verb(inner) in verbs and _is_method(inner) for inner in inside)
 
 
-def _opens_archive(value: ast.expr) -> bool:
-    return isinstance(value, ast.Call) and _verb(value) in {"init", "open"} and _root(value) == "backstory"
+def _opens_archive(value: ast.expr, known: _Known) -> bool:
+    return isinstance(value, ast.Call) and _verb(value) in {"init", "open"} and _root(value) in known.modules
 
 
 def _is_archive(node: ast.expr, known: _Known) -> bool:

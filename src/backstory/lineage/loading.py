@@ -13,6 +13,7 @@ from backstory.lineage.reconcile import moment_ns
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject, JsonValue
 from backstory.records.identity import parse_time
+from backstory.records.names import names_instead
 
 Moment = str | datetime | None
 _ENDS = 2
@@ -55,6 +56,16 @@ class Load:
     def choose(self, ledger: Ledger, entries: Iterable[JsonObject]) -> list[JsonObject]:
         """Return the `source.fixed` entries of these loads."""
         return [entry for entry in entries if self._is_of(ledger, entry)]
+
+    def instead(self, ledger: Ledger, entries: Iterable[JsonObject]) -> str:
+        """Return the end of a message that says that none of some entries is of these loads: what they are of."""
+        if self.part is not None:
+            return names_instead(self.part, {str(entry["part"]) for entry in entries if entry.get("part") is not None})
+        if self.origin is not None:
+            places = [_places(entry, origin_of(ledger, entry)) for entry in entries]
+            return names_instead(self.origin, {str(place) for of_one in places for place in of_one if place})
+        times = sorted(loaded_at(entry, origin_of(ledger, entry)) for entry in entries)
+        return f"; loads there are from {times[0]} to {times[-1]}"
 
     def _is_of(self, ledger: Ledger, entry: JsonObject) -> bool:
         origin = origin_of(ledger, entry)

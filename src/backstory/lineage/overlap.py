@@ -1,12 +1,16 @@
 """What two sets of rows share: of training with evaluation rows, of the training rows of two models.
 
-The same row is the same position of one dataset version. The same key, or equal values in every column, can be told
-across versions of a source too: a row that stands in the data twice is two rows, and leaks as one does.
+The same row is the same position of one dataset version, however often that was fixed. The same key, or equal values in
+every column, can be told across versions of a source too: a row that stands in the data twice is two rows, and leaks as
+one does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import functools
+import hashlib
+import hmac
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
@@ -14,10 +18,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from backstory.columns.tree import leaf_hashes, root_of_subtrees, subtree_roots
 from backstory.errors import InputError, QueryError
 from backstory.frames.key import row_codes
 from backstory.ledger.ledger import Ledger
 from backstory.lineage.footing import Footing
+from backstory.lineage.origin import DATASET_KEY
+from backstory.lineage.overlap_values import compared
 from backstory.lineage.page import page_text
 from backstory.lineage.reference import Part
 from backstory.lineage.refs import RowRefs
@@ -144,6 +151,9 @@ class _Held:
     key: tuple[str, ...]
     subject: str | None
     load: Callable[[list[str] | None], pa.Table]
+    is_kept: bool
+    content: Callable[[], str]
+    """Names the rows whatever version they are kept as, if any."""
 
 
 _Side: TypeAlias = dict[Part, _Held]
@@ -154,7 +164,8 @@ def find_overlap(ledger: Ledger, tracer: Tracer, gate: Gate, a: str | RowRefs, b
 
     Raises:
         QueryError: A set is named in no way that is known, or `by` is unknown.
-        InputError: A model was registered without rows, or a source has no key to compare by.
+        InputError: A model was registered without rows, a source has no key to compare by, or values of types that have
+            nothing in common.
         NotFoundError: There is no such model, run or role.
         ForbiddenError: The rows lead to people, and no actor and purpose were given.
     """
@@ -240,6 +251,8 @@ def _held(tracer: Tracer, footing: Footing, part: Part) -> _Held:
         key=tuple(map(str, key)) if isinstance(key, list) else (),
         subject=subject if isinstance(subject, str) else None,
         load=lambda names: tracer.columns(part.dataset, None, names),
+        is_kept=True,
+        content=lambda: canonical.text_of(document, "root" if subject is None else "content"),
     )
 
 
@@ -254,7 +267,8 @@ def _held_in_session(ledger: Ledger, rows: RowRefs) -> _Side:
     for salt, track in all_.tracks.items():
         if isinstance(track, Snapshot):
             own = direct.masks.get(salt, np.zeros(track.rows, np.bool_))
-            part = Part(dataset=_dataset_of(ledger, track), first=track.first_position, rows=track.rows)
+            dataset = _dataset_of(ledger, track)
+            part = Part(dataset=dataset or f"{salt:016x}", first=track.first_position, rows=track.rows)
             twin = side.get(part)  # the same rows, fixed twice
             side[part] = _Held(
                 source=track.name,
@@ -263,6 +277,8 @@ def _held_in_session(ledger: Ledger, rows: RowRefs) -> _Side:
                 key=track.key,
                 subject=track.subject,
                 load=_loader(track),
+                is_kept=dataset is not None,
+                content=functools.cache(functools.partial(_content_of, ledger, track)),
             )
     return side
 
@@ -271,20 +287,46 @@ def _loader(track: Snapshot) -> Callable[[list[str] | None], pa.Table]:
     return lambda names: track.table() if names is None else track.table().select(names)
 
 
-def _dataset_of(ledger: Ledger, snapshot: Snapshot) -> str:
-    """Return the digest of the version a snapshot is kept as; its salt where it is not kept yet."""
+def _dataset_of(ledger: Ledger, snapshot: Snapshot) -> str | None:
+    """Return the digest of the version a snapshot is kept as; None where it is not kept yet."""
     salt = f"{snapshot.salt:016x}"
     entries = ledger.find_entries("source.fixed", snapshot.name)
-    return next((canonical.text_of(entry, "dataset") for entry in entries if entry.get("salt") == salt), salt)
+    return next((canonical.text_of(entry, "dataset") for entry in entries if entry.get("salt") == salt), None)
+
+
+def _content_of(ledger: Ledger, snapshot: Snapshot) -> str:
+    """Return what names the rows of a snapshot: their root, keyed where they are about people."""
+    root = root_of_subtrees(subtree_roots(leaf_hashes(snapshot.table())))
+    if snapshot.subject is None or not ledger.keys.has(DATASET_KEY):  # then nothing about people is kept
+        return root.hex()
+    return hmac.new(ledger.keys.key(DATASET_KEY, "key"), root, hashlib.sha256).hexdigest()
+
+
+def _twins(first: _Side, second: _Side) -> Iterator[tuple[Part, Part]]:
+    """Yield the parts of both sides that hold the same rows: one version, or one that was fixed again and is not kept.
+
+    Only where the versions differ, and one is not kept, does it take a look at all rows.
+    """
+    for part, held in first.items():
+        if part in second:
+            yield part, part
+            continue
+        for other, other_held in second.items():
+            could_be = (part.first, part.rows) == (other.first, other.rows) and not (
+                held.is_kept and other_held.is_kept
+            )
+            if could_be and held.content() == other_held.content():
+                yield part, other
+                break
 
 
 def _same_rows(name: str, first: _Side, second: _Side) -> pa.Table:
     """Return the positions that both refer to directly."""
     found = [_ROW_SCHEMA.empty_table()]
-    for part, held in first.items():
-        if part in second:
-            positions = np.flatnonzero(held.direct & second[part].direct) + part.first
-            found.append(_pairs(name, [part.dataset] * len(positions), positions, None, positions))
+    for part, other in _twins(first, second):
+        positions = np.flatnonzero(first[part].direct & second[other].direct) + part.first
+        count = len(positions)
+        found.append(_pairs(name, [part.dataset] * count, positions, [other.dataset] * count, positions))
     return pa.concat_tables(found)
 
 
@@ -292,7 +334,7 @@ def _pairs(
     name: str,
     datasets: list[str],
     positions: NDArray[np.int64],
-    others: list[str] | None,
+    others: list[str],
     other_positions: NDArray[np.int64],
 ) -> pa.Table:
     return pa.table(
@@ -300,7 +342,7 @@ def _pairs(
             "source": pa.repeat(name, len(positions)),
             "dataset_a": pa.array(datasets, pa.string()),
             "position_a": pa.array(positions, pa.int64()),
-            "dataset_b": pa.array(datasets if others is None else others, pa.string()),
+            "dataset_b": pa.array(others, pa.string()),
             "position_b": pa.array(other_positions, pa.int64()),
         },
         _ROW_SCHEMA,
@@ -310,11 +352,10 @@ def _pairs(
 def _through_groups(first: _Side, second: _Side) -> int:
     """Count the rows behind both that are not directly in both."""
     count = 0
-    for part, held in first.items():
-        if part in second:
-            other = second[part]
-            behind = (held.direct | held.through) & (other.direct | other.through)
-            count += int((behind & ~(held.direct & other.direct)).sum())
+    for part, twin in _twins(first, second):
+        held, other = first[part], second[twin]
+        behind = (held.direct | held.through) & (other.direct | other.through)
+        count += int((behind & ~(held.direct & other.direct)).sum())
     return count
 
 
@@ -324,20 +365,40 @@ def _like_rows(name: str, first: _Side, second: _Side, by: By) -> pa.Table:
     if by == "key" and (len(keys) > 1 or () in keys):
         raise InputError(f"overlap: expected one key for all versions of {name}, got {len(keys)}; compare by content")
     columns = list(next(iter(keys))) if by == "key" else None
-    sides = [_values(side, columns) for side in (first, second)]
-    tables = [table for table, _, _ in sides]
-    names = tables[0].column_names
-    if sorted(names) != sorted(tables[1].column_names):
-        return _ROW_SCHEMA.empty_table()  # rows with other columns are not equal
-    try:
-        both = pa.concat_tables([tables[0], tables[1].select(names)], promote_options="permissive")
-    except pa.ArrowException:
-        return _ROW_SCHEMA.empty_table()  # nor are values of types that have nothing in common
-    codes = row_codes(both, names)
-    own, other = codes[: tables[0].num_rows], codes[tables[0].num_rows :]
-    places = pc.index_in(pa.array(own), value_set=pa.array(other)).fill_null(-1).to_numpy(zero_copy_only=False)
+    sides = [[_values(part, held, columns) for part, held in side.items()] for side in (first, second)]
+    # Rows with other columns are not equal.
+    shapes = {frozenset(one.rows.column_names): one.rows.column_names for side in sides for one in side}
+    tables = [_ROW_SCHEMA.empty_table()]
+    for shape, names in shapes.items():
+        own, other = ([one for one in side if shape == set(one.rows.column_names)] for side in sides)
+        if own and other:
+            tables.append(_alike(name, own, other, names))
+    return pa.concat_tables(tables)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Values:
+    """Rows of one part that a side refers to directly."""
+
+    rows: pa.Table
+    dataset: str
+    positions: NDArray[np.int64]
+
+
+def _values(part: Part, held: _Held, columns: list[str] | None) -> _Values:
+    rows = held.load(columns).filter(pa.array(held.direct))
+    return _Values(rows=rows, dataset=part.dataset, positions=np.flatnonzero(held.direct) + part.first)
+
+
+def _alike(name: str, own: list[_Values], other: list[_Values], columns: list[str]) -> pa.Table:
+    """Return the rows of some parts that have a row of the same values in others."""
+    both = compared([one.rows for one in (*own, *other)], columns)
+    codes = row_codes(both, both.column_names)
+    count = sum(one.rows.num_rows for one in own)
+    places = pc.index_in(pa.array(codes[:count]), value_set=pa.array(codes[count:]))
+    places = places.fill_null(-1).to_numpy(zero_copy_only=False)
     hit = np.flatnonzero(places >= 0)
-    (_, datasets, positions), (_, others, other_positions) = sides
+    (datasets, positions), (others, other_positions) = map(_placed, (own, other))
     return _pairs(
         name,
         [datasets[row] for row in hit],
@@ -347,15 +408,10 @@ def _like_rows(name: str, first: _Side, second: _Side, by: By) -> pa.Table:
     )
 
 
-def _values(side: _Side, columns: list[str] | None) -> tuple[pa.Table, list[str], NDArray[np.int64]]:
-    """Return the rows a side refers to directly, with their datasets and positions."""
-    tables, datasets, positions = [], [], []
-    for part, held in side.items():
-        tables.append(held.load(columns).filter(pa.array(held.direct)))
-        own = np.flatnonzero(held.direct) + part.first
-        datasets += [part.dataset] * len(own)
-        positions.append(own)
-    return pa.concat_tables(tables, promote_options="permissive"), datasets, np.concatenate(positions)
+def _placed(values: list[_Values]) -> tuple[list[str], NDArray[np.int64]]:
+    """Return the dataset and the position of each row."""
+    datasets = [one.dataset for one in values for _ in one.positions]
+    return datasets, np.concatenate([one.positions for one in values])
 
 
 def _subjects(side: _Side) -> set[Any]:

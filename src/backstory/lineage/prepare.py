@@ -73,7 +73,7 @@ def prepare(sources: Sources, fn: Callable[..., FrameT], *frames: Frame) -> Fram
             f"{_HINT}",
             difference=difference,
         )
-    for column in require_ids(column_names(traced)):
+    for column in require_ids(traced, column_names(traced)):
         failure = resolve(sources, column, column_values(traced, column)).failure
         if failure is not None:
             raise TokenError(failure, column=column)

@@ -18,6 +18,7 @@ from backstory.frames.contract import Contract
 from backstory.frames.row_set import RowSet, is_ascending
 from backstory.frames.table import to_arrow
 from backstory.ledger.ledger import Ledger
+from backstory.lineage.contracts import require_no_trained_people
 from backstory.lineage.fitted import Fitted, describe_fitted, probe_fitted
 from backstory.lineage.origin import DATASET_KEY
 from backstory.lineage.refs import RowRefs
@@ -152,6 +153,8 @@ def _document(ledger: Ledger, given: Submission, artifact: Artifact, training: J
     if given.features is not None:
         document["features"] = given.features
     if given.contract is not None:
+        if training is not None:
+            require_no_trained_people(ledger, given.contract, training["refs"])
         document["contract"] = ledger.blobs.put(given.contract.text.encode())
     return document
 

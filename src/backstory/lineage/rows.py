@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,8 +15,10 @@ import pyarrow.compute as pc
 
 from backstory.columns.arrow_type import decoded, unchunked
 from backstory.errors import ForbiddenError, NotFoundError, QueryError
+from backstory.frames.table import without_views
 from backstory.frames.token import ROW_PREFIX
 from backstory.ledger.ledger import Ledger
+from backstory.lineage.dataset import find_versions
 from backstory.lineage.loading import Load
 from backstory.lineage.plain import count_text
 from backstory.lineage.predicate import checked_predicate, in_memory, require_told_apart, wrong_predicate
@@ -86,9 +89,10 @@ def select_rows(
     choices = sum(choice is not None for choice in (rows, keys, where))
     if choices > 1 or not (choices or load.is_asked):
         raise QueryError("impact: expected exactly one of rows=, keys= and where=, or loaded=, part= or origin= alone")
-    entries = load.choose(ledger, fixed_entries(ledger, source, version))
+    fixed = fixed_entries(ledger, source, version)
+    entries = load.choose(ledger, fixed)
     if not entries:
-        raise NotFoundError(f"impact: no version of {source} was loaded so")
+        raise NotFoundError(f"impact: no version of {source} was loaded so{load.instead(ledger, fixed)}")
     if not choices:
         chosen = Chosen(masks=_whole(entries))
     elif rows is not None:
@@ -178,7 +182,7 @@ def fixed_entries(ledger: Ledger, source: str, version: str | None) -> list[Json
 
     Raises:
         NotFoundError: There is no such source or version.
-        QueryError: The version is no prefix of a digest.
+        QueryError: The version is neither one of the source as `data.show` takes it nor a prefix of a digest.
     """
     entries = ledger.find_entries("source.fixed", source)
     if not entries:
@@ -189,8 +193,13 @@ def fixed_entries(ledger: Ledger, source: str, version: str | None) -> list[Json
         raise NotFoundError(f"impact: {what}")
     if version is None:
         return entries
+    if isinstance(version, str) and re.split("[:@]", version, maxsplit=1)[0] == source:
+        named = {(one.part, one.digest) for one in find_versions(ledger, version)}
+        return [entry for entry in entries if (entry.get("part"), entry["dataset"]) in named]
     if not isinstance(version, str) or len(version) < _PREFIX_MIN:
-        raise QueryError(f"impact: expected at least {_PREFIX_MIN} digits of a dataset version's digest")
+        raise QueryError(
+            f"impact: expected a version such as {source}:1, or {_PREFIX_MIN} or more digits its digest begins with"
+        )
     fitting = [entry for entry in entries if canonical.text_of(entry, "dataset").startswith(version)]
     if not fitting:
         raise NotFoundError(f"impact: no version of {source} has a digest that begins with {version!r}")
@@ -307,8 +316,7 @@ def _comparable(values: pa.Array) -> pa.Array:
     """Return values as Arrow can look them up: of a zero there is one, and there are no views."""
     if pa.types.is_floating(values.type):
         return pc.add(values.cast(pa.float64()), 0.0)
-    views = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
-    return values.cast(views.get(values.type, values.type))
+    return without_views(values)
 
 
 def _key_scalar(value: Any, name: str, type_: pa.DataType) -> pa.Scalar:

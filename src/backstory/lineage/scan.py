@@ -85,9 +85,13 @@ class Hits:
         return _united([line.rows for line in self.lines])
 
     def counts(self) -> Iterator[tuple[str, int]]:
-        """Yield how many records of each context there are."""
+        """Return how many records of each context there are."""
+        return ((context, len(rows)) for context, rows in self.of_contexts())
+
+    def of_contexts(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Yield the rows of the records of each context, each once, rising."""
         for context, lines in groupby(self.lines, key=lambda line: line.context):
-            yield context, len(_united([line.rows for line in lines]))
+            yield context, _united([line.rows for line in lines])
 
 
 def _united(rising: list[np.ndarray]) -> np.ndarray:
@@ -129,12 +133,17 @@ class Scan:
         for schema, table in self._waiting:
             yield from self._in_waiting(schema, table)
 
-    def count_sealed(self) -> int:
-        """Return how many segments and runs of waiting records have references that may not be opened."""
+    def count_sealed(self, is_meant: Callable[[str], bool]) -> int:
+        """Return how many segments and runs of waiting records have references that may not be opened.
+
+        Args:
+            is_meant: Says whether records of a context count, by its digest in hex.
+        """
         if self._gate.allows():
             return 0
-        schemas = [self._ledger.schema(m.schema) for _, m in self._sealed if m.shard is not None]
-        return sum(bool(_sealed_references(schema)) for schema in [*schemas, *(schema for schema, _ in self._waiting)])
+        runs = [(self._ledger.schema(m.schema), m.contexts) for _, m in self._sealed if m.shard is not None]
+        runs += [(schema, _contexts_of(table)) for schema, table in self._waiting]
+        return sum(_sealed_references(schema) and any(map(is_meant, contexts)) for schema, contexts in runs)
 
     def _plan(self, contexts: Sequence[str], schema: Schema, records: int) -> tuple[dict[str, list[Way]], bool]:
         """Return the ways to records of each context, and whether some of them are sealed and were opened."""
@@ -174,8 +183,7 @@ class Scan:
                 yield Hits(lines=tuple(lines), schema=schema, manifest=manifest, take=_taker(reader))
 
     def _in_waiting(self, schema: Schema, table: pa.Table) -> Iterator[Hits]:
-        contexts = [digest.hex() for digest in table["context"].unique().to_pylist()]
-        plan, _ = self._plan(contexts, schema, table.num_rows)
+        plan, _ = self._plan(_contexts_of(table), schema, table.num_rows)
         lines = list(_lines(table, plan, None)) if plan else []
         if lines:
             yield Hits(
@@ -184,6 +192,11 @@ class Scan:
                 manifest=None,
                 take=lambda rows, columns: table.select(_present(columns, table)).take(pa.array(rows)),
             )
+
+
+def _contexts_of(table: pa.Table) -> tuple[str, ...]:
+    """Return the contexts of waiting records, by their digests in hex."""
+    return tuple(digest.hex() for digest in table["context"].unique().to_pylist())
 
 
 def _reference_name(column: str) -> str | None:

@@ -11,10 +11,12 @@ from typing import Literal, TypeVar
 from backstory.errors import ColumnError, InputError, TokenError
 from backstory.frames.table import (
     LAZY,
+    Frame,
     column_names,
     column_values,
     drop_columns,
     hold,
+    index_names,
     kind_of,
     require_columns,
     row_count,
@@ -59,7 +61,7 @@ def split(
     if kind in LAZY:
         frame = hold(frame)
     names = column_names(frame)
-    ids = require_ids(names)
+    ids = require_ids(frame, names)
     if features is not None:
         reserved = id_columns(features)
         if reserved:
@@ -81,12 +83,18 @@ def split(
     return table, references
 
 
-def require_ids(names: Sequence[str]) -> list[str]:
-    """Return the id columns among some names.
+def require_ids(frame: Frame, names: Sequence[str]) -> list[str]:
+    """Return the id columns among the column names of a frame.
 
     Raises:
-        TokenError: There are none.
+        TokenError: There are none, or some are in the index.
     """
+    hidden = id_columns(index_names(frame))
+    if hidden:
+        raise TokenError(
+            f"row ids are in the index: expected them in columns, got {hidden[0]!r} there; use reset_index()",
+            column=hidden[0],
+        )
     ids = id_columns(names)
     if not ids:
         raise TokenError(

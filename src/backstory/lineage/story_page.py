@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from backstory.lineage.online import OnlineRow
     from backstory.lineage.story import RowStory, Story
 
-OPEN_HINT = "give an actor and a purpose to open it"
+OPEN_HINT = "give an actor and a purpose"
 NOT_AUTHENTICATED = "self-consistent, not authenticated"
 
 _REFERENCE_GROUP = "subject"
@@ -41,7 +41,9 @@ def story_page(story: Story) -> Page:
 
 def _step_facts(story: Story) -> Iterator[tuple[str, str]]:
     for step in story.steps.get("steps", ()):
-        what = {"call": "called ", "use": "used "}.get(step["kind"], "") + step["name"]
+        model = step.get("model")
+        whose = f"{model['name']}:{model['version']} " if isinstance(model, dict) else ""
+        what = {"call": f"called {whose}", "use": "used "}.get(step["kind"], "") + step["name"]
         if "ref" in step:
             yield what, named({name: value for name, value in step["ref"].items() if value is not None})
         elif "values" in step:

@@ -56,5 +56,5 @@ def _no_id(ledger: Ledger, spec: str, missing: NotFoundError) -> BackstoryError:
     try:
         find_record(ledger, spec, PREDICTION)
     except QueryError as error:
-        return QueryError(f"{error}; and {missing}")
+        return QueryError(f"{error}; and {missing}; by the id of a request `search` finds it: request_id = '…'")
     return missing

@@ -102,8 +102,11 @@ def version_page(story: VersionStory) -> Page:
     facts = {node.id: node.facts for node in story.graph.nodes}[story.graph.subject]
     proof = story.proof
     rows = tuple(
-        Row(cells=(labels[edge.source], labels[edge.target], edge.grade), loud=edge.grade == "broken")
-        for edge in story.graph.edges
+        Row(
+            cells=(f"{'  ' * depth}{labels[edge.source]}", labels[edge.target], edge.grade),
+            loud=edge.grade == "broken",
+        )
+        for depth, edge in story.graph.outline()
     )
     metrics = story.document.get("metrics")
     made = ", ".join(near) or "what it says itself: nothing before it is recorded"

@@ -11,6 +11,7 @@ import logging
 import pyarrow as pa
 
 from backstory.errors import BackstoryError
+from backstory.frames.contract import Contract
 from backstory.frames.profile import Profile, parse_profile, profile_of
 from backstory.frames.table import to_arrow
 from backstory.frames.watch import Watch
@@ -48,6 +49,7 @@ def watch_of(ledger: Ledger, name: str, digest: str) -> tuple[Watch, JsonObject]
     """
     document: JsonObject = {}
     profile: Profile | None = None
+    checked: Contract | None = None
     try:
         entries = (entry for entry in ledger.find_entries("model.registered", name) if entry.get("model") == digest)
         about = next(entries, {}).get("about")
@@ -60,9 +62,13 @@ def watch_of(ledger: Ledger, name: str, digest: str) -> tuple[Watch, JsonObject]
     except BackstoryError as error:
         _log.warning("predictions of %s are not compared with its training features: %s", name, error)
     contract = ledger.document(digest).get("contract")
-    if not isinstance(contract, str):
-        return (Watch(profile, None), document) if document else None
-    return Watch(profile, stored_contract(ledger, contract, name)), {**document, "contract": contract}
+    try:
+        if isinstance(contract, str):
+            checked = stored_contract(ledger, contract, name)
+            document["contract"] = contract
+    except BackstoryError as error:
+        _log.error("predictions of %s are not checked against its contract: %s", name, error)
+    return (Watch(profile, checked), document) if document else None
 
 
 def _profile(ledger: Ledger, said: JsonValue) -> Profile | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 import pyarrow as pa
 
-from backstory.errors import NotFoundError, QueryError
+from backstory.errors import ForbiddenError, InputError, NotFoundError, QueryError
 from backstory.frames.row_set import RowSet
 from backstory.ledger.ledger import Ledger
 from backstory.lineage.footing import Footing, stands_on
@@ -181,6 +181,7 @@ def explain_absence(
         NotFoundError: No such source or version, no row fits, or a position is of no row.
         QueryError: Not exactly one of rows, keys and where, or a malformed one.
         ForbiddenError: The source or the model is about people and no purpose was given.
+        InputError: The model was registered without rows.
     """
     chosen, missing = _choose(ledger, tracer, gate, source, rows=rows, keys=keys, where=where, version=version)
     asked = {
@@ -194,6 +195,10 @@ def explain_absence(
     of_source = {Part(dataset=d, first=f, rows=r) for d, f, r in _parts_of(ledger, source)}
     for one in candidates if asked else ():
         training = ledger.document(one.digest).get("training")
+        if model is not None and not isinstance(training, dict):
+            raise InputError(
+                f"{QUESTION}: expected a model that was registered with rows=, got {one.name}:{one.version}"
+            )
         parts = stands_on(tracer, parse_references(training.get("refs"))) if isinstance(training, dict) else set()
         if model is None and of_source.isdisjoint(parts):
             continue
@@ -240,7 +245,7 @@ def _choose(
     asking = _Asking(gate)
     try:
         return select_rows(ledger, tracer, asking, source, keys=keys, **choice), ()
-    except (NotFoundError, QueryError) as error:
+    except (ForbiddenError, NotFoundError, QueryError) as error:
         missing = error.details.get("missing")
         if not isinstance(missing, list):
             said = str(error).replace("impact: ", f"{QUESTION}: ", 1)

@@ -37,10 +37,12 @@ def why_not_page(answer: WhyNot) -> Page:
 def _headline(answer: WhyNot) -> str:
     whose = f"{count_text(answer.rows, 'row')} of {answer.source}"
     if not answer.rows:
-        return f"no fixed version of {answer.source} has {count_text(len(answer.missing), 'key')} asked about"
+        keys = "the key" if len(answer.missing) == 1 else f"any of the {len(answer.missing):,} keys"
+        return f"no fixed version of {answer.source} has {keys} asked about"
     if not answer.models:
         dropped = answer.verdicts["verdict"].to_pylist().count("dropped")
-        return f"{whose}: no model was trained on the source; steps dropped {dropped:,}"
+        nobody = "no model that was looked at" if answer.sealed else "no model"
+        return f"{whose}: {nobody} was trained on the source; steps dropped {dropped:,}"
     if len(answer.models) == 1:
         model = answer.models[0]
         counts = {

@@ -104,7 +104,7 @@ def window(
     require_name(name, salt)
     keys = names_given(by)
     names = column_names(frame)
-    ids = require_ids(names)
+    ids = require_ids(frame, names)
     require_plan(names, keys, name, aggs)
     _require_columns(names, time, name, aggs)
     span = span_of(window, rows, closed)

@@ -17,6 +17,9 @@ from backstory.records.limits import INTEGER_MAX, NESTING_DEPTH_MAX
 JsonValue: TypeAlias = "bool | int | str | list[JsonValue] | dict[str, JsonValue] | None"
 JsonObject: TypeAlias = "dict[str, JsonValue]"
 
+# Made once: `json.dumps` would make one for every document. What it is given is a tree of our own, without circles.
+_written = json.JSONEncoder(ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":")).encode
+
 _COUNT = re.compile(r"0|[1-9][0-9]{0,19}")  # at most 20 digits hold every u64
 
 
@@ -39,7 +42,7 @@ def encode(value: JsonValue) -> bytes:
     """
     ordered = _ordered(value, 0)
     try:
-        return json.dumps(ordered, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+        return _written(ordered).encode()
     except UnicodeEncodeError as error:
         raise FormatError("canonical JSON: expected Unicode text, got a lone surrogate") from error
 
@@ -139,6 +142,8 @@ def _ordered(value: JsonValue, depth: int) -> JsonValue:
     if isinstance(value, dict):
         if not all(isinstance(name, str) for name in value):
             raise FormatError("canonical JSON: expected string member names")
+        if all(map(str.isascii, value)):  # then either order is the same
+            return {name: _ordered(value[name], depth + 1) for name in sorted(value)}
         try:
             names = sorted(value, key=lambda name: name.encode("utf-16-be"))
         except UnicodeEncodeError as error:

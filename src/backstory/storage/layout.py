@@ -7,7 +7,9 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from backstory.errors import FormatError, NotFoundError, UnsupportedVersionError
 from backstory.storage.disk import read_file
@@ -156,7 +158,7 @@ def read_layout(root: Path) -> Layout:
             f"opening archive: expected a directory with {CONFIG_NAME} at {root}, got {_found_instead(root)}"
         )
     try:
-        document = tomllib.loads(read_file(path).decode())
+        document = _document(read_file(path))
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets in brackets
         raise FormatError(f"opening archive: {CONFIG_NAME} is not TOML (at {root})") from error
     version = document.get("format")
@@ -172,6 +174,11 @@ def read_layout(root: Path) -> Layout:
     if not is_text or not _INCARNATION.fullmatch(values["incarnation"]) or not _are_paths(values):
         raise FormatError(f"opening archive: {CONFIG_NAME} has a setting of the wrong type or form (at {root})")
     return Layout(root, ArchiveConfig(**values))
+
+
+@lru_cache(maxsize=16)  # a commit reads the same file twice
+def _document(data: bytes) -> Mapping[str, Any]:
+    return tomllib.loads(data.decode())
 
 
 def _are_paths(values: Mapping[str, str]) -> bool:

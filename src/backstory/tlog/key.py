@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import IntEnum
-from functools import cache
+from functools import cache, lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
@@ -307,6 +307,7 @@ def import_ml_dsa() -> ModuleType:
     return mldsa
 
 
+@lru_cache(maxsize=256)  # each commit reads the log's key again, three times
 def _check_point(key: VerifierKey) -> None:
     """Refuse an Ed25519 key that is no point, is written in a second way, or under which anyone can sign."""
     y = int.from_bytes(key.public_key, "little") & (1 << 255) - 1

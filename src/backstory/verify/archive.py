@@ -40,6 +40,7 @@ from backstory.verify.promised import check_promises, promise_keys
 from backstory.verify.segments import check_segments
 from backstory.verify.spool import check_spool
 from backstory.verify.state import StateKeeper
+from backstory.verify.statements import check_statements
 from backstory.verify.streams import check_streams
 from backstory.verify.subjects import check_subjects
 from backstory.verify.succession import Accepted, Succession, accepted_keys, check_succession
@@ -224,6 +225,7 @@ def _check(audit: Audit, accepted: Accepted, asked: _Asked) -> tuple[Checkpoint 
             audit.keeper.begin(layout.config.origin, layout.config.vkey, note, checkpoint, asked.now_ns)
         holdings = _check_manifests(audit, log)
         check_jobs(audit, log.entries, holdings)
+        check_statements(audit, log.entries)
         check_segments(audit, log.entries, holdings, size_now)
         check_spool(audit, log.entries)
         check_unnamed(audit, log.entries, holdings, asked.spools, later)

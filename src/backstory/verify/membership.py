@@ -82,7 +82,8 @@ class Membership:
     def __repr__(self) -> str:
         """Return what it proves on one line, without the row or the person."""
         what = "row" if self.subject is None else "person"
-        return f"<Membership: {what} {self._claim} in {self.kind} {self.digest[:12]}, tree size {self.tree_size}>"
+        where = f"dataset {self.name}" if self.version is None else f"training set of {self.name}:{self.version}"
+        return f"<Membership: {what} {self._claim} in {where}, {self.digest[:12]}, tree size {self.tree_size}>"
 
     def to_dict(self) -> JsonObject:
         """Return it as JSON-safe values; floats and bytes as text."""

@@ -1,7 +1,6 @@
-"""Checking trees of persons: their leaves against the roots in documents, and those of datasets against their rows.
+"""Checking trees of persons: their leaves against the roots in documents, and against the rows they are said to be of.
 
-Whether a training set is about exactly the persons of its tree is not looked at here: its positions, the groups they
-lead through and the rows are each checked against their own roots.
+Positions, groups and rows are each checked against their own roots elsewhere.
 """
 
 from __future__ import annotations
@@ -21,13 +20,14 @@ from backstory.storage.keys import KeyStore
 from backstory.storage.vault import Vault
 from backstory.verify.audit import Audit
 from backstory.verify.blobs import Blobs
+from backstory.verify.trained_people import TrainedPeople
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 SUBJECT_KEY = "subjects"
 _MEANS_LEAVES = "proofs that a person is in this dataset or training set, or is not, can no longer be made"
-_MEANS_ROWS = "proofs that a person is in this dataset, or is not, cannot be believed"
+_MEANS_ROWS = "proofs that a person is in this dataset or training set, or is not, cannot be believed"
 _MEANS_GONE = "erased, or kept elsewhere: proofs about persons cannot be made from here"
 _MEANS_NOT_COMPARED = "whether the persons of the trees are those of the rows was not looked at"
 _COUNTED = "persons"
@@ -48,8 +48,10 @@ def check_subjects(audit: Audit, found: Blobs) -> None:
                 if name == f"{tree.root}.shard":
                     tags = _check_leaves(tree, vault.read_table(name))
                     audit.counts[_COUNTED] += len(tags)
-                    if holder is document and key is not None and key.public.hex() == tree.key:
-                        _check_rows(audit, vault, key, digest, document, tags)
+                    if key is not None and key.public.hex() == tree.key:
+                        of = ("dataset" if holder is document else "model", document.get("name"), digest)
+                        subjects = _subjects_of(audit, vault, holder, None if holder is not document else digest)
+                        _compare(audit, key, holder, tags, subjects, " ".join(map(str, of)))
         except NotFoundError as error:
             audit.add("unknown", f"vault/{name}", error, meaning=_MEANS_GONE)
         except BackstoryError as error:
@@ -97,17 +99,29 @@ def _check_leaves(tree: SubjectTree, table: pa.Table) -> set[bytes]:
     return set(tags)
 
 
-def _check_rows(audit: Audit, vault: Vault, key: VrfKey, digest: str, document: JsonObject, tags: set[bytes]) -> None:
-    """Compare the persons of a dataset's rows with those of its tree, where the rows are here."""
+def _subjects_of(audit: Audit, vault: Vault, holder: JsonObject, dataset: str | None) -> set[str] | None:
+    """Return the people that the rows of a dataset, or those below a training set, are about; None if they are gone."""
+    if dataset is None:
+        try:
+            return TrainedPeople(BlobStore(audit.layout.blobs, Disk()), vault).subjects(holder)
+        except NotFoundError:
+            return None  # said where positions and rows are checked
     try:
-        table = vault.read_table(f"{digest}.shard")
+        table = vault.read_table(f"{dataset}.shard")
     except BackstoryError:
-        return  # said where rows are checked
-    column = canonical.text_of(document, "subject")
+        return None  # said where rows are checked
+    column = canonical.text_of(holder, "subject")
     if column not in table.column_names:
-        raise FormatError(f"dataset {digest}: its rows have no column {column!r} of persons")
-    subjects = subject_texts(table[column])
-    context = tree_context(document)
+        raise FormatError(f"dataset {dataset}: its rows have no column {column!r} of persons")
+    return subject_texts(table[column])
+
+
+def _compare(
+    audit: Audit, key: VrfKey, holder: JsonObject, tags: set[bytes], subjects: set[str] | None, place: str
+) -> None:
+    """Compare the people of a tree with those of its rows, where these are here."""
+    if subjects is None:
+        return
+    context = tree_context(holder)
     if {output[:TAG_SIZE] for output in key.outputs(subject_message(context, one) for one in subjects)} != tags:
-        what = "the persons of its tree are not those of its rows"
-        audit.add("failed", f"dataset {document.get('name')} {digest}", what, meaning=_MEANS_ROWS)
+        audit.add("failed", place, "the persons of its tree are not those of its rows", meaning=_MEANS_ROWS)

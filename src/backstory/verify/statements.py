@@ -1,0 +1,189 @@
+"""Checking what entries say of data, models, features and runs: that each has its form, and none contradicts another.
+
+A number of a version means one version for good: whoever registers another under it, or approves or deploys a version
+under the number of another, is named. What the digests lead to is checked with the blobs. Bytes: docs/format.md section
+12.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from decimal import Decimal, InvalidOperation
+from typing import Final, TypeAlias
+
+from backstory.errors import FormatError
+from backstory.records import canonical
+from backstory.records.canonical import JsonObject, JsonValue
+from backstory.records.identity import check_digest
+from backstory.records.membership import SHOWN_TYPE
+from backstory.verify.audit import Audit
+from backstory.verify.entries import Entries
+
+Form: TypeAlias = Callable[[JsonValue], bool]
+
+_MEANS: Final = "what it says of data, models or who approved them cannot be believed"
+_NAME: Final = re.compile(r"(?!\.)[A-Za-z0-9._-]{1,255}")
+_COUNT: Final = re.compile(r"0|[1-9][0-9]{0,19}")
+_SALT: Final = re.compile(r"[0-9a-f]{16}")
+_VERDICTS: Final = frozenset({"approved", "rejected", "withdrawn"})
+
+
+def _matches(pattern: re.Pattern[str]) -> Form:
+    return lambda value: isinstance(value, str) and pattern.fullmatch(value) is not None
+
+
+def _text(value: JsonValue) -> bool:
+    return isinstance(value, str)
+
+
+def _digest(value: JsonValue) -> bool:
+    try:
+        check_digest(value, "digest")
+    except FormatError:
+        return False
+    return True
+
+
+def _maybe(form: Form) -> Form:
+    return lambda value: value is None or form(value)
+
+
+def _list_of(form: Form) -> Form:
+    return lambda value: isinstance(value, list) and all(map(form, value))
+
+
+def _deployed(value: JsonValue) -> bool:
+    """Say whether something is what a deployment serves: versions with parts of the traffic that are all of it."""
+    if not isinstance(value, list) or not all(
+        isinstance(one, dict) and set(one) == _SERVED.keys() and _problem_of_form(one, _SERVED) is None for one in value
+    ):
+        return False
+    try:
+        shares = [Decimal(canonical.text_of(one, "share")) for one in value if isinstance(one, dict)]
+    except InvalidOperation:
+        return False
+    return not shares or (min(shares) > 0 and sum(shares) == 1)
+
+
+_name, _count = _matches(_NAME), _matches(_COUNT)
+_SERVED: Final[Mapping[str, Form]] = {
+    "digest": _digest,
+    "name": _name,
+    "share": _matches(re.compile(r"[0-9]{1,64}(\.[0-9]{1,64})?")),
+    "version": _count,
+}
+_FORMS: Final[Mapping[str, Mapping[str, Form]]] = {
+    "contract.set": {"contract": _maybe(_digest), "id": _maybe(_text), "name": _name, "version": _maybe(_text)},
+    "deployment.set": {"models": _deployed, "name": _name, "reason": _maybe(_text)},
+    "features.defined": {"about": _maybe(_digest), "features": _digest, "name": _name, "version": _count},
+    "group.recorded": {"group": _digest, "groups": _count, "name": _name, "salt": _matches(_SALT)},
+    SHOWN_TYPE: {"dataset": _maybe(_digest), "model": _maybe(_digest), "proof": _digest},
+    "model.aliased": {"alias": _name, "model": _digest, "name": _name, "version": _count},
+    "model.approved": {
+        "actor": _digest,
+        "deployment": _maybe(_name),
+        "model": _digest,
+        "name": _name,
+        "reason": _maybe(_text),
+        "role": _maybe(_text),
+        "verdict": lambda value: isinstance(value, str) and value in _VERDICTS,
+        "version": _count,
+    },
+    "model.registered": {
+        "about": _maybe(_digest),
+        "artifact": _maybe(_digest),
+        "model": _digest,
+        "name": _name,
+        "parents": _maybe(_list_of(_digest)),
+        "version": _count,
+    },
+    "run.recorded": {"document": _digest, "name": _name},
+    "sealed.opened": {"groups": _list_of(_text), "purpose": _digest, "question": _text, "records": _count},
+    "source.fixed": {
+        "about": _maybe(_digest),
+        "dataset": _digest,
+        "first": _count,
+        "kept": _maybe(lambda value: value == "reference"),
+        "name": _name,
+        "origin": _maybe(_text),
+        "part": _maybe(_text),
+        "rows": _count,
+        "salt": _matches(_SALT),
+        "table": _maybe(_digest),
+    },
+    "step.recorded": {"name": _text, "step": _digest},
+}
+"""By type the form of each member; one that may be null may be absent."""
+
+
+def check_statements(audit: Audit, entries: Entries) -> None:
+    """Check the entries about data, models, features and runs."""
+    known = _Versions()
+    for index, entry in entries.documents(*_FORMS):
+        type_ = str(entry["type"])
+        problem = _problem_of_form(entry, _FORMS[type_])
+        if problem is None:
+            problem = _problem_of_whole(entry, type_)
+        if problem is None and entries.is_whole:  # otherwise what it speaks of may be in an entry that is not there
+            problem = known.problem_of(entry, type_)
+        if problem is not None:
+            audit.add("failed", f"entry {index}", f"{type_}: {problem}", index=index, meaning=_MEANS)
+
+
+def _problem_of_form(entry: JsonObject, forms: Mapping[str, Form]) -> str | None:
+    odd = [member for member, form in forms.items() if not form(entry.get(member))]
+    return f"is malformed: {', '.join(odd)}" if odd else None
+
+
+def _problem_of_whole(entry: JsonObject, type_: str) -> str | None:
+    """Say what is wrong with members that are right one by one."""
+    if type_ == SHOWN_TYPE and (entry.get("dataset") is None) is (entry.get("model") is None):
+        return "expected a dataset or a model"
+    if type_ == "contract.set" and len({entry.get(one) is None for one in ("contract", "id", "version")}) > 1:
+        return "expected a contract with its id and version, or none of them"
+    return None
+
+
+class _Versions:
+    """The versions of models and feature sets that the entries so far gave numbers to."""
+
+    def __init__(self) -> None:
+        self._models: dict[str, list[str]] = {}
+        self._features: dict[str, list[str]] = {}
+        self._digests: set[str] = set()
+
+    def problem_of(self, entry: JsonObject, type_: str) -> str | None:
+        """Say how an entry contradicts those before it, if it does, and keep what it adds."""
+        if type_ == "model.registered":
+            digest = canonical.text_of(entry, "model")
+            parents = entry.get("parents")
+            if isinstance(parents, list) and not self._digests.issuperset(map(str, parents)):
+                return "names a parent that no entry before it registered"
+            self._digests.add(digest)
+            return _numbered(self._models, entry, digest, is_again=False)
+        if type_ == "features.defined":
+            return _numbered(self._features, entry, canonical.text_of(entry, "features"), is_again=True)
+        named: list[tuple[JsonObject, JsonValue]] = []
+        if type_ in {"model.aliased", "model.approved"}:
+            named = [(entry, entry.get("model"))]
+        elif type_ == "deployment.set":
+            models = entry.get("models")
+            found = models if isinstance(models, list) else []
+            named = [(one, one.get("digest")) for one in found if isinstance(one, dict)]
+        for one, meant in named:
+            number, versions = canonical.count_of(one, "version"), self._models.get(canonical.text_of(one, "name"), [])
+            if not 0 < number <= len(versions) or versions[number - 1] != meant:
+                return "the version it names is not the one that an entry before it registered under this number"
+        return None
+
+
+def _numbered(known: dict[str, list[str]], entry: JsonObject, digest: str, *, is_again: bool) -> str | None:
+    """Keep the number of a version; say what is wrong with it, which is then not kept."""
+    versions, number = known.setdefault(canonical.text_of(entry, "name"), []), canonical.count_of(entry, "version")
+    if is_again and digest in versions:
+        return None if versions.index(digest) + 1 == number else "gives another number to a version"
+    if number != len(versions) + 1:
+        return f"expected version {len(versions) + 1} of this name, got {number}: a number means one version"
+    versions.append(digest)
+    return None
