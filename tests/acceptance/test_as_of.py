@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -158,3 +160,18 @@ def test_what_waits_was_in_no_tree(archive: Archive):
     archive.predict("times", pd.DataFrame({"a": [1.0]}), method="__call__").wait("durable")
     size = archive._ledger.log.checkpoint().size
     assert [len(archive.search("true", as_of=of)) for of in (None, size)] == [1, 0]
+
+
+def test_a_copy_without_the_lock_store_answers(tmp_path: Path):
+    """An auditor's copy has the log, and not the lock store that is kept elsewhere."""
+    away = tmp_path / "away.sqlite"
+    with backstory.init(tmp_path / "audit", origin=ORIGIN, lock=away) as archive:
+        archive.register(_twice, name="times")
+        (name,) = archive.predict("times", pd.DataFrame({"a": [1.0]}), method="__call__").ids
+        archive.flush()
+    shutil.copytree(tmp_path / "audit", tmp_path / "copy")
+    away.unlink()
+    with backstory.open(tmp_path / "copy", mode="r") as copy:
+        size = copy._ledger.log.checkpoint().size
+        assert copy.why(name, as_of=size).output == 2.0
+        assert (len(copy.search("true", as_of=size)), len(copy.search("true", as_of=0))) == (1, 0)

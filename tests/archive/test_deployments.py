@@ -110,6 +110,39 @@ def test_approved_for_another_deployment_is_not_approved(archive):
     assert not archive.deployments.served(predicted(archive)).approved
 
 
+def test_each_deployment_needs_its_approval(archive):
+    """Nothing says which of two made the prediction, so that an approval for the one is none for the other."""
+    for deployment in ("production", "staging"):
+        archive.deployments.set(deployment, "credit:1")
+    archive.deployments.approve("credit:1", deployment="production", verdict="rejected")
+    archive.deployments.approve("credit:1", deployment="staging")
+    served = archive.deployments.served(predicted(archive))
+    assert not served.approved
+    assert "NOT approved then for production: rejected" in str(served)
+    archive.deployments.approve("credit:1", deployment="production")
+    assert archive.deployments.served(predicted(archive)).approved
+
+
+def test_a_verdict_for_another_deployment_is_not_named(archive):
+    """Neither as why a version was approved nor as why it was not."""
+    archive.deployments.set("production", "credit:1")
+    archive.deployments.approve("credit:1", deployment="staging", role="intern")
+    assert "NOT approved then for production: nobody" in str(archive.deployments.served(predicted(archive)))
+    archive.deployments.approve("credit:1", deployment="production", role="model risk")
+    archive.deployments.approve("credit:1", deployment="staging", role="intern")
+    assert "by the model risk" in str(archive.deployments.served(predicted(archive)))
+
+
+def test_a_clock_set_back_ends_no_deployment_before(archive):
+    """What was changed behind the prediction's manifest still served it, whatever the time of the change says."""
+    archive.deployments.set("production", "credit:1")
+    name = predicted(archive)
+    ledger = archive._ledger
+    ledger.world = dataclasses.replace(ledger.world, now_ns=lambda: BEGAN_NS)
+    archive.deployments.set("production", "credit:2")
+    assert [one.deployment for one in archive.deployments.served(name).deployments] == ["production"]
+
+
 def test_approved_after_is_not_approved_then(archive):
     """It is named as later."""
     archive.deployments.set("production", "credit:1")
@@ -197,6 +230,13 @@ def test_a_verdict_is_one_of_three(archive):
         archive.deployments.approve("credit", verdict="maybe")
     with pytest.raises(InputError, match="1024"):
         archive.deployments.approve("credit", reason="x" * 1025)
+
+
+@pytest.mark.parametrize("role", ["", 5, "a\nb"])
+def test_a_role_is_text(archive, role):
+    """Of one line."""
+    with pytest.raises(InputError, match="role"):
+        archive.deployments.approve("credit:1", role=role)
 
 
 def test_a_verdict_is_somebodys(archive):

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import types
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, PolynomialFeatures, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, PolynomialFeatures, StandardScaler
+from sklearn.random_projection import GaussianRandomProjection
 from tests.support.archives import ORIGIN, files_of, loans
 
 import backstory
@@ -368,6 +371,46 @@ def test_lineage_of_too_many_columns_is_not_kept(scene):
     with pytest.warns(LineageWarning, match="at most 20,000 columns"):
         model = scene.archive.register(make_pipeline(PolynomialFeatures(2), Ridge()).fit(wide, [1, 2]), name="wide")
     assert "fitted" not in model.document
+
+
+def test_lineage_of_too_many_edges_is_not_kept(scene):
+    """Nor of few components of many columns, each of which comes from all."""
+    wide = np.ones((2, 600))
+    model = make_pipeline(GaussianRandomProjection(500), Ridge()).fit(wide, [1, 2])
+    with pytest.warns(LineageWarning, match="at most 250,000 edges"):
+        version = scene.archive.register(model, name="projected")
+    assert "fitted" not in version.document
+
+
+def test_rows_with_views_of_text_are_sampled(scene):
+    """Arrow cannot take rows of views; the model is registered with what was probed of it."""
+    made = pa.Table.from_pandas(table(), preserve_index=False)
+    made = made.set_column(made.column_names.index("kind"), "kind", made["kind"].cast(pa.string_view()))
+    features, rows = scene.archive.split(scene.archive.source(made, "views", key="loan"), COLUMNS)
+    version = scene.archive.register(fitted(table()[COLUMNS], table().paid), name="views", rows=rows)
+    assert features.num_rows == made.num_rows
+    assert "fitted" in version.document
+
+
+def test_what_a_partial_was_given_is_its_definition(scene, module):
+    """Another value is another version; its function is compared with the code it is of."""
+    load = module("def amount(rows, cap):\n    return rows.amount.clip(upper=cap)\n")
+    define = scene.archive.features.define
+    first = define("capped", {"amount": functools.partial(load.amount, cap=5)})
+    second = define("capped", {"amount": functools.partial(load.amount, cap=6)})
+    assert (first.version, second.version) == (1, 2)
+    assert scene.archive.features.diff(first, second).changed == {"amount": ("params",)}
+    estimator = LogisticRegression().fit(scene.features[["amount"]], scene.features.years > 3)
+    assert scene.archive.register(estimator, name="capped", feature_set=second).document["features"] == second.digest
+
+
+@pytest.mark.parametrize("wrap", [FunctionTransformer, lambda f: make_pipeline(FunctionTransformer(f))])
+def test_code_of_a_function_in_a_transformer_is_its_definition(scene, module, wrap):
+    """A function of the same name and other code makes another version."""
+    define = scene.archive.features.define
+    first = define("wrapped", {"a": wrap(module("def twice(rows):\n    return rows * 2\n").twice)})
+    second = define("wrapped", {"a": wrap(module("def twice(rows):\n    return rows * 3\n").twice)})
+    assert first.digest != second.digest
 
 
 def test_reader_cannot_define(scene):

@@ -154,6 +154,51 @@ def test_a_table_without_validity_is_refused(engine):
         backstory.SqlAsOf(engine, "stats", key="cust", valid_from="from_ts", valid_to="until")
 
 
+@pytest.fixture(scope="module")
+def views(tmp_path_factory):
+    """A database with a table that says until when in text, and one whose version is of the whole view."""
+    engine = sa.create_engine(f"sqlite:///{tmp_path_factory.mktemp('views') / 'views.db'}")
+    with engine.begin() as connection:
+        connection.execute(sa.text("create table texts (cust text, since text, at timestamp)"))
+        connection.execute(sa.text("create table view (cust text, spend float, version text, since timestamp)"))
+        for spend, version, since in ((1, "v1", "2026-01-01"), (2, "v1", "2026-03-01"), (3, "v2", "2026-04-01")):
+            row = {"spend": spend, "version": version, "since": f"{since} 00:00:00.000000"}
+            connection.execute(sa.text("insert into view values ('c-1', :spend, :version, :since)"), row)
+        connection.execute(sa.text("insert into view values ('c-2', 1, 'v1', '2026-01-01 00:00:00.000000')"))
+        connection.execute(sa.text("insert into view values ('c-2', 2, 'v1', '2026-01-01 00:00:00.000000')"))
+    return engine
+
+
+def test_validity_in_text_is_refused(views):
+    """A database compares it with a moment letter by letter, and gives another row."""
+    with pytest.raises(InputError, match="'since' of table 'texts'"):
+        backstory.SqlAsOf(views, "texts", key="cust", valid_from="since")
+    with pytest.raises(InputError, match="'since' of table 'texts'"):
+        backstory.SqlAsOf(views, "texts", key="cust", valid_from="at", valid_to="since")
+
+
+def test_a_version_of_a_whole_view_has_a_row_at_each_moment(archive, views):
+    """Of its rows the one counts that was valid then."""
+    archive.resolvers["view"] = backstory.SqlAsOf(views, "view", key="cust", valid_from="since", version="version")
+    february = datetime(2026, 2, 1, tzinfo=UTC)
+    assert only(used(archive, "view", key="c-1", version="v1", at=february)()).values["spend"] == 1
+    assert only(used(archive, "view", key="c-1", version="v1", at=NOW)()).values["spend"] == 2
+    assert only(used(archive, "view", key="c-1", at=NOW)()).values["spend"] == 3
+
+
+def test_rows_that_were_valid_at_once_are_none(archive, views):
+    """Which of them was used cannot be told."""
+    archive.resolvers["view"] = backstory.SqlAsOf(views, "view", key="cust", valid_from="since")
+    assert only(used(archive, "view", key="c-2", at=NOW)()).state == "cannot"
+
+
+def test_a_row_found_by_version_only_needs_one(archive, views):
+    """Without a version on the record a single row may be of any time."""
+    archive.resolvers["view"] = backstory.SqlAsOf(views, "view", key=["cust", "spend"], version="version")
+    assert only(used(archive, "view", key=("c-1", 3), version="v2")()).state == "fetched"
+    assert only(used(archive, "view", key=("c-1", 3))()).state == "cannot"
+
+
 def test_a_row_of_a_delta_table_is_as_of_a_version(archive, tmp_path):
     """Or as of a moment."""
     path = tmp_path / "stats"
@@ -163,6 +208,7 @@ def test_a_row_of_a_delta_table_is_as_of_a_version(archive, tmp_path):
     assert only(used(archive, key="c-1", version=0)()).values == {"cust": "c-1", "spend": 1.0}
     assert only(used(archive, key="c-2", at=datetime.now(UTC) + timedelta(seconds=1))()).values["spend"] == 6.0
     assert only(used(archive, key="c-2", version=9)()).state == "cannot"
+    assert only(used(archive, key="c-2", at=LONG_AGO)()).state == "no row"  # not the first that there ever was
 
 
 def test_a_row_of_an_iceberg_table_is_as_of_a_snapshot(archive, tmp_path):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from enum import IntEnum, StrEnum
+
+import numpy as np
 import pytest
 from tests.support.archives import ORIGIN, fitted, loans
 
 import backstory
 from backstory.errors import ConflictError, ForbiddenError, InputError, NotFoundError
+from backstory.lineage.runs import parameter_text
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +101,31 @@ def test_a_run_that_has_ended_stays_as_it_is(trained):
     run.end()
     with pytest.raises(ConflictError):
         run.metrics(late=1.0)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (np.float64(0.1), "0.1"), (np.float32(0.5), "0.5"), (np.int64(3), "3"), (np.bool_(True), "True"),
+        (IntEnum("Kind", "one").one, "1"), (StrEnum("Kind", {"one": "a"}).one, "a"), (None, "None"),
+    ],
+)  # fmt: skip
+def test_a_parameter_is_its_value(value, text):
+    """Whatever library it is of."""
+    assert parameter_text("depth", value) == text
+
+
+@pytest.mark.parametrize("parameters", [{"a": "\ud800"}, {"\ud800": 1}, {1: 1}, {"a": 10**5000}])
+def test_what_cannot_be_recorded_is_refused_at_once(trained, parameters):
+    """A run that has ended is not lost for it."""
+    with pytest.raises(InputError, match="run"):
+        trained.runs.start("training", parameters)
+
+
+def test_a_metric_too_large_is_refused(trained):
+    """As any other that is no number."""
+    with pytest.raises(InputError, match="rows"):
+        trained.runs.start("training").metrics(rows=10**400)
 
 
 @pytest.mark.parametrize("value", [[1], {"a": 1}, object()])

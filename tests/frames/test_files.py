@@ -166,6 +166,31 @@ def test_text_in_another_encoding_is_refused():
         read_options({"encoding": "nope"})
 
 
+@pytest.mark.parametrize(
+    ("name", "data", "type_"),
+    [
+        ("a.csv", b"id,n\n12345678901234567890,1\n12345678901234567891,2\n", "string"),
+        ("a.csv", b"id\n1.5\n9007199254740993\n", "string"),
+        ("a.jsonl", b'{"id":12345678901234567890}\n{"id":12345678901234567891}\n', "decimal(38,0)"),
+        ("a.jsonl.gz", gzip.compress(b'{"id":[{"n":1.5},{"n":12345678901234567891}]}\n'), None),
+    ],
+)
+def test_whole_numbers_are_never_rounded(name, data, type_):
+    """Two ids of twenty digits do not become one double, unless that is asked for."""
+    with pytest.raises(InputError, match=r"fit int64 in column 'id', got some that would be rounded.*'types'"):
+        parse_table(data, name, PLAIN)
+    if type_ is not None:
+        column = parse_table(data, name, read_options({"types": {"id": type_}}))["id"]
+        assert len(column.unique()) == 2
+        assert parse_table(data, name, read_options({"types": {"id": "float64"}}))["id"].type == "double"
+
+
+def test_doubles_without_a_point_are_doubles():
+    """What `%.0f` writes is the number it was, and a measure may be as large as it likes."""
+    data = b"n,m\n100000000000000000000,1e300\n2,12345678901234567.25\n"
+    assert parse_table(data, "a.csv", PLAIN).to_pydict() == {"n": [1e20, 2.0], "m": [1e300, 12345678901234567.25]}
+
+
 @pytest.mark.parametrize("place", ["https://anna:pw@h/a.csv", "a\0b.csv"])
 def test_what_is_no_path_here_is_refused(place):
     """Without saying it again: a URL may hold a password."""

@@ -186,3 +186,12 @@ def test_tables_and_records_agree(watch, rows):
     seen = Watch(profile_of([TRAINED.select(list(VALUES))]), None)
     table = pa.Table.from_pylist(rows, schema=schema)
     assert seen.table(table).flags.to_pylist() == [seen.record(row) for row in rows]
+
+
+def test_truth_values_of_an_array_are_numbers():
+    """An array has one type; what is neither 0 nor 1 is of another."""
+    watch = Watch(profile_of([pa.table({"x": [0.5, 1.5], "urgent": [True, False]})]), None)
+    good = watch.table(pa.table({"0": [1.0, 1.0], "1": [0.0, 1.0]}))
+    assert good.flags.null_count == 2
+    assert flags(watch.table(pa.table({"0": [1.0], "1": [2.0]})).flags[0].as_py()) == ["type:urgent"]
+    assert flags(watch.table(pa.table({"0": [1.0], "1": [float("nan")]})).flags[0].as_py()) == ["null:urgent"]

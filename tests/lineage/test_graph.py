@@ -87,6 +87,16 @@ def test_a_picture_is_an_a4_page_that_says_what_it_is():
     assert "1 rows of a source" in root.findtext(f"{SVG}desc")
 
 
+@pytest.mark.parametrize(("links", "paper"), [([(0, n) for n in range(1, 15)], "420mm"), ([(0, 1)], "297mm")])
+def test_a_large_graph_is_on_larger_paper(links, paper):
+    """No letters are smaller than five points when it is printed."""
+    root = ET.fromstring(_graph(links).svg())
+    across, wide = float(root.get("width")[:-2]), float(root.get("viewBox").split()[2])
+    smallest = min(float(part.get("font-size")) for part in root.iter(f"{SVG}text") if part.get("font-size"))
+    assert root.get("width") == paper
+    assert smallest * across / wide / 25.4 * 72 >= 5
+
+
 @pytest.mark.parametrize(
     "links", [[(0, 1)], [(a, b) for a in range(5) for b in range(5, 9)], [(n, n + 1) for n in range(14)]]
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 
 import numpy as np
 import pandas as pd
@@ -114,6 +115,32 @@ def test_reserved_empty_and_unfit_frames_are_refused():
         sources.fix(FRAMES["pandas"]().iloc[:0], "loans", salt=8)
     with pytest.raises(InputError, match="numpy"):
         sources.fix(np.zeros((2, 2)), "loans", salt=8)
+
+
+MOMENTS = {"n": [1, 2], "until": [None, datetime(9999, 12, 31)]}  # noqa: DTZ001  without a zone on purpose
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pd.DataFrame(MOMENTS).astype({"until": object}),
+        pd.DataFrame({"until": np.array(["0001-01-01", "2020-01-01"], "datetime64[us]")}),
+        pl.DataFrame(MOMENTS),
+        pl.DataFrame(MOMENTS).lazy(),
+        pa.table({"until": pa.array([10**10], pa.duration("s"))}),
+    ],
+)
+def test_moments_that_cannot_be_recorded_are_refused_at_once(frame):
+    """Nanoseconds in 64 bits end in 2262; it is said when the source is fixed, not when a model refers to it."""
+    with pytest.raises(ColumnError, match=r"years from 1677 to 2262.*column 'until'.*source loans"):
+        Sources().fix(frame, "loans", salt=1)
+
+
+def test_days_and_the_last_nanosecond_are_kept():
+    """A date is no moment, and the ends of what fits do."""
+    days = pa.array([datetime(9999, 12, 31)], pa.date32())  # noqa: DTZ001  a day
+    ends = pa.array([2**63 - 1], pa.timestamp("ns"))
+    Sources().fix(pa.table({"until": days, "end": ends, "none": pa.nulls(1, pa.timestamp("s"))}), "loans", salt=1)
 
 
 def test_parts_have_positions_of_their_own():

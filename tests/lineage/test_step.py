@@ -86,6 +86,38 @@ def test_the_result_is_the_functions_own(archive):
     assert counted.__wrapped__(frame).equals(clean(frame))
 
 
+@pytest.mark.parametrize("library", ["pandas", "polars", "lazy"])
+def test_rows_aggregated_by_hand_are_coarse(archive, run_of, library):
+    """The largest id of a group names one row, and others decided the values: nobody says which rows were dropped."""
+    rows = pd.DataFrame({"day": np.arange(300) % 60, "km": np.arange(300) * 37 % 101, "kg": np.arange(300) * 53 % 97})
+    if library == "pandas":
+        frame = archive.source(rows, "loads")
+        _, run = run_of(lambda frame: frame.groupby("day", as_index=False).max(), frame)
+    else:
+        table = pl.from_pandas(rows)
+        frame = archive.source(table.lazy() if library == "lazy" else table, "loads")
+        _, run = run_of(lambda frame: frame.group_by("day").agg(pl.all().max()), frame)
+    assert run.grade == "coarse"
+    assert "stand for more rows than they name" in run.problems[0]
+    assert dropped_rows(run, "loads") is None
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda frame: frame.drop_duplicates("day"),
+        lambda frame: frame.assign(km=-frame.km)[["km", "_row_loads"]],
+        lambda frame: frame.sample(frac=0.5, random_state=1),
+        lambda frame: frame.head(5).assign(day=0, km=1, kg=2),
+    ],
+)
+def test_rows_that_were_picked_or_scaled_are_exact(archive, run_of, function):
+    """What agrees with its source, or moves with it, or is too little to tell, is not doubted."""
+    rows = pd.DataFrame({"day": np.arange(300) % 60, "km": np.arange(300) * 37 % 101, "kg": np.arange(300) * 53 % 97})
+    _, run = run_of(function, archive.source(rows, "loads"))
+    assert run.grade == "exact"
+
+
 def test_dropped_rows_are_noted(archive, run_of):
     """What went in and did not come out was dropped, by position."""
     table = parcels()

@@ -37,7 +37,7 @@ from sklearn.preprocessing import (
 )
 from xgboost import XGBClassifier
 
-from backstory.models import capture_artifact
+from backstory.models import capture_artifact, sklearn_probe
 from backstory.models.sklearn_lineage import input_names, structure_of
 from backstory.models.sklearn_probe import PROBE_COLUMNS_MAX, probe
 from backstory.models.sklearn_stages import run_stages
@@ -286,6 +286,30 @@ def test_wrappers(model, predictors):
     assert np.array_equal(given[-1][1], getattr(model, method)(table.head(1)))
 
 
+def test_a_stack_that_passes_its_input_on():
+    """What judges its models gets every column itself, also one that none of them is given."""
+    of_b = make_pipeline(ColumnTransformer([("n", StandardScaler(), ["b"])]), LogisticRegression())
+    model = StackingClassifier([("b", of_b)], passthrough=True, cv=2).fit(X[NUMBERS], YES)
+    found = structure(model, X[NUMBERS])
+    assert edges(model, X[NUMBERS], at=1) == {"b": "b:e", "c": "c:e", "d": "d:e"}
+    assert probe(model, found, X[NUMBERS]).findings == ()
+    given = list(run_stages(model, X[NUMBERS].head(1), lambda inner, one: inner.predict(one)))
+    assert [name for name, _ in given] == [step.name for step in found.steps]
+
+
+@pytest.mark.parametrize(
+    "chosen", [[1, 3], slice(1, 4, 2), [False, True, False, True]], ids=["places", "slice", "mask"]
+)
+@pytest.mark.parametrize("kind", [pd.DataFrame, pl.DataFrame])
+def test_stages_of_a_row_whose_columns_have_another_order(chosen, kind):
+    """A branch chosen by place gets the columns of these places in training, as scikit-learn hands them out."""
+    table = X[["c", "b", "a", "d"]].fillna(0)
+    model = make_pipeline(ColumnTransformer([("n", StandardScaler(), chosen)]), LogisticRegression()).fit(table, YES)
+    other = kind(table.head(1)[["d", "c", "a", "b"]].to_dict("list"))
+    given = dict(run_stages(model, other, lambda inner, one: inner.predict(one)))
+    assert np.array_equal(given["columntransformer__n"], given["columntransformer"])
+
+
 def test_stages_of_a_row():
     """Each step gives as many values as it has columns, the last one what the model predicts."""
     given = dict(run_stages(USUAL, X.head(1), lambda model, one: model.predict_proba(one)))
@@ -333,6 +357,14 @@ def test_probe_that_cannot_be_is_told():
     assert (
         probe(USUAL, structure(USUAL), X.head(8).assign(kind="secret")).reason == "the transformers raised ValueError"
     )
+
+
+def test_probe_that_takes_long_is_given_up(monkeypatch):
+    """Registering a model does not wait for it."""
+    monkeypatch.setattr(sklearn_probe, "PROBE_SECONDS_MAX", -1)
+    given_up = probe(USUAL, structure(USUAL), X.head(10))
+    assert (given_up.rows, given_up.findings) == (0, ())
+    assert "seconds" in given_up.reason
 
 
 def test_nothing_to_probe_without_transformers():

@@ -25,8 +25,7 @@ def fetch_online(story: Story, resolvers: Mapping[str, AsOf]) -> tuple[OnlineRow
 def _uses(story: Story) -> Iterator[dict[str, Any]]:
     for step in story.steps.get("steps", ()):
         if step.get("kind") == "use":
-            # Before version 0.4 the reference stood where the row's values stand now.
-            yield step if "ref" in step else {**step, "ref": step.get("values") or {}, "values": None}
+            yield step
 
 
 def _fetched(step: dict[str, Any], resolver: AsOf | None, recorded: datetime) -> OnlineRow:

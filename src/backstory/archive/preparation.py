@@ -115,6 +115,7 @@ class Preparation(Questions):
         salt = self._store.draw_salt()
         about = About(owner=owner, purpose=purpose, licence=licence, basis=basis, external=external_ids(snapshot))
         taken = take(frame, read, as_frame, extracted=time_text(self._inside.ledger.world.now_ns()))
+        sources = self._calls.known(taken.frame)
         traced_frame, _ = self._sources.fix(
             taken.frame,
             name,
@@ -129,7 +130,7 @@ class Preparation(Questions):
             rows=taken.rows,
             reading=taken.reading,
             keep=keep or (self._inside.keep if taken.rows is not None else "copy"),
-            derived=derived_from(self._calls.known(taken.frame), self._store.steps, taken.frame),
+            derive=lambda held: derived_from(sources, self._store.steps, held, name, subject),
         )
         return traced_frame
 

@@ -38,7 +38,7 @@ class Runs:
         self._inside.calls.require_writable()
         registry.require_model_name(name)
         run = Run(self._inside, Notes(name=name, began_ns=self._inside.ledger.world.now_ns()))
-        run.parameters(**(parameters or {}))
+        run.tell(parameters or {})
         return run
 
     def find(self, name: str | None = None) -> list[RecordedRun]:
@@ -78,8 +78,8 @@ class Run:
         self._notes = notes
         self.recorded: RecordedRun | None = None
 
-    def parameters(self, **parameters: Any) -> None:  # noqa: ANN401  texts, numbers, truth values
-        """Say what the run was told; the same name again replaces.
+    def tell(self, parameters: Mapping[str, Any]) -> None:
+        """Say what the run was told, by any names; see `parameters`.
 
         Raises:
             InputError: A value is no text, number, truth value or None.
@@ -88,7 +88,16 @@ class Run:
         self._insist_open()
         self._notes.parameters |= {name: parameter_text(name, value) for name, value in parameters.items()}
 
-    def metrics(self, **metrics: Any) -> None:  # noqa: ANN401  numbers of any library
+    def parameters(self, /, **parameters: Any) -> None:  # noqa: ANN401  texts, numbers, truth values
+        """Say what the run was told; the same name again replaces.
+
+        Raises:
+            InputError: A value is no text, number, truth value or None.
+            ConflictError: The run has ended.
+        """
+        self.tell(parameters)
+
+    def metrics(self, /, **metrics: Any) -> None:  # noqa: ANN401  numbers of any library
         """Say what the run measured; the same name again replaces.
 
         Raises:

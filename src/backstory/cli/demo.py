@@ -204,6 +204,7 @@ def _commands(into: Path, shown: _Shown) -> list[str]:
     archive = ["-a", str(into)]
     commands = [
         ["why", shown.prediction, *archive],
+        ["graph", shown.prediction, *archive, "--output", "lineage.svg"],
         ["impact", "weather", "--key", json_format.dumps(DAMAGED_KEY), *archive],
         ["replay", shown.prediction, *archive],
         ["search", "output > 300", *archive],

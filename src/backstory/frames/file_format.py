@@ -17,6 +17,7 @@ import pyarrow as pa
 from backstory.errors import ColumnError, InputError
 from backstory.frames.read_options import ENCODING, ReadOptions, require_known
 from backstory.frames.table import column_names, require_columns
+from backstory.frames.whole_number import lost_in_csv, lost_in_json
 
 Format: TypeAlias = Literal["csv", "parquet", "json"]
 
@@ -63,7 +64,8 @@ def parse_table(data: bytes, name: str, options: ReadOptions) -> pa.Table:
         options: How to read it.
 
     Raises:
-        InputError: The name tells no format, the bytes are not of it, or an option is not for it.
+        InputError: The name tells no format, the bytes are not of it, an option is not for it, or a whole number fits
+            no type that was given or guessed.
         ColumnError: A column that is asked for is missing, or its cells are not of the type asked for.
     """
     known = format_of(name)
@@ -71,15 +73,25 @@ def parse_table(data: bytes, name: str, options: ReadOptions) -> pa.Table:
         raise InputError(f"reading {name}: expected a name that ends in {', '.join(_FORMATS)}, or these with .gz")
     format_, compression = known
     require_known(options, _OPTIONS[format_], _TITLES[format_])
+    lost, given = None, {column for column, _ in options.types}
     try:
         if format_ == "parquet":
             table = _parquet(data, compression, options)
+        elif format_ == "csv":
+            table = _csv(_opened(data, compression), name, options)
+            lost = lost_in_csv(table, given, lambda texts: _csv(_opened(data, compression), name, options, texts))
         else:
-            source = pa.BufferReader(data)
-            stream = source if compression is None else pa.CompressedInputStream(source, compression)
-            table = _csv(stream, name, options) if format_ == "csv" else _json(stream, options)
+            text = _opened(data, compression).read()
+            table = _json(text, options)
+            lost = lost_in_json(table, given, text)
     except (pa.ArrowException, OSError, ValueError, KeyError, msgspec.MsgspecError) as error:
         raise _refusal(error, name, _TITLES[format_], options) from None
+    if lost is not None:
+        type_ = "string" if format_ == "csv" else "decimal(38,0)"
+        raise InputError(
+            f"reading {name}: expected whole numbers that fit int64 in column {lost!r}, got some that would be "
+            f"rounded; say what they are with read={{'types': {{{lost!r}: {type_!r}}}}} or the like"
+        )
     if format_ == "csv":
         _require_text(table, name, options)
     return typed(table.replace_schema_metadata(None), options, name)
@@ -121,7 +133,12 @@ def _cast(column: pa.ChunkedArray, type_: pa.DataType) -> pa.ChunkedArray:
     return days
 
 
-def _csv(stream: Any, name: str, options: ReadOptions) -> pa.Table:
+def _opened(data: bytes, compression: str | None) -> Any:
+    source = pa.BufferReader(data)
+    return source if compression is None else pa.CompressedInputStream(source, compression)
+
+
+def _csv(stream: Any, name: str, options: ReadOptions, types: Mapping[str, pa.DataType] | None = None) -> pa.Table:
     from pyarrow import csv
 
     given: dict[str, Any] = {"null_values": list(options.nulls)} if options.nulls else {}
@@ -138,7 +155,7 @@ def _csv(stream: Any, name: str, options: ReadOptions) -> pa.Table:
         # As in pandas the same texts mean "missing" in every column; Arrow would take them so in numbers only.
         convert_options=csv.ConvertOptions(
             strings_can_be_null=True,
-            column_types=options.arrow_types(),
+            column_types={**options.arrow_types(), **(types or {})},
             include_columns=list(options.columns) or None,
             **given,
         ),
@@ -159,7 +176,7 @@ def _require_text(table: pa.Table, name: str, options: ReadOptions) -> None:
             )
 
 
-def _json(stream: Any, options: ReadOptions) -> pa.Table:
+def _json(data: bytes, options: ReadOptions) -> pa.Table:
     from pyarrow import json
 
     # Texts are cast afterwards: what Arrow reads of JSON as a moment or a day is less than it casts.
@@ -167,7 +184,6 @@ def _json(stream: Any, options: ReadOptions) -> pa.Table:
         name: pa.large_string() if pa.types.is_temporal(type_) else type_
         for name, type_ in options.arrow_types().items()
     }
-    data = stream.read()
     table = json.read_json(
         pa.BufferReader(data),
         read_options=json.ReadOptions(block_size=_JSON_BLOCK),

@@ -124,7 +124,7 @@ class Watch:
         own = {escape_name(name): unchunked(features[name]) for name in features.column_names}
         is_array = features.column_names == [str(number) for number in range(features.num_columns)]
         if is_array and len(self._columns) == features.num_columns and not own.keys() & {c.name for c in self._columns}:
-            return {seen.name: values for seen, values in zip(self._columns, own.values(), strict=True)}
+            return {c.name: c.of_array(values) for c, values in zip(self._columns, own.values(), strict=True)}
         return own | ({column.name: column.values for column in flatten(features)} if self._nested else {})
 
     def _rules_of(self, features: pa.Table) -> Sequence[tuple[str, ...]]:
@@ -200,6 +200,14 @@ class _Seen:
         if self.low is not None:
             return [] if self.low <= value <= self.high else [f"range:{self.name}"]
         return [f"unseen:{self.name}"] if self.values is not None and value not in self.values else []
+
+    def of_array(self, values: pa.Array) -> pa.Array:
+        """Return a column of an array as training saw it: an array has one type, so that truth values are 0 and 1."""
+        if self.kind != "bool" or not (pa.types.is_floating(values.type) or pa.types.is_integer(values.type)):
+            return values
+        given = _comparable(values)
+        is_truth = pc.all(pc.is_in(given, value_set=pa.array([0, 1, None], given.type))).as_py()
+        return given.cast(pa.bool_()) if is_truth else values
 
     def broken(self, values: pa.Array) -> dict[str, np.ndarray]:
         """Return for each thing that is wrong with a column a mask over its rows."""

@@ -43,7 +43,8 @@ class SqlAsOf:
             schema: Schema of the table.
 
         Raises:
-            InputError: The table has no such column, or nothing says which row was valid.
+            InputError: The table has no such column, one of `valid_from` and `valid_to` holds no moments, or nothing
+                says which row was valid.
         """
         import sqlalchemy as sa
 
@@ -55,6 +56,10 @@ class SqlAsOf:
         missing = [name for name in named if name not in self._table.columns]
         if missing:
             raise InputError(f"as-of: expected a column {missing[0]!r} in table {table!r}")
+        for name in (valid_from, valid_to):
+            # A database compares texts and numbers with a moment as it likes, and gives another row.
+            if name is not None and not isinstance(self._table.columns[name].type, sa.DateTime | sa.Date):
+                raise InputError(f"as-of: expected column {name!r} of table {table!r} to be of a type for moments")
         if valid_from is None and version is None:
             raise InputError(f"as-of: expected valid_from or version: what says which row of {table!r} was valid?")
 
@@ -63,27 +68,47 @@ class SqlAsOf:
 
         Raises:
             InputError: The key has not the columns of the table's.
-            NotFoundError: Several rows were valid at once.
+            NotFoundError: Several rows were valid at once, or the record has no version and nothing else tells.
         """
         import sqlalchemy as sa
 
         columns = self._table.columns
         conditions = [columns[name] == value for name, value in key_by_column(self._key, key).items()]
+        rows: list[dict[str, Any]] = []
+        by_version = version is not None and self._version is not None
         if version is not None and self._version is not None:
             conditions.append(sa.cast(columns[self._version], sa.String) == version)
-        elif self._from is not None:
-            conditions.append(columns[self._from] <= self._of_type(self._from, at))
-            if self._to is not None:
-                end = columns[self._to]
-                conditions.append(sa.or_(end.is_(None), end > self._of_type(self._to, at)))
-        query = sa.select(self._table).where(*conditions)
-        if self._from is not None and self._to is None:
-            query = query.order_by(columns[self._from].desc()).limit(1)
-        with self._engine.connect() as connection:
-            rows = connection.execute(query).mappings().fetchmany(2)
+            rows = self._rows(conditions)
+        if not by_version or len(rows) > 1:  # a version of a whole view has several rows of a key
+            rows = self._rows([*conditions, *self._valid(at)])
+            if self._from is not None and self._to is None and len(rows) > 1:
+                rows = [row for row in rows if row[self._from] == rows[0][self._from]]
         if len(rows) > 1:
             raise NotFoundError(f"as-of: expected one row of {self._table.name!r} at a time, got several")
-        return dict(rows[0]) if rows else None
+        return rows[0] if rows else None
+
+    def _valid(self, at: datetime) -> list[sa.ColumnElement[bool]]:
+        """Return what is true of rows that were valid, or of those and earlier ones where nothing says until when."""
+        import sqlalchemy as sa
+
+        columns = self._table.columns
+        if self._from is None:
+            raise NotFoundError(f"as-of: expected a version on the record that is of one row of {self._table.name!r}")
+        conditions = [columns[self._from] <= self._of_type(self._from, at)]
+        if self._to is not None:
+            end = columns[self._to]
+            conditions.append(sa.or_(end.is_(None), end > self._of_type(self._to, at)))
+        return conditions
+
+    def _rows(self, conditions: Sequence[sa.ColumnElement[bool]]) -> list[dict[str, Any]]:
+        """Return at most two rows, the latest first: more are as wrong as two."""
+        import sqlalchemy as sa
+
+        query = sa.select(self._table).where(*conditions).limit(2)
+        if self._from is not None:
+            query = query.order_by(self._table.columns[self._from].desc())
+        with self._engine.connect() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
 
     def _of_type(self, name: str, at: datetime) -> datetime:
         """Return a moment as a column holds it: without a time zone, in UTC, where the column has none."""

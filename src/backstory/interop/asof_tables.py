@@ -33,14 +33,22 @@ class DeltaAsOf:
         self._key = (key,) if isinstance(key, str) else tuple(key)
 
     def fetch(self, key: Any, *, version: str | None, at: datetime) -> Mapping[str, Any] | None:  # noqa: ANN401
-        """Return a row as it was; see `backstory.lineage.online.AsOf`."""
+        """Return a row as it was; see `backstory.lineage.online.AsOf`.
+
+        Raises:
+            NotFoundError: The table keeps the version no more, or has several such rows.
+        """
         from deltalake import DeltaTable
 
         if version is not None:
             table = DeltaTable(self._table, version=int(version), storage_options=self._options)
         else:
             table = DeltaTable(self._table, storage_options=self._options)
-            table.load_as_version(at)
+            table.load_as_version(at)  # the earliest version there is, where all are later
+            if table.history(1)[0]["timestamp"] > at.timestamp() * 1000:
+                if table.version() == 0:
+                    return None
+                raise NotFoundError("as-of: expected the version of that moment, got a table that keeps it no more")
         wanted = key_by_column(self._key, key)
         filters = [(name, "=", value) for name, value in wanted.items()]
         return _only(table.to_pyarrow_table(filters=filters))

@@ -53,6 +53,10 @@ class PastLedger(Ledger):
         """Bring the catalog of today to the published checkpoint: it says where segments are."""
         self._now.catch_up()
 
+    def heads(self) -> dict[str, int]:
+        """Return none: they say which records of the spool are sealed, and nothing waits; copies may be without any."""
+        return {}
+
     def merge_of(self, manifest: Manifest) -> Merge | None:
         """Return what says where a segment's rows are now."""
         return self._now.merge_of(manifest)

@@ -58,35 +58,46 @@ def grade_by_sample(rows: RowRefs, name: str) -> Grade:
         The grade it has; `coarse`, with a `LineageWarning`, if it is `exact` and all that can be compared speaks
         against it.
     """
-    grade, origin = rows.grades[name], rows.origins[name]
-    if grade != "exact" or len(rows) < ROWS_MIN or not isinstance(origin, tuple):
+    grade = rows.grades[name]
+    doubt = doubt_of(rows, name) if grade == "exact" else None
+    if doubt is None:
         return grade
+    warn_of_lineage(f"{doubt}; the edge is recorded as coarse")
+    return "coarse"
+
+
+def doubt_of(rows: RowRefs, name: str) -> str | None:
+    """Return what speaks against a reference, in words without a value; None if nothing must be said.
+
+    Args:
+        rows: Row references, with the features they were split from.
+        name: One of their references.
+    """
+    origin = rows.origins[name]
+    if len(rows) < ROWS_MIN or not isinstance(origin, tuple):
+        return None
     against, keys = [], []
     for pair in _pairs(rows, name, origin):
         speaks = _speaks_for(pair.feature, pair.source)
         if speaks and not _stands_for_more(pair):
-            return grade
+            return None
         if speaks:
             keys.append(pair.column)
         elif speaks is not None:
             against.append(pair.column)
     if not against or not all(_is_unique(rows, name, column) for column in keys):
-        return grade
+        return None
     if keys:
-        warn_of_lineage(
+        return (
             f"row ids may stand for more rows than they name: every value of column {keys[0]!r} is there once, more "
             f"rows of source {origin[0].name!r} have it, and column {against[0]!r} has other values than the rows that "
-            "the ids name, so the edge is recorded as coarse; likely cause: rows aggregated without group(). Give "
-            "columns changed on purpose other names."
+            "the ids name; likely cause: rows aggregated without group(). Give columns changed on purpose other names"
         )
-        return "coarse"
-    warn_of_lineage(
+    return (
         f"row ids may be on wrong rows: column {against[0]!r}, and every other that can be compared, has other values "
-        f"than the rows of source {origin[0].name!r} that the ids name, so the edge is recorded as coarse; likely "
-        "cause: ids pasted beside other rows, or columns sorted by themselves. Give columns changed on purpose other "
-        "names."
+        f"than the rows of source {origin[0].name!r} that the ids name; likely cause: ids pasted beside other rows, or "
+        "columns sorted by themselves. Give columns changed on purpose other names"
     )
-    return "coarse"
 
 
 class _Pair(NamedTuple):

@@ -101,7 +101,8 @@ class Served:
         time: When it was recorded, RFC 3339.
         model: The version, as `name:version`; None if none made it.
         deployments: What the deployments that served the version then served.
-        approved: Whether the last verdict before the prediction was an approval, for one of these deployments or any.
+        approved: Whether for each of these deployments the last verdict before the prediction, for it or any, was an
+            approval; where it was not deployed, the last for any.
         verdicts: All verdicts before the prediction, oldest first.
         later: Verdicts given after it.
         is_sealed: Whether the prediction is in the log: then the order of entries shows which verdicts came before.
@@ -129,13 +130,16 @@ class Served:
     @property
     def judged(self) -> str:
         """Say whether its version was approved then."""
-        if self.approved:
-            verdict = next(one for one in reversed(self.verdicts) if one.verdict == "approved")
+        deciding = _deciding(self.verdicts, self.deployments)
+        against = [(name, one) for name, one in deciding.items() if one is None or one.verdict != "approved"]
+        if not against:
+            verdict = max((one for one in deciding.values() if one is not None), key=lambda one: one.entry)
             said = f"approved before, at {verdict.time}{f' by the {verdict.role}' if verdict.role else ''}"
-        elif self.verdicts:
-            said = f"NOT approved then: {self.verdicts[-1].verdict} at {self.verdicts[-1].time}"
         else:
-            said = "NOT approved then: nobody had given a verdict"
+            name, against_it = against[0]
+            place = f" for {name}" if name is not None and self.verdicts else ""
+            why = "nobody had given a verdict" if against_it is None else f"{against_it.verdict} at {against_it.time}"
+            said = f"NOT approved then{place}: {why}"
         after = f"; verdicts that came later: {len(self.later)}" if self.later else ""
         return f"{said}{after}{'' if self.is_sealed else ' (not sealed yet: by clocks only)'}"
 
@@ -228,8 +232,8 @@ def approve(
         raise InputError(f"approval: expected a verdict of {', '.join(get_args(Verdict))}, got {verdict!r}")
     if deployment is not None:
         require_model_name(deployment)
-    if role is not None and not _ROLE.fullmatch(role):
-        raise InputError(f"approval: expected a role of 1 to 128 characters, got {len(role)}")
+    if role is not None and not (isinstance(role, str) and _ROLE.fullmatch(role)):
+        raise InputError("approval: expected a role of 1 to 128 characters, none of them a control character")
     entry: JsonObject = {
         "deployment": deployment,
         "model": version.digest,
@@ -279,27 +283,30 @@ def served_by(ledger: Ledger, found: Found) -> Served:
     def before(entry: int, moment: str) -> bool:
         return moment <= time and (bound is None or entry < bound)
 
-    serving = tuple(
-        one
-        for one in find_deployments(ledger)
-        if before(one.entry, one.since)
-        and (one.until is None or time < one.until)
-        and any(share.digest == version.digest for share in one.shares)
-    )
+    # What was set last before it, not what its clock falls into: a clock that was set back makes intervals that end
+    # before they begin.
+    then = {one.deployment: one for one in find_deployments(ledger) if before(one.entry, one.since)}
+    serving = tuple(one for one in then.values() if any(share.digest == version.digest for share in one.shares))
     verdicts = find_approvals(ledger, version)
     earlier = tuple(one for one in verdicts if before(one.entry, one.time))
-    names = {one.deployment for one in serving}
-    counting = [one for one in earlier if one.deployment is None or one.deployment in names]
     return Served(
         prediction=found.id,
         time=time,
         model=f"{version.name}:{version.version}",
         deployments=serving,
-        approved=bool(counting) and counting[-1].verdict == "approved",
+        approved=all(one is not None and one.verdict == "approved" for one in _deciding(earlier, serving).values()),
         verdicts=earlier,
         later=tuple(one for one in verdicts if one not in earlier),
         is_sealed=found.place is not None,
     )
+
+
+def _deciding(verdicts: Iterable[Approval], deployments: Iterable[Interval]) -> dict[str | None, Approval | None]:
+    """Return the verdict that counts for each of some deployments, or for None where there is none of these."""
+    found: dict[str | None, Approval | None] = dict.fromkeys(one.deployment for one in deployments) or {None: None}
+    for verdict in verdicts:
+        found |= {name: verdict for name in found if verdict.deployment in {None, name}}
+    return found
 
 
 def _percent(interval: Interval, model: str | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ from backstory.errors import FormatError, InputError
 from backstory.lineage.page import Page, Row, Section, facts_section, page_text
 from backstory.lineage.plain import count_text, label, plain
 from backstory.models import source_text
-from backstory.models.json_value import parameters_of
+from backstory.models.json_value import json_safe, parameters_of
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject, JsonValue
 
@@ -63,7 +64,7 @@ class FeatureDefinition:
         definition: Qualified name of the function or of the transformer's class, or the SQL text.
         source: Digest of the code; of a transformer with its parameters.
         basis: What the digest is of: `source`, `bytecode`, `name`, or `text` for SQL.
-        params: Parameters of a transformer.
+        params: Parameters of a transformer; what a partial function was given.
         inputs: Names of the columns or sources it is made from.
         description: What it says.
         owner: Who answers for it, where that is not who answers for the set.
@@ -256,11 +257,14 @@ def define_feature(feature: Feature) -> FeatureDefinition:
         definition = "\n".join(line.rstrip() for line in str(feature.definition).strip().splitlines())
         source, basis = hashlib.sha256(definition.encode()).hexdigest(), "text"
     else:
-        code = source_text.describe(feature.definition)
+        function, params = _given_to(feature.definition)
+        code = source_text.describe(function)
         definition, source, basis = code.name, code.digest, code.basis
         if kind == "transformer":
-            params = dict(parameters_of(feature.definition, deep=True))
-            source = canonical.digest_of({"code": source, "params": params})
+            params = dict(parameters_of(function, deep=True))
+            made_of: JsonObject = {"code": source, "params": params}
+            functions = _functions_of(function)
+            source = canonical.digest_of(made_of | ({"functions": functions} if functions else {}))
     description = feature.description
     if description is None and kind == "function":
         description = (inspect.getdoc(feature.definition) or "").partition("\n")[0] or None
@@ -276,6 +280,30 @@ def define_feature(feature: Feature) -> FeatureDefinition:
         owner=feature.owner,
         justification=feature.justification,
     )
+
+
+def _given_to(definition: Any) -> tuple[Any, JsonObject | None]:
+    """Return the function a partial is of, with what it was given; anything else as it is."""
+    if not isinstance(definition, functools.partial):
+        return definition, None
+    # A partial of a partial is one of the function already, unless it has attributes of its own.
+    function, params = _given_to(definition.func)
+    given: JsonObject = {str(at): json_safe(value) for at, value in enumerate(definition.args)}
+    given |= {name: json_safe(value) for name, value in definition.keywords.items()}
+    return function, given if params is None else {**given, "of": params}
+
+
+def _functions_of(transformer: Any) -> JsonObject:
+    """Return the code of the functions among a transformer's parameters, whose names alone are in these."""
+    given = transformer.get_params(deep=True).items()
+    functions = {str(name): value for name, value in given if callable(value) and not hasattr(value, "get_params")}
+    return {name: _code_document(value) for name, value in functions.items() if not isinstance(value, type)}
+
+
+def _code_document(definition: Any) -> JsonValue:
+    function, params = _given_to(definition)
+    digest = source_text.describe(function).digest
+    return digest if params is None else {"code": digest, "params": params}
 
 
 def parse_definition(content: JsonValue, said: JsonValue) -> FeatureDefinition:

@@ -13,16 +13,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from backstory.errors import ModelError
-from backstory.frames.table import column_names, kind_of
+from backstory.frames.table import column_names, kind_of, without_views
 from backstory.ledger.ledger import Ledger
 from backstory.lineage.origin import DATASET_KEY
 from backstory.lineage.refs import RowRefs, warn_of_lineage
 from backstory.models import Artifact, skops_format
 from backstory.models.artifact import CALLABLE, SKOPS
 from backstory.models.json_value import qualified_name
-from backstory.models.sklearn_lineage import COLUMNS_MAX, Structure, input_names, structure_of
+from backstory.models.sklearn_lineage import COLUMNS_MAX, EDGES_MAX, Structure, input_names, structure_of
 from backstory.models.sklearn_probe import PROBE_ROWS, probe
 from backstory.records.canonical import JsonObject, JsonValue
 
@@ -55,12 +56,15 @@ def describe_fitted(
         return None
     try:
         structure = structure_of(model, columns, with_values=rows is not None and not personal)
-        if structure.width > COLUMNS_MAX:
-            warn_of_lineage(
-                f"the column lineage of the model is not kept: expected at most {COLUMNS_MAX:,} columns in a step, got "
-                f"{structure.width:,}"
-            )
-            return None
+        for got, most, what in (
+            (structure.width, COLUMNS_MAX, "columns in a step"),
+            (structure.edges, EDGES_MAX, "edges from columns to features"),
+        ):
+            if got > most:
+                warn_of_lineage(
+                    f"the column lineage of the model is not kept: expected at most {most:,} {what}, got {got:,}"
+                )
+                return None
         if artifact.format == SKOPS:
             states = skops_format.state_digests(artifact, [step.path for step in structure.steps])
         else:
@@ -110,7 +114,8 @@ def _sample(model: object, structure: Structure, rows: RowRefs) -> Any:
     if kind == "arrow":
         if not importlib.util.find_spec("pandas"):
             return None
-        frame, kind = frame.take(chosen).to_pandas(), "pandas"
+        taken = pa.table({name: without_views(frame[name]) for name in frame.column_names})
+        frame, kind = taken.take(chosen).to_pandas(), "pandas"
     elif kind in {"pandas", "polars"}:
         frame = frame.iloc[chosen] if kind == "pandas" else frame[chosen]
     else:

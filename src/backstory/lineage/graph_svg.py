@@ -1,4 +1,4 @@
-"""A lineage graph as a picture: SVG, black on white, to be read on a screen and on a printed A4 page across.
+"""A lineage graph as a picture: SVG, black on white, to be read on a screen and on a printed page across, A4 or larger.
 
 What a line means is said by its dashes and in words, so that no colour is needed.
 """
@@ -14,7 +14,11 @@ from backstory.lineage.graph_layout import arrange
 from backstory.lineage.plain import printable
 
 _PAGE = (1123.0, 794.0)
-"""A4 across, at 96 points an inch; a larger graph is drawn smaller."""
+"""A4 across, at 96 points an inch; a larger graph is drawn smaller, and on larger paper."""
+_PAPERS = ((297, 210), (420, 297), (594, 420), (841, 594), (1189, 841))
+"""A4 to A0 across, in millimetres."""
+_SMALLER_MAX = 1.6
+"""How much smaller things may be drawn before larger paper is taken: the smallest letters are then of 5 points."""
 _MARGIN = 36.0
 _TITLE_SIZE, _TEXT_SIZE, _SMALL_SIZE = 20.0, 13.0, 11.0
 _LINE = 16.0
@@ -85,7 +89,9 @@ def _page(wide: float, high: float) -> tuple[float, float]:
 
 
 def _opening(graph: Graph, width: float, height: float) -> list[str]:
-    size = f'width="297mm" height="210mm" viewBox="0 0 {_n(width)} {_n(height)}"'
+    smaller = width / _PAGE[0]
+    across, down = next((paper for paper in _PAPERS if smaller * _PAPERS[0][0] <= paper[0] * _SMALLER_MAX), _PAPERS[-1])
+    size = f'width="{across}mm" height="{down}mm" viewBox="0 0 {_n(width)} {_n(height)}"'
     return [
         '<?xml version="1.0" encoding="UTF-8"?>',
         f'<svg xmlns="http://www.w3.org/2000/svg" version="1.1" {size} role="img" aria-labelledby="title desc">',

@@ -52,6 +52,7 @@ class GraphWalk:
         self._gate = gate
         self._nodes: dict[str, Node] = {}
         self._edges: dict[tuple[str, str], Edge] = {}
+        self._below: set[str] = set()
         self._datasets = {version.digest: version for version in list_versions(ledger)}
 
     def of_prediction(self, found: Found) -> Graph:
@@ -188,9 +189,12 @@ class GraphWalk:
         if isinstance(origin, dict):
             self._origin(node, origin)
         parents = version.about.get("parents")
+        self._below.add(digest)
         for parent in parents if isinstance(parents, list) else []:
-            if parent in self._datasets:
+            # Equal content is one version: rows that came back as they were are made from what was made from them.
+            if parent in self._datasets and parent not in self._below:
                 self._edge(self._dataset(str(parent)), node, "declared")
+        self._below.remove(digest)
         return node
 
     def _origin(self, dataset: str, origin: JsonObject) -> None:
@@ -227,6 +231,8 @@ class GraphWalk:
         )
         parents = entry.get("parents")
         for parent in parents if isinstance(parents, list) else []:
+            if parent == version.digest:
+                continue  # trained again, with the same result
             self._edge(self._model_alone(find_version(self._ledger, str(parent))), node, "declared", "parent")
         return node
 

@@ -11,7 +11,7 @@ from backstory.lineage.impact_page import DIGITS_SHOWN
 from backstory.lineage.page import Page, Row, Section, page_text
 from backstory.lineage.plain import count_text, to_second
 from backstory.lineage.registry import Registered, find_version, versions_of
-from backstory.lineage.runs import RecordedRun, runs_of
+from backstory.lineage.runs import RecordedRun, find_runs, runs_of
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject
 
@@ -86,15 +86,19 @@ def model_history(ledger: Ledger, model: str) -> History:
     versions = versions_of(ledger, model) or [find_version(ledger, model)]
     name = versions[0].name
     entries = {canonical.text_of(entry, "model"): entry for entry in ledger.find_entries("model.registered", name)}
-    served = find_deployments(ledger)
+    served, runs = find_deployments(ledger), find_runs(ledger)
     return History(
         name=name,
-        versions=tuple(_version_history(ledger, version, entries[version.digest], served) for version in versions),
+        versions=tuple(
+            _version_history(ledger, version, entries[version.digest], served, runs) for version in versions
+        ),
     )
 
 
-def _version_history(ledger: Ledger, version: Registered, entry: JsonObject, served: list[Interval]) -> VersionHistory:
-    made_by, used_by = runs_of(ledger, version)
+def _version_history(
+    ledger: Ledger, version: Registered, entry: JsonObject, served: list[Interval], runs: list[RecordedRun]
+) -> VersionHistory:
+    made_by, used_by = runs_of(ledger, version, runs)
     parents = entry.get("parents")
     return VersionHistory(
         model=f"{version.name}:{version.version}",

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from backstory.errors import InputError, NotFoundError
+from backstory.errors import FormatError, InputError, NotFoundError
 from backstory.ledger.ledger import Ledger
 from backstory.lineage.refs import RowRefs
 from backstory.lineage.registry import Registered, rows_document
@@ -153,9 +153,11 @@ def find_run(ledger: Ledger, spec: str) -> RecordedRun:
     return found[0]
 
 
-def runs_of(ledger: Ledger, version: Registered) -> tuple[list[RecordedRun], list[RecordedRun]]:
-    """Return the runs that made a version, and those that used it, oldest first."""
-    runs = find_runs(ledger)
+def runs_of(
+    ledger: Ledger, version: Registered, runs: list[RecordedRun] | None = None
+) -> tuple[list[RecordedRun], list[RecordedRun]]:
+    """Return the runs that made a version, and those that used it, oldest first; `runs` are all, if they are known."""
+    runs = find_runs(ledger) if runs is None else runs
     makes = [run for run in runs if _names(run.document, "makes", version.digest)]
     return makes, [run for run in runs if _names(run.document, "uses", version.digest)]
 
@@ -164,12 +166,21 @@ def parameter_text(name: str, value: Any) -> str:
     """Return a parameter as it is recorded.
 
     Raises:
-        InputError: It is no text, number, truth value or None.
+        InputError: It is no text, number, truth value or None, or its name or text cannot be recorded.
     """
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
+        value = value.item()
     if isinstance(value, str):
-        return value
-    if value is None or isinstance(value, bool | int | float):
-        return repr(value)
+        return _recordable(name, "".join(value))  # a member of an enumeration is what it stands for
+    for kind in (bool, int, float):
+        if isinstance(value, kind):
+            try:
+                text = repr(kind(value))
+            except ValueError:
+                raise InputError("run: expected a parameter of at most 4,300 digits, got one of more") from None
+            return _recordable(name, text)
+    if value is None:
+        return _recordable(name, repr(value))
     raise InputError(f"run: expected a text, a number or a truth value as {name}, got {type(value).__name__}")
 
 
@@ -180,9 +191,19 @@ def metric_text(name: str, value: Any) -> str:
         InputError: It is no number.
     """
     try:
-        return repr(float(value))
-    except (TypeError, ValueError):
+        text = repr(float(value))
+    except (TypeError, ValueError, OverflowError):
         raise InputError(f"run: expected a number as {name}, got {type(value).__name__}") from None
+    return _recordable(name, text)
+
+
+def _recordable(name: Any, text: str) -> str:
+    """Return a text that the log can hold under a name; a run that ends must not be lost for one."""
+    try:
+        canonical.encode({name: text})
+    except FormatError:
+        raise InputError("run: expected names and texts of Unicode text, got something else") from None
+    return text
 
 
 def _recorded(digest: str, document: JsonObject) -> RecordedRun:

@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from backstory.errors import ColumnError, InputError, KeyNotUniqueError, LimitError
 from backstory.frames.key import find_duplicate, has_nulls, row_codes
+from backstory.frames.moment import require_moments
 from backstory.frames.reading import Reading
 from backstory.frames.table import (
     LAZY,
@@ -129,7 +130,7 @@ class Sources:
         rows: pa.Table | None = None,
         reading: Reading | None = None,
         keep: Kept = "copy",
-        derived: Derivation | None = None,
+        derive: Callable[[Any], Derivation] | None = None,
     ) -> tuple[FrameT, Snapshot]:
         """Fix a snapshot of a frame and give its rows tokens.
 
@@ -151,13 +152,14 @@ class Sources:
             rows: The rows of the snapshot, as they were read; those of the frame if not given.
             reading: Where they were read from.
             keep: `copy`, or `reference` to keep only where they are.
-            derived: What the frame was made from, where it has ids.
+            derive: Given the frame as it is held, says what it was made from.
 
         Returns:
             The same kind of frame with the column `_row_<name>`, and the snapshot.
 
         Raises:
-            ColumnError: A named column is missing, the key has nulls, or the frame has a column `_row_<name>` already.
+            ColumnError: A named column is missing, the key has nulls, the frame has a column `_row_<name>` already, or
+                moments that cannot be recorded.
             InputError: The name, the salt, the container or `provable` cannot be used, or the frame is empty.
             KeyNotUniqueError: Two rows have the same key.
             LimitError: The source has too many rows.
@@ -182,8 +184,10 @@ class Sources:
             _require_key(held, keys, name)
         to_prove = _provable(provable, subject, name)
         rows_held = drop_columns(held, id_columns(names))
+        require_moments(rows_held, f"source {name}")
         if judge is not None:
             about = judge(to_arrow(rows_held), about)
+        derived = None if derive is None else derive(held)
         snapshot = self._register(
             name,
             part,

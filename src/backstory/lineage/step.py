@@ -16,6 +16,7 @@ import inspect
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeAlias, TypeVar, get_args
 
@@ -25,6 +26,7 @@ from backstory.errors import InputError
 from backstory.frames.row_set import RowSet
 from backstory.frames.table import LAZY, column_names, column_values, hold, kind_of, row_count, select_columns
 from backstory.frames.token import ROW_PREFIX, id_columns
+from backstory.lineage.canary import doubt_of
 from backstory.lineage.group import GroupNode, MixNode
 from backstory.lineage.refs import Grade, RowRefs, warn_of_lineage
 from backstory.lineage.resolve import Resolved, resolve
@@ -51,6 +53,9 @@ _RECENT_MAX: Final = 16
 
 Track: TypeAlias = "Snapshot | MixNode"
 """What rows are followed in: a part of a source, or the rows of a group."""
+
+Print: TypeAlias = tuple[int, bytes]
+"""The salt of what rows are of, and a hash of which of them they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -86,6 +91,7 @@ class StepRun:
         parameters: What it was given beside frames, JSON-safe; only digests of these are kept.
         rows_in: Number of rows of each frame it was given, by parameter.
         rows_out: Number of rows of each frame it returned.
+        returned: Which rows each of these has, as `Seen.prints` has them.
         flows: The rows of each source, part and group, by the salt of their ids.
         grade: How sure it is which rows it dropped, and which went into what it returned.
         problems: Why the grade is not better, in words.
@@ -96,6 +102,7 @@ class StepRun:
     parameters: Mapping[str, JsonValue]
     rows_in: Mapping[str, int]
     rows_out: tuple[int, ...]
+    returned: tuple[frozenset[Print], ...]
     flows: Mapping[int, Flow]
     grade: Grade
     problems: tuple[str, ...]
@@ -170,10 +177,14 @@ def recorded_step(
             before.add(sources, frame, f"the frame it was given as {parameter!r}")
         result = function(*args, **kwargs)
         after = Seen()
+        prints = []
         returned = list(frames_of(result))
         referred = {len(rows) for rows in returned if isinstance(rows, RowRefs)}
         for number, frame in enumerate(returned, 1):
-            after.add(known(frame), frame, f"the frame it returned as number {number}", referred)
+            one = Seen()
+            one.add(known(frame), frame, f"the frame it returned as number {number}", referred, look=True)
+            prints.append(one.prints())
+            after.join(one)
         after.open(before.tracks)
         found, problems = _judge(before, after)
         run_grade = max(found, grade or "exact", key=GRADES.index)
@@ -184,6 +195,7 @@ def recorded_step(
                 parameters=parameters,
                 rows_in=dict(zip(frames, before.rows, strict=True)),
                 rows_out=tuple(after.rows),
+                returned=tuple(prints),
                 flows=_flows(before, after),
                 grade=run_grade,
                 problems=tuple(problems),
@@ -211,6 +223,7 @@ class Seen:
         rows: Number of rows of each frame.
         without: Frames without ids, in words.
         failures: Ids that do not check, in words.
+        doubts: What speaks against ids that check, in words.
         damaged: What such ids are of, by salt.
         tracks: What rows are of, by salt.
         masks: Which of its rows are there, by salt.
@@ -219,11 +232,12 @@ class Seen:
     rows: list[int] = field(default_factory=list)
     without: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
     damaged: set[int] = field(default_factory=set)
     tracks: dict[int, Track] = field(default_factory=dict)
     masks: dict[int, NDArray[np.bool_]] = field(default_factory=dict)
 
-    def add(self, sources: Sources, frame: Any, what: str, referred: Iterable[int] = ()) -> None:
+    def add(self, sources: Sources, frame: Any, what: str, referred: Iterable[int] = (), *, look: bool = False) -> None:
         """Note the rows that the ids of a frame name, or row references.
 
         Args:
@@ -231,28 +245,58 @@ class Seen:
             frame: The frame, or row references.
             what: The frame, in words.
             referred: Numbers of rows that row references beside it are of: they stand for ids that were split off.
+            look: Whether to look at the values of some rows too. A lazy frame is then run whole, else for its ids.
         """
         if isinstance(frame, RowRefs):
             self.rows.append(len(frame))
             for name, positions in frame.positions.items():
                 self.mark(frame.origins[name], positions)
+            if look:
+                self._look(frame, what)
             return
         ids = id_columns(column_names(frame))
-        held = hold(select_columns(frame, ids)) if ids and kind_of(frame) in LAZY else frame
+        is_lazy = bool(ids) and kind_of(frame) in LAZY
+        held = hold(frame if look else select_columns(frame, ids)) if is_lazy else frame
         self.rows.append(row_count(held))
         if not ids and self.rows[-1] not in referred:
             self.without.append(what)
+        sound = {}
         for column in ids:
-            if sources.find(column.removeprefix(ROW_PREFIX)):
-                self._add_column(resolve(sources, column, column_values(held, column)), what)
-            else:
+            if not sources.find(column.removeprefix(ROW_PREFIX)):
                 self.failures.append(f"{what} has ids of an unknown source in {column!r}")
+                continue
+            found = resolve(sources, column, column_values(held, column))
+            self.mark(found.origin, found.positions)
+            if found.failure is None:
+                sound[found.reference] = found
+            else:
+                self.failures.append(f"{what}: {found.failure}")
+                self.damaged.update(_own_salts(found.origin))
+        if look:
+            self._look(_references(sound, held, self.rows[-1]), what)
 
-    def _add_column(self, column: Resolved, what: str) -> None:
-        if column.failure is not None:
-            self.failures.append(f"{what}: {column.failure}")
-            self.damaged.update(_own_salts(column.origin))
-        self.mark(column.origin, column.positions)
+    def join(self, other: Seen) -> None:
+        """Note what other frames name too."""
+        self.rows += other.rows
+        self.without += other.without
+        self.failures += other.failures
+        self.doubts += other.doubts
+        self.damaged |= other.damaged
+        self.tracks |= other.tracks
+        for salt, mask in other.masks.items():
+            self.masks[salt] = self.masks[salt] | mask if salt in self.masks else mask
+
+    def prints(self) -> frozenset[Print]:
+        """Return which rows there are, short enough to keep."""
+        return frozenset((salt, sha256(np.packbits(mask).tobytes()).digest()) for salt, mask in self.masks.items())
+
+    def _look(self, rows: RowRefs, what: str) -> None:
+        """Note references whose rows have other values than what they point to."""
+        for name in rows.names:
+            doubt = doubt_of(rows, name)
+            if doubt is not None:
+                self.doubts.append(f"{what}: {doubt}")
+                self.damaged.update(_own_salts(rows.origins[name]))
 
     def mark(self, origin: Origin, positions: NDArray[np.signedinteger[Any]]) -> None:
         """Note that rows are there."""
@@ -276,6 +320,18 @@ class Seen:
                     waiting += [inner for inner in _own_salts(node.origins[name]) if inner not in known]
 
 
+def _references(columns: Mapping[str, Resolved], frame: Any, rows: int) -> RowRefs:
+    return RowRefs(
+        positions={name: column.positions for name, column in columns.items()},
+        origins={name: column.origin for name, column in columns.items()},
+        grades=dict.fromkeys(columns, "exact"),
+        rows=rows,
+        features=frame,
+        selector=None,
+        aligned_by_caller=False,
+    )
+
+
 def _judge(before: Seen, after: Seen) -> tuple[Grade, list[str]]:
     """Say how sure it is which rows went where, and what speaks against it."""
     broken = after.failures + before.failures
@@ -287,6 +343,7 @@ def _judge(before: Seen, after: Seen) -> tuple[Grade, list[str]]:
     lost = dict.fromkeys(track.name for salt, track in before.tracks.items() if not _is_there(track, after))
     coarse = [f"no frame it returned has the ids of {name}: which rows it used is not known" for name in lost]
     coarse += [f"{what} has no row ids" for what in before.without]
+    coarse += after.doubts
     return ("coarse", coarse) if coarse else ("exact", [])
 
 

@@ -27,6 +27,7 @@ from backstory.frames.profile import profile_of
 from backstory.ledger.ledger import Ledger
 from backstory.lineage.about import About
 from backstory.lineage.canary import grade_by_sample
+from backstory.lineage.derived import made_from
 from backstory.lineage.group import MixNode
 from backstory.lineage.origin import DATASET_KEY, about_of
 from backstory.lineage.passthrough import mixed_references
@@ -184,6 +185,8 @@ class LineageStore:
         known = self._datasets.get(snapshot.salt)
         if known is not None:
             return known
+        for parent in made_from(snapshot, self._datasets):
+            self._dataset(parent)
         table = snapshot.table()
         fields = flat_fields(table.schema)
         document: JsonObject = {
@@ -217,7 +220,7 @@ class LineageStore:
                 snapshot.keep,
             )
             profile = self._profile(snapshot, table, digest)
-        about = self._with_derivation(snapshot, about_of(self._ledger, snapshot))
+        about = self._with_derivation(snapshot, digest, about_of(self._ledger, snapshot))
         if about.contract_text is not None:
             self._ledger.blobs.put(about.contract_text.encode())
         entry["about"] = self._ledger.put_document({**about.document(), "profile": profile})
@@ -228,15 +231,18 @@ class LineageStore:
         self._datasets[snapshot.salt] = digest
         return digest
 
-    def _with_derivation(self, snapshot: Snapshot, about: About) -> About:
-        """Return what is said of a snapshot with what it was made from, which is kept first."""
+    def _with_derivation(self, snapshot: Snapshot, dataset: str, about: About) -> About:
+        """Return what is said of a version with what it was made from, which is kept first; it is no parent of itself.
+
+        Equal content is one version: rows that are fixed again as they were would otherwise be made from themselves.
+        """
         if snapshot.derived is None or not snapshot.derived.origins:
             return about
         parents: dict[str, None] = {}
         waiting = [self.reference(origin, "exact") for origin in snapshot.derived.origins]
         while waiting:
             reference = waiting.pop()
-            parents |= dict.fromkeys(part.dataset for part in reference.parts)
+            parents |= dict.fromkeys(part.dataset for part in reference.parts if part.dataset != dataset)
             if reference.group is not None:
                 waiting += parse_references(self._ledger.document(reference.group).get("refs")).values()
         run = snapshot.derived.step

@@ -20,6 +20,9 @@ from backstory.records.canonical import JsonObject, JsonValue
 COLUMNS_MAX = 20_000
 """Columns of one step up to which a structure is kept; a step that makes a column of each word has more."""
 
+EDGES_MAX = 250_000
+"""Edges from columns to features up to which a structure is kept: components of many columns have more."""
+
 SEPARATOR = "__"
 """Between the names of a composition and of its part, as in scikit-learn."""
 
@@ -91,6 +94,11 @@ class Structure:
     def width(self) -> int:
         """How many columns the widest step takes or gives."""
         return max(len(names) for step in self.steps for names in (step.ins, step.outs))
+
+    @property
+    def edges(self) -> int:
+        """How many edges lead from its input columns to features."""
+        return sum(len(column.sources) for predictor in self.predictors for column in predictor.features)
 
     def document(self, states: Mapping[Path, str]) -> JsonObject:
         """Return it as JSON.
@@ -265,20 +273,24 @@ class _Walk:
 
     def _leaf(self, step: Any, name: str, columns: list[Column], width: int | None) -> list[Column]:
         """Return the columns one transformer gives."""
+        label = name.rpartition(SEPARATOR)[2] or type(step).__name__.lower()
+        if width is not None and width > COLUMNS_MAX:  # more than is kept: names and powers of so many take all memory
+            return _all_of(columns, label, width)
         names = _names_out(step, columns)
         count = width if width is not None else None if names is None else len(names)
         if count is None:
             count = len(columns) if _is_one_to_one(step, columns) else None
-        label = name.rpartition(SEPARATOR)[2] or type(step).__name__.lower()
         if count is None:
             return _all_of(columns, label, 1)
         edges = edges_of(step, len(columns), count)
         if names is None or len(names) != count or not self.with_values:
             names = _structural_names(columns, edges, label)
-        return [
-            Column(name=name, sources=_sources(columns, inputs, edges.grade))
-            for name, inputs in zip(names, edges.inputs, strict=True)
-        ]
+        outs: list[Column] = []
+        for at, (own, inputs) in enumerate(zip(names, edges.inputs, strict=True)):
+            is_again = at > 0 and inputs is edges.inputs[at - 1]  # components all come from the same columns
+            sources = outs[-1].sources if is_again else _sources(columns, inputs, edges.grade)
+            outs.append(Column(name=own, sources=sources))
+        return outs
 
     def _named(self, step: Any, columns: list[Column], outs: list[Column]) -> list[Column]:
         """Return columns under the names a composition gives them itself, where it does and they may be told."""
@@ -327,8 +339,10 @@ def _all_of(columns: Sequence[Column], label: str, count: int) -> list[Column]:
     return [Column(name=f"{label}[{at}]", sources=sources) for at in range(count)]
 
 
-def _sources(columns: Sequence[Column], inputs: Sequence[int], grade: Grade) -> dict[str, Grade]:
+def _sources(columns: Sequence[Column], inputs: Sequence[int], grade: Grade) -> Mapping[str, Grade]:
     """Return where the inputs come from; an edge is as sure as the least sure one on the way."""
+    if len(inputs) == 1 and grade == "exact":
+        return columns[inputs[0]].sources
     found: dict[str, Grade] = {}
     for at in inputs:
         for name, before in columns[at].sources.items():

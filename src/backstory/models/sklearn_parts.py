@@ -111,6 +111,8 @@ def _wrapped(step: Any) -> Iterator[Part]:
         if len(names) == len(fitted):
             places = enumerate(zip(names, fitted, strict=True))
             yield from (Part(name=name, step=one, path=("estimators_", at)) for at, (name, one) in places)
+            if getattr(step, "passthrough", None) is True and hasattr(step, "final_estimator_"):
+                yield Part(name=PASSTHROUGH, step=PASSTHROUGH, path=("passthrough",))  # what judges gets the input too
         return
     if any(hasattr(step, attribute) for attribute in _NOT_INNER):
         return

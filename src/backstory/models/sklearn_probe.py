@@ -7,6 +7,7 @@ among the rows. So structure stays the answer and the probe its cross-check.
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +27,12 @@ PROBE_ROWS = 64
 
 PROBE_COLUMNS_MAX = 256
 """Input columns up to which a model is probed."""
+
+PROBE_SECONDS_MAX = 3.0
+"""Seconds after which a probe is given up: registering a model must not wait for one that looks for neighbours."""
+
+_FIRST_COLUMNS = 4
+"""Columns that are dealt out in the first call; as long as that is fast, further calls have twice as many."""
 
 _CELLS_MAX = 8_000_000
 """Cells of features that are held at once; more columns are dealt out in several calls."""
@@ -110,6 +117,7 @@ def probe(model: Any, structure: Structure, rows: Any) -> Probe | None:
 
 
 def _probe(model: Any, structure: Structure, rows: Any) -> Probe:
+    until = time.monotonic() + PROBE_SECONDS_MAX
     alone = [_dense(given) for given in features_given(model, rows)]
     expected = [len(predictor.features) for predictor in structure.predictors]
     if [given.shape[1] for given in alone] != expected:
@@ -119,18 +127,22 @@ def _probe(model: Any, structure: Structure, rows: Any) -> Probe:
     unsteady = [_differ(half, whole[:some]) for half, whole in zip(halves, alone, strict=True)]
     moved: list[list[NDArray[np.bool_]]] = [[] for _ in alone]
     at_once = max(1, _CELLS_MAX // max(1, len(rows) * max(expected)) - 2)
-    for begin in range(0, len(structure.columns), at_once):
-        count = min(at_once, len(structure.columns) - begin)
+    begin, some = 0, _FIRST_COLUMNS
+    while begin < len(structure.columns):
+        if time.monotonic() > until:
+            return Probe(rows=0, reason=f"the transformers took more than {PROBE_SECONDS_MAX:g} seconds")
+        count = min(some, at_once, len(structure.columns) - begin)
         together = features_given(model, _dealt(rows, range(begin, begin + count)))
         for at, given in enumerate(together):
             same, again, *blocks = np.split(_dense(given), count + 2)
             unsteady[at] |= _differ(same, again)
             moved[at] += [_differ(same, block) for block in blocks]
+        begin, some = begin + count, 2 * some
     found = [_compare(structure, at, np.stack(by_column), unsteady[at]) for at, by_column in enumerate(moved)]
     return Probe(
         rows=len(rows),
         seen=sum(seen for seen, _ in found),
-        edges=sum(len(column.sources) for predictor in structure.predictors for column in predictor.features),
+        edges=structure.edges,
         findings=tuple(finding for _, findings in found for finding in findings),
     )
 

@@ -108,9 +108,10 @@ def _select(step: Any, columns: Any, features: Any) -> Any:
     """Return the columns a branch of a ColumnTransformer gets; of one column by name, the column itself."""
     names = getattr(features, "columns", None)
     own = [f"{at}" for at in range(features.shape[1])] if names is None else [str(name) for name in names]
-    if names is None and hasattr(step, "feature_names_in_"):
-        own = [str(name) for name in step.feature_names_in_]
-    places = selected(columns, own)
+    fitted = [str(name) for name in getattr(step, "feature_names_in_", own)]
+    places = selected(columns, fitted)
+    if names is not None:  # a place is one in the table it was fitted on, which may have had another order
+        places = [own.index(fitted[at]) if fitted != own else at for at in places]
     if hasattr(features, "iloc"):
         return features.iloc[:, places[0] if isinstance(columns, str | int) else places]
     if names is not None:  # polars
