@@ -86,6 +86,17 @@ def test_a_prediction_by_hand_is_watched(archive):
     assert archive.why(prediction.id).flags == ("range:amount",)
 
 
+def test_a_call_that_becomes_a_step_keeps_its_flags(archive):
+    """And of a prediction of which nobody said what it was given, nothing is said to have been compared."""
+    with archive.prediction("credit") as prediction:
+        archive.predict("credit", one(amount=1e6))
+        prediction.output(1)
+    story = archive.why(prediction.id)
+    assert [step["flags"] for step in story.steps["steps"]] == ['["range:amount"]']
+    assert story.flags == ()
+    assert "watch" not in story.context
+
+
 def test_flags_of_people_are_sealed(tmp_path):
     """They tell of a person's values; a profile of people is in the vault."""
     with backstory.init(tmp_path / "audit", origin=ORIGIN) as opened:

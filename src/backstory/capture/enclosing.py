@@ -76,11 +76,19 @@ class Enclosing:
             self.steps.add("step", name, plain, personal=personal)
             return True
 
-    def _add_call(self, call: Call, plain: Any, error: str | None, *, personal: bool) -> bool:  # noqa: ANN401
+    def _add_call(
+        self,
+        call: Call,
+        plain: Any,  # noqa: ANN401
+        error: str | None,
+        *,
+        personal: bool,
+        flags: str | None = None,
+    ) -> bool:
         with self._lock:
             if self.is_over:
                 return False
-            self.steps.add_call(call, plain, error, personal=personal)
+            self.steps.add_call(call, plain, error, personal=personal, flags=flags)
             return True
 
     def _plain(self, values: Any) -> Any:  # noqa: ANN401

@@ -186,7 +186,7 @@ class Observation(Enclosing):
         """
         plain, personal = self._plain(output), is_personal(begun.call)
         with self._lock:
-            is_taken = self._add_call(begun.call, plain, None, personal=personal)
+            is_taken = self._add_call(begun.call, plain, None, personal=personal, flags=begun.first_flags)
             return is_taken and self._hold(_Inner(begun, result, form))
 
     def take_failure(self, begun: Begun, error: str) -> bool:
@@ -258,7 +258,8 @@ class Observation(Enclosing):
     def _record(self) -> int | None:
         if self._features is None and not self._has_output and len(self._calls) == 1:
             return self._record_inner(self._calls[0])
-        return self._single.record(
+        single = self._single if self._features else self._single.unwatched
+        return single.record(
             self._features or {},
             self._output,
             error=self._error,

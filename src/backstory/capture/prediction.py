@@ -357,6 +357,11 @@ class Begun:
     refusals: Mapping[str, int] = field(default_factory=dict)
 
     @property
+    def first_flags(self) -> str | None:
+        """The flags of the first row, as they are recorded."""
+        return None if self.flags is None else self.flags[0].as_py()
+
+    @property
     def is_about_person(self) -> bool:
         """Whether its record is about a person: the call is, or the prediction around it, which it may become."""
         around = enclosing() if self.table.num_rows == 1 else None

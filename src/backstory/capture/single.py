@@ -120,6 +120,11 @@ class SingleCapture:
     def _watch(self) -> Watch | None:
         return None if self._site.watch is None else self._site.watch[0]
 
+    @functools.cached_property
+    def unwatched(self) -> SingleCapture:
+        """The same for predictions of which nobody says what they were given: there is nothing to compare."""
+        return SingleCapture(self._capture, self._recorder, lambda: dataclasses.replace(self._site, watch=None))
+
     def require(self, features: Mapping[str, Any]) -> None:
         """Refuse features that break a rule of the model's contract which refuses.
 

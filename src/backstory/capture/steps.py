@@ -107,11 +107,20 @@ class Steps:
             self._personal.add(len(self.items))
         self.items.append(({"kind": kind, "name": _name(name), **said}, values))
 
-    def add_call(self, call: Call, output: Any, error: str | None, *, personal: bool) -> None:  # noqa: ANN401
-        """Take down a call made inside, or one that failed."""
+    def add_call(
+        self,
+        call: Call,
+        output: Any,  # noqa: ANN401
+        error: str | None,
+        *,
+        personal: bool,
+        flags: str | None = None,
+    ) -> None:
+        """Take down a call made inside, or one that failed; with its flags, but for those of a person."""
         model = {} if call.model is None else {"model": call.model}
         failed = {} if error is None else {"error": error}
-        self.add("call", call.method, output, personal=personal, **model, **failed)
+        flagged = {} if flags is None or personal else {"flags": flags}
+        self.add("call", call.method, output, personal=personal, **model, **failed, **flagged)
 
     @property
     def is_full(self) -> bool:
