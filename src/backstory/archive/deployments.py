@@ -34,7 +34,8 @@ class Deployments:
 
         Args:
             deployment: Its name, as a model's.
-            models: Versions and their parts of the traffic, 1 together; or the one version; None switches it off.
+            models: Versions and their parts of the traffic, 1 together; or the one version; none, or `{}`, switches it
+                off.
             reason: Why, in at most 1,024 characters. No personal data: it is in the log.
 
         Raises:
