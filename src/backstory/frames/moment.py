@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backstory.errors import ColumnError
-from backstory.frames.table import column_names, kind_of, select_columns, to_arrow
+from backstory.frames.table import kind_of, select_columns, to_arrow
 
 _TICK_NS: Final = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
 _INT64: Final = np.iinfo(np.int64)
@@ -49,7 +49,8 @@ def _of_moments(frame: Any) -> list[str]:
     """Return the columns that may have moments or durations, coarser than nanoseconds."""
     kind = kind_of(frame)
     if kind == "pandas":
-        return [name for name in column_names(frame) if _may_have_moments(frame[name])]
+        types = zip(frame.columns, frame.dtypes, strict=True)
+        return [name for name, type_ in types if _is_coarse(type_) or (type_.kind == "O" and _has_moments(frame[name]))]
     if kind == "polars":
         return [name for name, type_ in frame.schema.items() if type_.is_temporal()]
     if kind in {"arrow", "arrow-batch"}:
@@ -57,9 +58,11 @@ def _of_moments(frame: Any) -> list[str]:
     return []
 
 
-def _may_have_moments(series: Any) -> bool:
-    if series.dtype != object:
-        return series.dtype.kind in "mM" and "[ns" not in str(series.dtype)
+def _is_coarse(type_: Any) -> bool:
+    return type_.kind in "mM" and "[ns" not in str(type_)
+
+
+def _has_moments(series: Any) -> bool:
     # Missing values are None or NaN; to ask pandas for them would look at every cell.
     first = next((value for value in series.to_numpy() if value is not None and not isinstance(value, float)), None)
     return isinstance(first, datetime | timedelta)
