@@ -200,6 +200,11 @@ def _leaves(
         yield from _leaves(f"{name}.{escape_name(field.name)}", part, marks, depth + 1)
 
 
+def is_text(type_: pa.DataType) -> bool:
+    """Return whether a type is text."""
+    return bool(pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_string_view(type_))
+
+
 def unchunked(column: pa.ChunkedArray) -> pa.Array:
     """Return a column as one array."""
     if column.num_chunks == 1:

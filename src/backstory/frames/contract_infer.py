@@ -15,8 +15,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from backstory.columns.arrow_type import is_text
 from backstory.errors import InputError
-from backstory.frames.contract_rows import is_list, is_number, is_text, plain_column
+from backstory.frames.contract_rows import is_list, is_number, plain_column
 from backstory.frames.contract_severity import SEVERITY_PROPERTY
 from backstory.frames.contract_yaml import dump_yaml
 from backstory.frames.key import find_duplicate, row_codes

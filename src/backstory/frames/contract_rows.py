@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from backstory.columns.arrow_type import is_text
 from backstory.frames.contract import (
     HasLength,
     InRange,
@@ -106,11 +107,6 @@ def has_type(type_: pa.DataType, test: OfType) -> bool:
         "vector": is_list(type_) and is_number(type_.value_type),
     }
     return test.type is None or bool(found[test.type])
-
-
-def is_text(type_: pa.DataType) -> bool:
-    """Return whether a type is text."""
-    return bool(pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_string_view(type_))
 
 
 def is_number(type_: pa.DataType) -> bool:

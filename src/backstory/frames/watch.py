@@ -26,6 +26,7 @@ from backstory.frames.contract import Contract
 from backstory.frames.contract_check import check_rows
 from backstory.frames.contract_record import compile_record_check
 from backstory.frames.profile import ColumnProfile, Profile
+from backstory.frames.table import without_views
 from backstory.records.canonical import JsonValue
 from backstory.records.schema import escape_name, split_name
 
@@ -265,7 +266,7 @@ def _comparable(values: pa.Array) -> pa.Array:
     """Return values with NaN as missing, and texts as Arrow can look them up."""
     if pa.types.is_floating(values.type):
         return pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)
-    return values.cast(pa.large_string()) if pa.types.is_string_view(values.type) else values
+    return without_views(values)
 
 
 def _texts(found: Mapping[str, np.ndarray], rows: int) -> pa.Array:

@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from backstory.columns.arrow_type import decoded, unchunked
+from backstory.columns.arrow_type import decoded, is_text, unchunked
 from backstory.errors import ColumnError
 from backstory.frames.table import column_names, sampled_values
 from backstory.lineage.refs import Grade, RowRefs, warn_of_lineage
@@ -187,7 +187,7 @@ def _speaks_for(feature: _Column, source: _Column) -> bool | None:
     are_numbers = _is_number(left.type) and _is_number(right.type)
     if are_numbers and not pa.types.is_floating(left.type):
         left = left.cast(pa.float64(), safe=False)
-    elif not are_numbers and left.type != right.type and not (_is_text(left.type) and _is_text(right.type)):
+    elif not are_numbers and left.type != right.type and not (is_text(left.type) and is_text(right.type)):
         return None
     try:
         right = right.cast(left.type, safe=False)
@@ -220,7 +220,3 @@ def _moves_with(ours: NDArray[np.floating[Any]], theirs: NDArray[np.floating[Any
 def _is_number(type_: pa.DataType) -> bool:
     tests = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_boolean)
     return any(test(type_) for test in tests)
-
-
-def _is_text(type_: pa.DataType) -> bool:
-    return bool(pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_string_view(type_))

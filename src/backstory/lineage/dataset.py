@@ -10,10 +10,10 @@ from typing import Any, Final
 import pyarrow as pa
 
 from backstory.errors import AmbiguousError, InputError, NotFoundError
-from backstory.frames.profile import Profile, parse_profile
+from backstory.frames.profile import Profile
 from backstory.ledger.ledger import Ledger
 from backstory.lineage.referenced import REFERENCE
-from backstory.lineage.store import checked_shard, source_versions
+from backstory.lineage.store import read_profile, source_versions
 from backstory.records import canonical
 from backstory.records.access import Gate
 from backstory.records.canonical import JsonObject
@@ -89,13 +89,11 @@ class DatasetVersion:
             VerificationError: It is not the one that was recorded.
         """
         said = self.about.get("profile")
-        if isinstance(said, str):
-            return parse_profile(ledger.document(said))
-        if not isinstance(said, dict) or not gate.allows():
-            return None
-        gate.pass_through("data", ["source"], self.rows)
-        table = checked_shard(ledger, canonical.text_of(said, "sealed_table"), canonical.text_of(said, "root"))
-        return parse_profile(canonical.parse_object(table["profile"][0].as_py(), "profile"))
+        if isinstance(said, dict):
+            if not gate.allows():
+                return None
+            gate.pass_through("data", ["source"], self.rows)
+        return read_profile(ledger, said)
 
 
 def list_versions(ledger: Ledger, name: str | None = None) -> list[DatasetVersion]:

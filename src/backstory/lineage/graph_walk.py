@@ -5,6 +5,7 @@ And from a model or dataset version forward to what was made of it. Sets of rows
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Any
@@ -21,7 +22,7 @@ from backstory.lineage.reach import Chosen
 from backstory.lineage.reference import Reference, parse_references
 from backstory.lineage.registry import Registered, find_version
 from backstory.lineage.resolve import BROKEN
-from backstory.lineage.runs import runs_of
+from backstory.lineage.runs import RecordedRun, find_runs, runs_of
 from backstory.lineage.store import note_sealed_positions
 from backstory.lineage.trace import Edges, Tracer
 from backstory.lineage.why import opened_record
@@ -54,6 +55,11 @@ class GraphWalk:
         self._edges: dict[tuple[str, str], Edge] = {}
         self._below: set[str] = set()
         self._datasets = {version.digest: version for version in list_versions(ledger)}
+
+    @functools.cached_property
+    def _runs(self) -> list[RecordedRun]:
+        """All runs, read once for however many models."""
+        return find_runs(self._ledger)
 
     def of_prediction(self, found: Found) -> Graph:
         """Return what a prediction stands on: rows, groups, model, code."""
@@ -223,7 +229,7 @@ class GraphWalk:
             positions: Mapping[str, Any] = self._tracer.training(training) if open_ else {}
             for name, reference in parse_references(training.get("refs")).items():
                 self._reference(node, name, reference, positions.get(name))
-        for run in runs_of(self._ledger, version)[0]:
+        for run in runs_of(self._ledger, version, self._runs)[0]:
             facts = {"ended": to_second(run.ended), "digest": run.digest[:_DIGITS]}
             self._edge(self._node("run", f"run:{run.digest}", f"run {run.name}", facts), node, "exact")
         entry = next(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from backstory.lineage.page import Page, Row, Section
+from backstory.lineage.page import Page, Section, rows_of
 from backstory.lineage.plain import count_text, label, to_second
 from backstory.lineage.story_page import OPEN_HINT
 from backstory.records.identity import time_text
@@ -64,9 +64,9 @@ def _sections(impact: Impact, predictions: int) -> Iterator[Section]:
         for model in impact.models
     )
     columns = ("model", "training rows reached", "through groups", "digest")
-    yield Section(title="Models trained on them", columns=columns, rows=_rows(models))
+    yield Section(title="Models trained on them", columns=columns, rows=rows_of(models))
     features = ((label(name), ", ".join(via)) for name, via in impact.features.items())
-    yield Section(title="Features they can have changed", columns=("feature", "through"), rows=_rows(features))
+    yield Section(title="Features they can have changed", columns=("feature", "through"), rows=rows_of(features))
     if not predictions:
         return
     first = impact.first(predictions)
@@ -74,7 +74,7 @@ def _sections(impact: Impact, predictions: int) -> Iterator[Section]:
     title = f"Predictions, one line for each way they were reached{shown}"
     cells = list(_predictions(first))
     of_predictions = ["id", "recorded", "model", "via", "request"][: 5 if any(row[-1] for row in cells) else 4]
-    rows = _rows(row[: len(of_predictions)] for row in cells)
+    rows = rows_of(row[: len(of_predictions)] for row in cells)
     yield Section(title=title, columns=tuple(of_predictions), rows=rows)
 
 
@@ -84,7 +84,3 @@ def _predictions(first: pa.Table) -> Iterator[tuple[str, ...]]:
         model = "" if row["model"] is None else f"{row['model']}:{row['version']}"
         via = "" if row["via"] is None else f"{row['via']} {row['position']}"
         yield row["id"], moment, model, via, "" if row["request_id"] is None else str(row["request_id"])
-
-
-def _rows(cells: Iterator[tuple[str, ...]]) -> tuple[Row, ...]:
-    return tuple(Row(cells=row) for row in cells)

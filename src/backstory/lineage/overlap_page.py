@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from backstory.lineage.page import Page, Row, Section
+from backstory.lineage.page import Page, Section, rows_of
 from backstory.lineage.plain import count_text
 from backstory.lineage.story_page import OPEN_HINT
 
@@ -46,7 +46,7 @@ def _sections(answer: Overlap) -> Iterator[Section]:
         for source in answer.sources
     )
     columns = ("source", "rows of a", "rows of b", "shared", "through groups", "persons")
-    yield Section(title="Sources of both", columns=columns, rows=_rows(counts))
+    yield Section(title="Sources of both", columns=columns, rows=rows_of(counts))
     first = answer.rows.slice(0, ROWS_SHOWN).to_pylist()
     more = answer.rows.num_rows - len(first)
     title = f"Shared rows: the first {len(first)} of {answer.rows.num_rows:,}" if more else "Shared rows"
@@ -54,8 +54,4 @@ def _sections(answer: Overlap) -> Iterator[Section]:
         (f"{row['source']} {row['position_a']}", "" if answer.by == "row" else f"{row['source']} {row['position_b']}")
         for row in first
     )
-    yield Section(title=title, columns=("row", "" if answer.by == "row" else "like"), rows=_rows(lines))
-
-
-def _rows(cells: Iterator[tuple[str, ...]]) -> tuple[Row, ...]:
-    return tuple(Row(cells=row) for row in cells)
+    yield Section(title=title, columns=("row", "" if answer.by == "row" else "like"), rows=rows_of(lines))

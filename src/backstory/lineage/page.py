@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from io import StringIO
 
@@ -54,9 +55,14 @@ class Page:
     sections: tuple[Section, ...] = ()
 
 
+def rows_of(lines: Iterable[tuple[str, ...]]) -> tuple[Row, ...]:
+    """Return lines of cells as rows of a section."""
+    return tuple(Row(cells=cells) for cells in lines)
+
+
 def facts_section(title: str, facts: list[tuple[str, str]]) -> Section:
     """Return a section of labels and values."""
-    return Section(title=title, rows=tuple(Row(cells=fact) for fact in facts))
+    return Section(title=title, rows=rows_of(facts))
 
 
 def page_text(page: Page) -> str:

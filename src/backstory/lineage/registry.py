@@ -112,7 +112,7 @@ def register_model(ledger: Ledger, store: LineageStore, given: Submission) -> Re
     if given.parents:
         entry["parents"] = list(given.parents)
     if given.rows is not None:
-        entry["about"] = ledger.put_document(_said(ledger, store, given.model, given.rows, fitted, personal=personal))
+        entry["about"] = ledger.put_document(_said(store, given.model, given.rows, fitted, personal=personal))
 
     def entries() -> list[JsonObject]:
         """Number the version among those there are by then; none if somebody registered the same meanwhile."""
@@ -159,11 +159,9 @@ def _document(ledger: Ledger, given: Submission, artifact: Artifact, training: J
     return document
 
 
-def _said(
-    ledger: Ledger, store: LineageStore, model: object, rows: RowRefs, fitted: Fitted | None, *, personal: bool
-) -> JsonObject:
+def _said(store: LineageStore, model: object, rows: RowRefs, fitted: Fitted | None, *, personal: bool) -> JsonObject:
     """Return what is said of a version beside its document: what varies from one look to the next."""
-    said: JsonObject = {"profile": keep_training_profile(ledger, store, rows, personal=personal), "v": 1}
+    said: JsonObject = {"profile": keep_training_profile(store, rows, personal=personal), "v": 1}
     probed = None if fitted is None else probe_fitted(model, fitted, rows)
     return said if probed is None else {**said, "probe": probed}
 

@@ -17,6 +17,7 @@ from backstory.columns.arrow_type import arrow_type
 from backstory.columns.id_text import id_texts
 from backstory.columns.seal import pick_columns
 from backstory.errors import FormatError, QueryError, StorageError
+from backstory.frames.relation import quoted
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.read import SegmentFile, records_now, segment_files
 from backstory.lineage.hits import Hits
@@ -233,15 +234,11 @@ def _source(schema: Schema, columns: Sequence[Column], *, sealed: bool, waiting:
         top, *rest = split_name(column.name)
         if rest and top not in _HIDDEN:
             members.setdefault(f"{top}.{rest[0]}".lower(), (f"{top}.{rest[0]}", top, rest[0]))
-    named = "".join(f", {_quoted(top)}.{_quoted(name)} AS {_quoted(whole)}" for whole, top, name in members.values())
-    hidden = ", ".join(["time", *(_quoted(whole) for whole, _, _ in members.values())])
+    named = "".join(f", {quoted(top)}.{quoted(name)} AS {quoted(whole)}" for whole, top, name in members.values())
+    hidden = ", ".join(["time", *(quoted(whole) for whole, _, _ in members.values())])
     union = _union(schema, sealed, waiting)
     times = f"* REPLACE (time::TIMESTAMPTZ AS time), time AS {_EXACT_TIME}"
     return f"(SELECT {times}{named} FROM ({union}) JOIN named USING (context))", f"* EXCLUDE ({hidden})"  # noqa: S608
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _union(schema: Schema, sealed: bool, waiting: bool) -> str:  # noqa: FBT001  which of two tables there are

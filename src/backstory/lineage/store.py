@@ -23,7 +23,7 @@ from backstory.columns.id_text import subject_texts
 from backstory.columns.tree import leaf_hashes, root_of_subtrees, subtree_roots
 from backstory.errors import FormatError, StorageError, VerificationError
 from backstory.frames.fingerprint import Fingerprinter
-from backstory.frames.profile import profile_of
+from backstory.frames.profile import Profile, parse_profile, profile_of
 from backstory.ledger.ledger import Ledger
 from backstory.lineage.about import About
 from backstory.lineage.canary import grade_by_sample
@@ -274,8 +274,12 @@ class LineageStore:
             profile = self._ledger.document(about).get("profile") if isinstance(about, str) else None
             if profile is not None:
                 return profile
+        return self.keep_profile(table, sealed=snapshot.subject is not None)
+
+    def keep_profile(self, table: pa.Table, *, sealed: bool) -> JsonValue:
+        """Store the profile of a table; return what a document says of it, for `read_profile`."""
         document = profile_of([table]).document()
-        if snapshot.subject is None:
+        if not sealed:
             return self._ledger.put_document(document)
         return self.keep_sealed(pa.table({"profile": [canonical.encode(document)]}), (), "sealed_table")
 
@@ -425,6 +429,21 @@ def note_sealed_positions(gate: Gate, question: str, document: JsonObject) -> No
     """
     if isinstance(document.get("sealed_edges"), str):
         gate.pass_through(question, ["positions"], canonical.count_of(document, "rows"))
+
+
+def read_profile(ledger: Ledger, said: JsonValue) -> Profile | None:
+    """Return a profile from what a document says of it; None if it says nothing. Sealed ones are read as they are.
+
+    Raises:
+        NotFoundError: It was erased.
+        VerificationError: It is not the one that was recorded.
+    """
+    if isinstance(said, str):
+        return parse_profile(ledger.document(said))
+    if not isinstance(said, dict):
+        return None
+    table = checked_shard(ledger, canonical.text_of(said, "sealed_table"), canonical.text_of(said, "root"))
+    return parse_profile(canonical.parse_object(table["profile"][0].as_py(), "profile"))
 
 
 def positions_table(positions: Mapping[str, np.ndarray]) -> pa.Table:

@@ -12,28 +12,25 @@ import pyarrow as pa
 
 from backstory.errors import BackstoryError
 from backstory.frames.contract import Contract
-from backstory.frames.profile import Profile, parse_profile, profile_of
+from backstory.frames.profile import Profile
 from backstory.frames.table import to_arrow
 from backstory.frames.watch import Watch
 from backstory.ledger.ledger import Ledger
 from backstory.lineage.contracts import stored_contract
 from backstory.lineage.refs import RowRefs
-from backstory.lineage.store import LineageStore, checked_shard
+from backstory.lineage.store import LineageStore, read_profile
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject, JsonValue
 
 _log = logging.getLogger("backstory")
 
 
-def keep_training_profile(ledger: Ledger, store: LineageStore, rows: RowRefs, *, personal: bool) -> JsonValue:
+def keep_training_profile(store: LineageStore, rows: RowRefs, *, personal: bool) -> JsonValue:
     """Keep the profile of the features a model is trained on; return the member `profile` of what is said of it."""
     features = to_arrow(rows.features)
     if rows.selector is not None:
         features = features.take(pa.array(rows.selector))
-    document = profile_of([features]).document()
-    if not personal:
-        return ledger.put_document(document)
-    return store.keep_sealed(pa.table({"profile": [canonical.encode(document)]}), (), "sealed_table")
+    return store.keep_profile(features, sealed=personal)
 
 
 def watch_of(ledger: Ledger, name: str, digest: str) -> tuple[Watch, JsonObject] | None:
@@ -54,7 +51,7 @@ def watch_of(ledger: Ledger, name: str, digest: str) -> tuple[Watch, JsonObject]
         entries = (entry for entry in ledger.find_entries("model.registered", name) if entry.get("model") == digest)
         about = next(entries, {}).get("about")
         said = ledger.document(about).get("profile") if isinstance(about, str) else None
-        profile = _profile(ledger, said)
+        profile = read_profile(ledger, said)
         if isinstance(said, dict):
             document["sealed_profile"] = canonical.text_of(said, "root")
         elif profile is not None:
@@ -69,18 +66,3 @@ def watch_of(ledger: Ledger, name: str, digest: str) -> tuple[Watch, JsonObject]
     except BackstoryError as error:
         _log.error("predictions of %s are not checked against its contract: %s", name, error)
     return (Watch(profile, checked), document) if document else None
-
-
-def _profile(ledger: Ledger, said: JsonValue) -> Profile | None:
-    """Return a profile that was kept.
-
-    Raises:
-        NotFoundError: It was erased.
-        VerificationError: It is not the one that was recorded.
-    """
-    if isinstance(said, str):
-        return parse_profile(ledger.document(said))
-    if not isinstance(said, dict):
-        return None
-    table = checked_shard(ledger, canonical.text_of(said, "sealed_table"), canonical.text_of(said, "root"))
-    return parse_profile(canonical.parse_object(table["profile"][0].as_py(), "profile"))

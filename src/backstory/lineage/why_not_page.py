@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from backstory.lineage.impact_page import DIGITS_SHOWN
-from backstory.lineage.page import Page, Row, Section
+from backstory.lineage.page import Page, Section, rows_of
 from backstory.lineage.plain import count_text
 from backstory.lineage.story_page import OPEN_HINT
 
@@ -81,7 +81,7 @@ def _sections(answer: WhyNot) -> Iterator[Section]:
         for model in answer.models
     )
     columns = ("model", "used", "through groups", "dropped", "left out", "other version")
-    yield Section(title="What became of them", columns=columns, rows=_rows(models))
+    yield Section(title="What became of them", columns=columns, rows=rows_of(models))
     steps = (
         (
             step.name,
@@ -94,7 +94,7 @@ def _sections(answer: WhyNot) -> Iterator[Section]:
         for step in answer.steps
     )
     columns = ("step", "dropped", "function", "code", "commit", "grade")
-    yield Section(title="Steps that dropped them", columns=columns, rows=_rows(steps))
+    yield Section(title="Steps that dropped them", columns=columns, rows=rows_of(steps))
     shown = answer.verdicts.slice(0, ROWS_SHOWN).to_pylist()
     more = answer.verdicts.num_rows - len(shown)
     title = f"Rows: the first {len(shown)} of {answer.verdicts.num_rows:,} lines" if more else "Rows"
@@ -106,14 +106,10 @@ def _sections(answer: WhyNot) -> Iterator[Section]:
         )
         for row in shown
     )
-    yield Section(title=title, columns=("row", "model", "why"), rows=_rows(lines))
+    yield Section(title=title, columns=("row", "model", "why"), rows=rows_of(lines))
 
 
 def _told(verdict: str, step: str | None) -> str:
     if verdict == "dropped":
         return f"dropped by step {step}"
     return _WORDS[verdict] if step is None else f"{_WORDS[verdict]}; it came out of step {step}"
-
-
-def _rows(cells: Iterator[tuple[str, ...]]) -> tuple[Row, ...]:
-    return tuple(Row(cells=row) for row in cells)

@@ -177,17 +177,17 @@ class _Walk:
             for place, part in enumerate(parts[:-1]):
                 columns = self.transformer(
                     part.step,
-                    _joined(name, part.name),
+                    joined(name, part.name),
                     path + part.path,
                     columns,
                     _width(parts[place + 1 :]),
                     depth + 1,
                 )
             last = parts[-1]
-            self.model(last.step, _joined(name, last.name), path + last.path, columns, depth + 1)
+            self.model(last.step, joined(name, last.name), path + last.path, columns, depth + 1)
         elif kind == "wrapper":
             for part in parts:
-                self.model(part.step, _joined(name, part.name), path + part.path, columns, depth + 1)
+                self.model(part.step, joined(name, part.name), path + part.path, columns, depth + 1)
             self._step(model, name, path, columns, ())
         elif hasattr(model, "transform") and not hasattr(model, "predict"):
             features = self.transformer(model, name, path, columns, None, depth)
@@ -221,7 +221,7 @@ class _Walk:
             for place, part in enumerate(parts):
                 inner = _width(parts[place + 1 :]) if place + 1 < len(parts) else width
                 columns = self.transformer(
-                    part.step, _joined(name, part.name), path + part.path, columns, inner, depth + 1
+                    part.step, joined(name, part.name), path + part.path, columns, inner, depth + 1
                 )
             return columns
         if kind in {"columns", "union"}:
@@ -247,7 +247,7 @@ class _Walk:
             if not count:
                 continue
             chosen = [columns[at] for at in selected(part.columns, own if len(own) == len(names) else names)]
-            outs = self.transformer(part.step, _joined(name, part.name), path + part.path, chosen, count, depth + 1)
+            outs = self.transformer(part.step, joined(name, part.name), path + part.path, chosen, count, depth + 1)
             if len(outs) != count:
                 outs = _all_of(chosen, part.name, count)
             prefix = "" if not getattr(step, "verbose_feature_names_out", True) else f"{part.name}{SEPARATOR}"
@@ -267,7 +267,7 @@ class _Walk:
             counts[counts.index(None)] = width - sum(count for count in counts if count is not None)
         outs: list[Column] = []
         for part, count in zip(parts, counts, strict=True):
-            branch = self.transformer(part.step, _joined(name, part.name), path + part.path, columns, count, depth + 1)
+            branch = self.transformer(part.step, joined(name, part.name), path + part.path, columns, count, depth + 1)
             outs += [dataclasses.replace(one, name=f"{part.name}{SEPARATOR}{one.name}") for one in branch]
         return outs
 
@@ -313,7 +313,8 @@ class _Walk:
         )
 
 
-def _joined(name: str, part: str) -> str:
+def joined(name: str, part: str) -> str:
+    """Return the name of a part inside a step, as scikit-learn writes it."""
     return f"{name}{SEPARATOR}{part}" if name else part
 
 

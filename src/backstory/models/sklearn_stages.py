@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator
 from typing import Any, TypeAlias
 
-from backstory.models.sklearn_lineage import SEPARATOR
+from backstory.models.sklearn_lineage import joined
 from backstory.models.sklearn_parts import kind_of_step, parts_of, selected, thawed
 
 Given: TypeAlias = tuple[str, Any]
@@ -52,13 +52,13 @@ def _model(model: Any, name: str, features: Any, predict: Callable[[Any, Any], A
     if kind == "pipeline":
         *before, last = parts_of(model)
         for part in before:
-            given = yield from _transformer(part.step, _joined(name, part.name), features)
+            given = yield from _transformer(part.step, joined(name, part.name), features)
             features = given
-        yield from _model(last.step, _joined(name, last.name), features, predict)
+        yield from _model(last.step, joined(name, last.name), features, predict)
         return
     if kind == "wrapper":
         for part in parts_of(model):
-            yield from _model(part.step, _joined(name, part.name), features, _inside(predict))
+            yield from _model(part.step, joined(name, part.name), features, _inside(predict))
     yield name or type(model).__name__.lower(), predict(model, features)
 
 
@@ -83,21 +83,17 @@ def _transformer(step: Any, name: str, features: Any) -> Generator[Given, None, 
     kind = kind_of_step(step)
     if kind == "pipeline":
         for part in parts_of(step):
-            given = yield from _transformer(part.step, _joined(name, part.name), features)
+            given = yield from _transformer(part.step, joined(name, part.name), features)
             features = given
         return features
     if kind in {"columns", "union"}:
         for part in parts_of(step):
             taken = features if kind == "union" else _select(step, part.columns, features)
             if kind == "union" or _width(taken):
-                yield from _transformer(part.step, _joined(name, part.name), taken)
+                yield from _transformer(part.step, joined(name, part.name), taken)
     given = step.transform(features)
     yield name, given
     return given
-
-
-def _joined(name: str, part: str) -> str:
-    return f"{name}{SEPARATOR}{part}" if name else part
 
 
 def _width(features: Any) -> int:
