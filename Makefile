@@ -4,6 +4,7 @@
 VENV := .venv
 PEERS := .venv-peers
 FEAST := .venv-feast
+TORCH := .venv-torch
 FUZZ_SECONDS := 600
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
@@ -20,7 +21,7 @@ FIND_PYTHON = for python in python3 python3.13 python3.12 python3.11 python3.14 
 	then echo $$python; exit 0; fi; done; \
 	echo 'make: no Python 3.11 or newer with the venv module was found' >&2; exit 1
 
-.PHONY: help demo test soak fuzz feast check bench docs lock clean
+.PHONY: help demo test soak fuzz feast torch check bench docs lock clean
 
 help:
 	@echo 'make demo    one prediction and its backstory, from rows to proof'
@@ -28,11 +29,12 @@ help:
 	@echo 'make soak    kills, cuts the power, fills disks, hundreds of times; a job of 5 million rows; make fuzz'
 	@echo 'make fuzz    tries every parser for ten minutes; FUZZ_SECONDS=20 for less'
 	@echo 'make feast   asks a real Feast store for features as they were'
+	@echo 'make torch   registers, replays and probes models of PyTorch'
 	@echo 'make check   formatting, lint, types, import rules'
 	@echo 'make bench   the speed table'
 	@echo 'make docs    runs the documentation'
 	@echo 'make lock    resolves requirements/*.in again'
-	@echo 'make clean   removes everything made here, .venv, .venv-peers and .venv-feast too'
+	@echo 'make clean   removes everything made here, .venv and its siblings too'
 
 demo: $(VENV)/.demo
 	$(BIN)/backstory demo --replace
@@ -51,6 +53,9 @@ fuzz: $(VENV)/.dev
 
 feast: $(FEAST)/.feast
 	PYTHONPATH=src $(FEAST)/bin/python -m pytest -p no:cacheprovider -W ignore --noconftest tests/feast/check_feast.py
+
+torch: $(TORCH)/.torch
+	PYTHONPATH=src $(TORCH)/bin/python -m pytest -p no:cacheprovider tests/torch/check_torch.py
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check
@@ -73,10 +78,11 @@ lock: $(VENV)/.python
 	$(COMPILE) --python-version 3.12 --no-deps requirements/foreign.in -o requirements/foreign.txt
 	$(COMPILE) --python-version 3.11 requirements/peers.in -o requirements/peers.txt
 	$(COMPILE) --python-version 3.11 requirements/feast.in -o requirements/feast.txt
+	$(COMPILE) --python-version 3.11 --no-deps requirements/torch.in -o requirements/torch.txt
 	$(COMPILE) --python-version 3.11 requirements/lock.in -o requirements/lock.txt
 
 clean:
-	rm -rf $(VENV) $(PEERS) $(FEAST) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) $(PEERS) $(FEAST) $(TORCH) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.python:
@@ -106,4 +112,10 @@ $(PEERS)/.peers: requirements/peers.txt
 $(FEAST)/.feast: requirements/feast.txt
 	@python=$$($(FIND_PYTHON)) && echo "make: $(FEAST) with $$($$python --version)" && $$python -m venv --clear $(FEAST)
 	$(INSTALL:$(BIN)/%=$(FEAST)/bin/%) --only-binary :all: -r requirements/feast.txt
+	@touch $@
+
+$(TORCH)/.torch: requirements/dev.txt requirements/torch.txt requirements/torch-cpu.txt
+	@python=$$($(FIND_PYTHON)) && echo "make: $(TORCH) with $$($$python --version)" && $$python -m venv --clear $(TORCH)
+	$(INSTALL:$(BIN)/%=$(TORCH)/bin/%) --only-binary :all: -r requirements/dev.txt -r requirements/torch.txt
+	$(INSTALL:$(BIN)/%=$(TORCH)/bin/%) --no-deps --only-binary :all: -r requirements/torch-cpu.txt
 	@touch $@

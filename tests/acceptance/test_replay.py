@@ -15,7 +15,7 @@ from tests.support.archives import fitted, loans
 
 import backstory
 from backstory.archive import Archive
-from backstory.debug.replay import TOLERANCES, _judge
+from backstory.debug.verdict import TOLERANCES, judge
 from backstory.errors import VerificationError
 
 Kept = tuple[Path, tuple[str, ...], str]
@@ -175,9 +175,8 @@ def _verdict(
     recorded: list[Any], replayed: list[Any], *, type_: pa.DataType | None = None, threshold: float | None = None
 ) -> Any:
     """Judge the first row of outputs nobody can make to order."""
-    rule = None if threshold is None else backstory.Threshold(threshold).document()
-    table = pa.table({"output": pa.array(recorded, type_)})
-    return _judge("0" * 36, {"decision": rule}, table, 0, pa.array(replayed, type_), {})
+    rule = None if threshold is None else backstory.Threshold(threshold)
+    return judge(pa.array(recorded, type_), pa.array(replayed, type_), rule)[0]
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeVar, overload
 
+from backstory.archive.debugging import Debugging
 from backstory.archive.inside import Inside
-from backstory.archive.questions import Questions
 from backstory.frames.contract import Contract
 from backstory.frames.place import without_secrets
 from backstory.frames.reading import AsFrame, take
@@ -33,13 +33,12 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Preparation(Questions):
+class Preparation(Debugging):
     """The verbs of an open archive for data; see `Archive`."""
 
     def __init__(self, inside: Inside, vkey: str | None) -> None:
         """Prepare data for the models of an archive."""
-        super().__init__(inside.ledger, inside.gate, inside.recorder, inside.tracer, vkey)
-        self._inside = inside
+        super().__init__(inside, vkey)
         self._store = inside.store
         self._sources = inside.sources
         self._calls = inside.calls

@@ -10,15 +10,12 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from backstory.archive.inside import Inside
 from backstory.archive.online import fetch_online
 from backstory.archive.promising import promise_of
 from backstory.capture.model_version import ModelVersion
 from backstory.capture.promise import PromiseFile
-from backstory.capture.recorder import Recorder
-from backstory.debug.replay import Replay, replay_prediction
-from backstory.debug.stages import Stages, run_prediction
 from backstory.errors import InputError, QueryError, VerificationError
-from backstory.governance.access import PurposeGate
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.past import PastLedger, look_up, tree_size_at
 from backstory.ledger.read import Found, find_places, find_record, find_records
@@ -39,8 +36,6 @@ from backstory.lineage.trace import Tracer
 from backstory.lineage.version_story import VersionStory, tell_version
 from backstory.lineage.why import tell_story
 from backstory.lineage.why_not import WhyNot, explain_absence
-from backstory.records import canonical
-from backstory.records.canonical import JsonObject
 from backstory.records.envelope import PREDICTION
 from backstory.records.identity import ID_CHARACTERS
 from backstory.records.schema import Schema
@@ -55,12 +50,13 @@ from backstory.verify.finding import VerificationReport
 class Questions:
     """The questions of an open archive; see `Archive`."""
 
-    def __init__(self, ledger: Ledger, gate: PurposeGate, recorder: Recorder, tracer: Tracer, vkey: str | None) -> None:
+    def __init__(self, inside: Inside, vkey: str | None) -> None:
         """Ask a ledger, through a gate where values are sealed; what the recorder still holds is seen too."""
-        self._ledger = ledger
-        self._gate = gate
-        self._recorder = recorder
-        self._tracer = tracer
+        self._inside = inside
+        self._ledger = inside.ledger
+        self._gate = inside.gate
+        self._recorder = inside.recorder
+        self._tracer = inside.tracer
         self._vkey = vkey
         self._resolvers: dict[str, AsOf] = {}
 
@@ -223,44 +219,6 @@ class Questions:
         if isinstance(found, Found):
             return walk.of_prediction(found)
         return walk.of_model(found) if isinstance(found, registry.Registered) else walk.of_dataset(found)
-
-    def replay(self, prediction: str) -> Replay:
-        """Run the recorded features through the recorded model again and compare with the recorded output.
-
-        Args:
-            prediction: Its id, or a unique prefix.
-
-        Returns:
-            A replay: its `verdict` is `exact`, `equivalent`, `same-decision`, `diverged` or `not-replayable`; `reason`
-            says why, `recorded` and `replayed` are the outputs, `environment` is what differs about this process.
-
-        Raises:
-            NotFoundError: There is no such prediction.
-            VerificationError: The record or the model was changed.
-        """
-        found = self._found(prediction)
-        return replay_prediction(self._ledger, self._gate, found, self._stored_model)
-
-    def stages(self, prediction: str) -> Stages:
-        """Return what a prediction's features became at each fitted step of its model, up to the output.
-
-        The stored model is loaded and the one row run through it; nothing of this is kept.
-
-        Args:
-            prediction: Its id, or a unique prefix.
-
-        Returns:
-            The `stages`, each with the `values` of its columns by name, and whether the last is the recorded output:
-            `verdict` is `exact`, `equivalent` or `different`.
-
-        Raises:
-            NotFoundError: There is no such prediction.
-            ForbiddenError: Its values are sealed.
-            ModelError: The model has no artifact, the call failed, or the steps cannot be run any more.
-            InputError: The features cannot be made again as the model was given them.
-            VerificationError: The record or the model was changed.
-        """
-        return run_prediction(self._ledger, self._gate, self._found(prediction), self._stored_model)
 
     def search(
         self, predicate: str, values: Sequence[Any] = (), *, limit: int | None = None, as_of: int | None = None
@@ -537,9 +495,3 @@ class Questions:
     def _found_all(self, predictions: Sequence[str]) -> list[tuple[bytes, Schema]]:
         self._recorder.write()
         return find_records(self._ledger, predictions, PREDICTION)
-
-    def _stored_model(self, named: JsonObject) -> object:
-        """Load a model a context names from its artifact, never from the session."""
-        return registry.load_model(
-            self._ledger, registry.find_version(self._ledger, canonical.text_of(named, "digest"))
-        )

@@ -15,7 +15,8 @@ import pyarrow as pa
 from backstory.capture.options import parse_options
 from backstory.capture.output import output_column
 from backstory.columns.python_value import python_rows, python_value
-from backstory.debug.replay import as_recorded, encoded, largest_difference, options_given
+from backstory.debug.case import options_given
+from backstory.debug.verdict import judge
 from backstory.errors import BackstoryError, ModelError
 from backstory.frames.container import rebuild
 from backstory.ledger.ledger import Ledger
@@ -160,15 +161,19 @@ def run_prediction(ledger: Ledger, gate: Gate, found: Found, load: Callable[[Jso
         raise
     except Exception as error:  # a model may raise anything, with values of rows in its words
         raise ModelError(f"stages: the steps gave an output then, and raise {type(error).__name__} now") from error
-    verdict, difference = _compare(recorded, as_recorded(output, recorded.type))
+    judgement = judge(recorded, output)[0]
     return Stages(
         id=found.id,
         features=dict(zip(columns.column_names, python_rows(columns)[0].values(), strict=True)),
         stages=stages,
         recorded=python_value(recorded[0]),
         output=python_value(output[0]),
-        verdict=verdict,
-        difference=difference,
+        verdict="exact"
+        if judgement.verdict == "exact"
+        else "equivalent"
+        if judgement.verdict == "equivalent"
+        else "different",
+        difference=judgement.difference,
     )
 
 
@@ -220,15 +225,3 @@ def _values(given: Any, names: tuple[str, ...], outputs: list[str] | None) -> di
     if not known:
         known = ("output",) if len(flat) == 1 else tuple(str(at) for at in range(len(flat)))
     return dict(zip(known, flat, strict=True))
-
-
-def _compare(
-    recorded: pa.Array, now: pa.Array | None
-) -> tuple[Literal["exact", "equivalent", "different"], float | None]:
-    if now is None:
-        return "different", None
-    if encoded(recorded) == encoded(now):
-        return "exact", 0.0
-    difference, tolerance = largest_difference(recorded, now)
-    is_small = difference is not None and difference <= tolerance
-    return "equivalent" if is_small else "different", difference

@@ -1,0 +1,199 @@
+"""A recorded call with its values, and running a model on it again: what every question about behaviour begins with.
+
+Many models give other bits for a row alone than in its batch, so a case is the whole call and the rows of it that were
+asked about.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from backstory.capture.decision import Threshold, parse_decision
+from backstory.capture.options import parse_options
+from backstory.capture.output import output_column
+from backstory.columns.arrow_type import unchunked
+from backstory.columns.id_text import id_texts
+from backstory.columns.python_value import python_rows
+from backstory.errors import BackstoryError, ForbiddenError, ModelError, NotFoundError
+from backstory.frames.container import rebuild
+from backstory.ledger.ledger import Ledger
+from backstory.ledger.read import Found, find_record, read_sequence
+from backstory.models import output_names
+from backstory.records import canonical
+from backstory.records.access import Gate
+from backstory.records.canonical import JsonObject
+from backstory.records.envelope import OK, PREDICTION
+from backstory.records.schema import Schema
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Case:
+    """All predictions of one recorded call, with those that were asked about.
+
+    Attributes:
+        context: The context they share.
+        schema: Their schema.
+        table: Their records with all values, in the order of the call.
+        rows: Rows of it that were asked about, rising.
+    """
+
+    context: JsonObject
+    schema: Schema
+    table: pa.Table
+    rows: tuple[int, ...]
+
+    @property
+    def ids(self) -> list[str]:
+        """Ids of the predictions that were asked about."""
+        return list(id_texts(self.table["id"].take(pa.array(self.rows))).to_pylist())
+
+    @property
+    def features(self) -> pa.Table:
+        """The features of the whole call, flat, in the order the model was given them."""
+        given = unchunked(self.table["feature"])
+        return pa.Table.from_arrays(given.flatten(), names=[field.name for field in given.type])
+
+    @property
+    def output(self) -> pa.Array:
+        """The outputs of the whole call as recorded."""
+        return unchunked(self.table["output"])
+
+    @property
+    def decision(self) -> Threshold | None:
+        """The rule that made decisions of the outputs; None where there was none."""
+        rule = self.context.get("decision")
+        return parse_decision(rule) if isinstance(rule, dict) else None
+
+    def positions(self) -> dict[str, np.ndarray]:
+        """Return for each row reference the positions of the whole call; −1 no row, −2 broken."""
+        if "row" not in self.table.column_names:
+            return {}
+        given = unchunked(self.table["row"])
+        return {
+            field.name: given.field(at).fill_null(-2).to_numpy(zero_copy_only=False)
+            for at, field in enumerate(given.type)
+        }
+
+
+def read_case(ledger: Ledger, gate: Gate, found: Found, question: str) -> Case:
+    """Return the call a prediction was made in.
+
+    Args:
+        ledger: The archive.
+        gate: Opens sealed features and outputs; what it lets through is noted under `question`.
+        found: The prediction.
+        question: What is asked, such as `replay`.
+
+    Raises:
+        ForbiddenError: Values are sealed, and the gate lets nothing through.
+        ModelError: The call failed, so there is no output.
+        NotFoundError: Records of the call are not here, or were erased.
+        VerificationError: They were changed.
+    """
+    record = python_rows(
+        found.table.select(["context", "status", "error", "stream", "seq", "batch_row", "batch_rows"])
+    )[0]
+    context = ledger.document(record["context"].hex())
+    if found.schema.groups and not gate.allows():
+        raise ForbiddenError("its values are sealed: give an actor and a purpose to open them")
+    if record["status"] != OK:
+        raise ModelError(f"the call failed with {record['error']}; there is no output to compare with")
+    first, rows = record["seq"] - record["batch_row"], record["batch_rows"]
+    if found.schema.groups:
+        gate.pass_through(question, found.schema.groups, rows)
+    table = read_sequence(ledger, record["stream"].hex(), found.schema, first, rows, opened=gate.allows())
+    return Case(context=context, schema=found.schema, table=table, rows=(record["batch_row"],))
+
+
+def read_cases(
+    ledger: Ledger, gate: Gate, predictions: Iterable[str], question: str
+) -> Iterator[Case | tuple[str, BackstoryError]]:
+    """Yield the calls some predictions were made in, each call once, with all rows of it that were asked about.
+
+    Args:
+        ledger: The archive.
+        gate: Opens sealed features and outputs.
+        predictions: Ids, or unique prefixes of them.
+        question: What is asked.
+
+    Yields:
+        A case; or the id of a prediction whose call cannot be read, and why.
+
+    Raises:
+        NotFoundError: There is no such prediction.
+        VerificationError: Records were changed.
+    """
+    calls: dict[tuple[bytes, int], list[Found]] = {}
+    for name in predictions:
+        found = find_record(ledger, name, PREDICTION)
+        record = python_rows(found.table.select(["stream", "seq", "batch_row"]))[0]
+        calls.setdefault((record["stream"], record["seq"] - record["batch_row"]), []).append(found)
+    for asked in calls.values():
+        try:
+            case = read_case(ledger, gate, asked[0], question)
+        except (ForbiddenError, ModelError, NotFoundError) as error:
+            yield from ((found.id, error) for found in asked)
+            continue
+        rows = sorted({python_rows(found.table.select(["batch_row"]))[0]["batch_row"] for found in asked})
+        yield Case(context=case.context, schema=case.schema, table=case.table, rows=tuple(rows))
+
+
+def model_of(case: Case, load: Callable[[JsonObject], object]) -> object:
+    """Return the model a case names, from its artifact.
+
+    Raises:
+        ModelError: It names none, or it cannot be loaded.
+    """
+    model = case.context.get("model")
+    if not isinstance(model, dict):
+        raise ModelError("it names no registered model; only its features and output are recorded")
+    return load(model)
+
+
+def run_model(estimator: object, case: Case, features: pa.Table) -> pa.Array:
+    """Give features to a model as the call did, and return its output as it is recorded.
+
+    Args:
+        estimator: The model: the recorded one, or another that takes these features.
+        case: Says the container, the method and the options.
+        features: The features: those of the case, some rows of them, or others with the same columns.
+
+    Raises:
+        InputError: The container cannot be made again.
+        ModelError: The model raised an error, or gives no output that can be recorded.
+        NotFoundError: It has no such method.
+    """
+    container = case.context.get("container")
+    if not isinstance(container, dict):
+        raise ModelError("its record does not say how the model was given its features")
+    method = canonical.text_of(case.context, "method")
+    function: Any = estimator if method == "__call__" else getattr(estimator, method, None)
+    if function is None:
+        raise NotFoundError(f"the model has no method {method!r}")
+    try:
+        by_position, options = options_given(function, parse_options(case.context.get("options")))
+        output = function(rebuild(container, features), *by_position, **options)
+        is_text = not pa.types.is_struct(case.table.schema.field("output").type)
+        return output_column(output, features.num_rows, output_names(estimator, method), sealed=is_text)[0]
+    except BackstoryError:
+        raise
+    except Exception as error:  # a model may raise anything, with values of rows in its words
+        raise ModelError(f"the call gave an output then, and raises {type(error).__name__} now") from error
+
+
+def options_given(function: Callable[..., Any], options: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    """Return the recorded options as a function takes them: those it takes by position only, and the others by name."""
+    try:
+        parameters: Sequence[inspect.Parameter] = list(inspect.signature(function).parameters.values())[1:]
+    except (TypeError, ValueError):
+        return [], options
+    only = [one.name for one in parameters if one.kind is inspect.Parameter.POSITIONAL_ONLY and one.name in options]
+    return [options[name] for name in only], {name: options[name] for name in options if name not in only}
