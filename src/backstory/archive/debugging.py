@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 from backstory.archive.questions import Questions
+from backstory.debug.case import Workshop
 from backstory.debug.replay import Replay, replay_prediction
 from backstory.debug.stages import Stages, run_prediction
 from backstory.lineage import registry
@@ -28,7 +31,7 @@ class Debugging(Questions):
             VerificationError: The record or the model was changed.
         """
         found = self._found(prediction)
-        return replay_prediction(self._ledger, self._gate, found, self._stored_model)
+        return replay_prediction(self._workshop, found)
 
     def stages(self, prediction: str) -> Stages:
         """Return what a prediction's features became at each fitted step of its model, up to the output.
@@ -50,6 +53,17 @@ class Debugging(Questions):
             VerificationError: The record or the model was changed.
         """
         return run_prediction(self._ledger, self._gate, self._found(prediction), self._stored_model)
+
+    @cached_property
+    def _workshop(self) -> Workshop:
+        return Workshop(
+            ledger=self._ledger,
+            gate=self._gate,
+            tracer=self._tracer,
+            store=self._inside.store,
+            sources=self._inside.sources,
+            load=self._stored_model,
+        )
 
     def _stored_model(self, named: JsonObject) -> object:
         """Load a model a context names from its artifact, never from the session."""

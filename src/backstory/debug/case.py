@@ -23,6 +23,9 @@ from backstory.errors import BackstoryError, ForbiddenError, ModelError, NotFoun
 from backstory.frames.container import rebuild
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.read import Found, find_record, read_sequence
+from backstory.lineage.source import Sources
+from backstory.lineage.store import LineageStore
+from backstory.lineage.trace import Tracer
 from backstory.models import output_names
 from backstory.records import canonical
 from backstory.records.access import Gate
@@ -32,6 +35,27 @@ from backstory.records.schema import Schema
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workshop:
+    """What questions about behaviour work with.
+
+    Attributes:
+        ledger: The archive.
+        gate: Opens sealed values, or does not.
+        tracer: Reads lineage that was kept.
+        store: Keeps lineage; draws the salts of ids.
+        sources: What the ids of this session's frames mean.
+        load: Returns the model a context names, from its artifact.
+    """
+
+    ledger: Ledger
+    gate: Gate
+    tracer: Tracer
+    store: LineageStore
+    sources: Sources
+    load: Callable[[JsonObject], object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -83,12 +107,11 @@ class Case:
         }
 
 
-def read_case(ledger: Ledger, gate: Gate, found: Found, question: str) -> Case:
+def read_case(shop: Workshop, found: Found, question: str) -> Case:
     """Return the call a prediction was made in.
 
     Args:
-        ledger: The archive.
-        gate: Opens sealed features and outputs; what it lets through is noted under `question`.
+        shop: The archive; what its gate lets through is noted under `question`.
         found: The prediction.
         question: What is asked, such as `replay`.
 
@@ -101,26 +124,25 @@ def read_case(ledger: Ledger, gate: Gate, found: Found, question: str) -> Case:
     record = python_rows(
         found.table.select(["context", "status", "error", "stream", "seq", "batch_row", "batch_rows"])
     )[0]
-    context = ledger.document(record["context"].hex())
-    if found.schema.groups and not gate.allows():
+    context = shop.ledger.document(record["context"].hex())
+    if found.schema.groups and not shop.gate.allows():
         raise ForbiddenError("its values are sealed: give an actor and a purpose to open them")
     if record["status"] != OK:
         raise ModelError(f"the call failed with {record['error']}; there is no output to compare with")
     first, rows = record["seq"] - record["batch_row"], record["batch_rows"]
     if found.schema.groups:
-        gate.pass_through(question, found.schema.groups, rows)
-    table = read_sequence(ledger, record["stream"].hex(), found.schema, first, rows, opened=gate.allows())
+        shop.gate.pass_through(question, found.schema.groups, rows)
+    table = read_sequence(shop.ledger, record["stream"].hex(), found.schema, first, rows, opened=shop.gate.allows())
     return Case(context=context, schema=found.schema, table=table, rows=(record["batch_row"],))
 
 
 def read_cases(
-    ledger: Ledger, gate: Gate, predictions: Iterable[str], question: str
+    shop: Workshop, predictions: Iterable[str], question: str
 ) -> Iterator[Case | tuple[str, BackstoryError]]:
     """Yield the calls some predictions were made in, each call once, with all rows of it that were asked about.
 
     Args:
-        ledger: The archive.
-        gate: Opens sealed features and outputs.
+        shop: The archive.
         predictions: Ids, or unique prefixes of them.
         question: What is asked.
 
@@ -133,12 +155,12 @@ def read_cases(
     """
     calls: dict[tuple[bytes, int], list[Found]] = {}
     for name in predictions:
-        found = find_record(ledger, name, PREDICTION)
+        found = find_record(shop.ledger, name, PREDICTION)
         record = python_rows(found.table.select(["stream", "seq", "batch_row"]))[0]
         calls.setdefault((record["stream"], record["seq"] - record["batch_row"]), []).append(found)
     for asked in calls.values():
         try:
-            case = read_case(ledger, gate, asked[0], question)
+            case = read_case(shop, asked[0], question)
         except (ForbiddenError, ModelError, NotFoundError) as error:
             yield from ((found.id, error) for found in asked)
             continue
@@ -146,7 +168,7 @@ def read_cases(
         yield Case(context=case.context, schema=case.schema, table=case.table, rows=tuple(rows))
 
 
-def model_of(case: Case, load: Callable[[JsonObject], object]) -> object:
+def model_of(shop: Workshop, case: Case) -> object:
     """Return the model a case names, from its artifact.
 
     Raises:
@@ -155,7 +177,7 @@ def model_of(case: Case, load: Callable[[JsonObject], object]) -> object:
     model = case.context.get("model")
     if not isinstance(model, dict):
         raise ModelError("it names no registered model; only its features and output are recorded")
-    return load(model)
+    return shop.load(model)
 
 
 def run_model(estimator: object, case: Case, features: pa.Table) -> pa.Array:

@@ -6,19 +6,17 @@ alone than in its batch (see docs/adr/0006). Today's environment is used, and th
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from backstory.columns.python_value import python_value
-from backstory.debug.case import model_of, read_case, run_model
+from backstory.debug.case import Workshop, model_of, read_case, run_model
 from backstory.debug.verdict import Verdict, as_recorded, judge
 from backstory.errors import BackstoryError, VerificationError
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.read import Found
 from backstory.lineage.plain import plain, shown
 from backstory.models.environment import environment
-from backstory.records.access import Gate
 from backstory.records.canonical import JsonObject
 
 
@@ -78,26 +76,24 @@ class Replay:
         return "\n".join(lines)
 
 
-def replay_prediction(ledger: Ledger, gate: Gate, found: Found, load: Callable[[JsonObject], object]) -> Replay:
+def replay_prediction(shop: Workshop, found: Found) -> Replay:
     """Replay one prediction from its recorded features.
 
     Args:
-        ledger: The archive.
-        gate: Opens sealed features and outputs.
+        shop: The archive.
         found: The prediction.
-        load: Returns the model a context names.
 
     Raises:
         VerificationError: The model or something else the record refers to was changed.
     """
     try:
-        case = read_case(ledger, gate, found, "replay")
-        replayed = run_model(model_of(case, load), case, case.features)
+        case = read_case(shop, found, "replay")
+        replayed = run_model(model_of(shop, case), case, case.features)
     except VerificationError:
         raise
     except BackstoryError as error:
         return Replay(id=found.id, verdict="not-replayable", reason=str(error), environment={})
-    changes = environment_changes(ledger, case.context)
+    changes = environment_changes(shop.ledger, case.context)
     (row,) = case.rows
     recorded = case.output.slice(row, 1)
     now = replayed.slice(row, 1)
