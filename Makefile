@@ -26,7 +26,8 @@ FIND_PYTHON = for python in python3 python3.13 python3.12 python3.11 python3.14 
 help:
 	@echo 'make demo    one prediction and its backstory, from rows to proof'
 	@echo 'make test    every test'
-	@echo 'make soak    kills, cuts the power, fills disks, hundreds of times; a job of 5 million rows; make fuzz'
+	@echo 'make soak    kills, cuts the power, fills disks, hundreds of times; a job of 5 million rows;'
+	@echo '             recorded environments made again; make fuzz'
 	@echo 'make fuzz    tries every parser for ten minutes; FUZZ_SECONDS=20 for less'
 	@echo 'make feast   asks a real Feast store for features as they were'
 	@echo 'make torch   registers, replays and probes models of PyTorch'
@@ -46,6 +47,7 @@ soak: $(VENV)/.dev
 	PYTEST_DEBUG_TEMPROOT=$${TMPDIR:-/tmp} BACKSTORY_CRASH_ROUNDS=200 BACKSTORY_CHAOS_ROUNDS=500 \
 		BACKSTORY_POWER_ROUNDS=200 BACKSTORY_JOB_ROWS=5000000 BACKSTORY_FAULTS=all \
 		$(BIN)/python -m pytest tests/crash tests/ledger/test_every_operation.py
+	BACKSTORY_ENVIRONMENTS_MADE=1 $(BIN)/python -m pytest tests/debug/test_replay_environment.py tests/debug/test_bisect_packages.py
 	$(MAKE) fuzz
 
 fuzz: $(VENV)/.dev

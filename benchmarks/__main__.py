@@ -27,6 +27,7 @@ from backstory.columns.encode import iter_blocks
 from backstory.columns.tree import leaf_hashes, subtree_roots
 from backstory.verify.archive import verify_archive
 from benchmarks import capture, questions, service, verification
+from benchmarks.causes import cause_rows
 from benchmarks.contracts import contract_rows
 from benchmarks.datasets import dataset_rows
 from benchmarks.flags import flag_rows
@@ -46,7 +47,8 @@ def main() -> int:
     parser.add_argument("--long", action="store_true", help="also what takes minutes: ten million records")
     given = parser.parse_args()
     audit = ("the full audit", verification.verification_rows(10**7 if given.long else 10**6))
-    asked = ("questions over much", questions.question_rows(10**7 if given.long else 10**6))
+    of_much = [*questions.question_rows(10**7 if given.long else 10**6), *cause_rows()]
+    asked = ("questions over much", of_much)
     parts = [*_capture(long=given.long), *_archive(), asked, audit]
     if given.write is None:
         _print(parts)

@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from backstory.capture.decision import Threshold
     from backstory.capture.model_version import ModelVersion
     from backstory.capture.worker import recorder
+    from backstory.debug.explanation_plan import Explain
     from backstory.frames.query import Query
     from backstory.frames.stream import Stream
     from backstory.interop.asof_feast import FeastAsOf
     from backstory.interop.asof_sql import SqlAsOf
     from backstory.interop.asof_tables import DeltaAsOf, IcebergAsOf
+    from backstory.models.onnx_format import OnnxModel
     from backstory.verify.membership import verify_membership
     from backstory.verify.promise import verify_promise
     from backstory.verify.receipt import verify_receipt, verify_receipts
@@ -34,9 +36,11 @@ __all__ = [
     "Archive",
     "BackstoryError",
     "DeltaAsOf",
+    "Explain",
     "FeastAsOf",
     "IcebergAsOf",
     "ModelVersion",
+    "OnnxModel",
     "Query",
     "SqlAsOf",
     "Stream",
@@ -55,9 +59,11 @@ __all__ = [
 _LAZY = {
     "Archive": ("backstory.archive", "Archive"),
     "DeltaAsOf": ("backstory.interop.asof_tables", "DeltaAsOf"),
+    "Explain": ("backstory.debug.explanation_plan", "Explain"),
     "FeastAsOf": ("backstory.interop.asof_feast", "FeastAsOf"),
     "IcebergAsOf": ("backstory.interop.asof_tables", "IcebergAsOf"),
     "ModelVersion": ("backstory.capture.model_version", "ModelVersion"),
+    "OnnxModel": ("backstory.models.onnx_format", "OnnxModel"),
     "Query": ("backstory.frames.query", "Query"),
     "SqlAsOf": ("backstory.interop.asof_sql", "SqlAsOf"),
     "Stream": ("backstory.frames.stream", "Stream"),

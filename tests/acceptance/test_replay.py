@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +21,7 @@ import backstory
 from backstory.archive import Archive
 from backstory.debug.verdict import TOLERANCES, judge
 from backstory.errors import VerificationError
+from backstory.models.environment import environment
 
 Kept = tuple[Path, tuple[str, ...], str]
 FEATURES = ["amount", "years"]
@@ -166,6 +171,72 @@ def test_a_changed_artifact_is_an_error_and_no_verdict(kept: Kept):
     artifact.write_bytes(artifact.read_bytes() + b" ")
     with backstory.open(path, mode="r") as archive, pytest.raises(VerificationError):
         archive.replay(ids[0])
+
+
+# --- in a new process -------------------------------------------------------------------------------------------------
+
+_REPLAY = """
+import json, sys
+import backstory
+with backstory.open(sys.argv[1], mode="r") as archive:
+    print(json.dumps([archive.replay(json.loads(ids)).to_dict() for ids in sys.argv[2:]]))
+"""
+
+
+@pytest.fixture(scope="module")
+def recorded_here(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, list[str]]]:
+    """An archive with a call of 1,000 rows to a model of each adapter, recorded by this process; and their ids."""
+    from lightgbm import LGBMClassifier
+    from skl2onnx import to_onnx
+    from sklearn.tree import DecisionTreeClassifier
+    from xgboost import XGBClassifier
+
+    rows = np.random.default_rng(0).normal(size=(1_000, 12))
+    labels = (rows.sum(axis=1) > 0).astype("int64")
+    linear = LogisticRegression().fit(rows, labels)
+    models = {
+        "linear": linear,
+        "tree": DecisionTreeClassifier(max_depth=4, random_state=0).fit(rows, labels),
+        "xgboost": XGBClassifier(n_estimators=5, n_jobs=1).fit(rows, labels),
+        "lightgbm": LGBMClassifier(n_estimators=5, n_jobs=1, verbose=-1).fit(rows, labels),
+        "onnx": to_onnx(linear, rows[:1].astype(np.float32), options={"zipmap": False}),
+    }
+    path = tmp_path_factory.mktemp("here") / "audit"
+    with backstory.init(path, origin="example.org/adapters") as opened:
+        ids = {}
+        for name, model in models.items():
+            version = opened.register(model, name=name)
+            given = rows.astype(np.float32) if name == "onnx" else rows
+            ids[name] = list(opened.predict(version, given, method="predict_proba").ids)
+    return path, ids
+
+
+def _elsewhere(path: Path, *ids: list[str], **variables: str) -> list[dict[str, Any]]:
+    """Replay in a new process."""
+    command = [sys.executable, "-c", _REPLAY, str(path), *(json.dumps(some) for some in ids)]
+    done = subprocess.run(command, capture_output=True, check=True, text=True, env={**os.environ, **variables})
+    return json.loads(done.stdout)
+
+
+def test_every_adapter_is_exact_in_a_new_process(recorded_here: tuple[Path, dict[str, list[str]]]):
+    """On the same host, linear models in their batch; every row of it."""
+    path, ids = recorded_here
+    reports = _elsewhere(path, *(some[:200] for some in ids.values()))
+    found = {name: report["counts"]["exact"] for name, report in zip(ids, reports, strict=True)}
+    assert found == dict.fromkeys(ids, 200), reports
+
+
+def test_another_kernel_family_is_equivalent_and_named(recorded_here: tuple[Path, dict[str, list[str]]]):
+    """Where linear predictions have other bits; and it is said which family, whatever the bits."""
+    path, ids = recorded_here
+    pools = environment()["numerics"]["pools"]
+    family = next(pool["architecture"] for pool in pools if pool["internal_api"] == "openblas")
+    other = "Haswell" if family == "Sandybridge" else "Sandybridge"
+    (report,) = _elsewhere(path, ids["linear"], OPENBLAS_CORETYPE=other)
+    assert report["counts"]["equivalent"] > 0
+    assert report["counts"]["equivalent"] + report["counts"]["exact"] == 1_000
+    (changes,) = report["changes"].values()
+    assert changes["openblas.architecture"] == [family, other]
 
 
 # --- from crafted outputs ---------------------------------------------------------------------------------------------

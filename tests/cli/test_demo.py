@@ -21,7 +21,7 @@ def test_commands_can_be_pasted():
         _, _, ignored = build_app().parse_args(command)
         assert ignored == {}
     named = {command[0]: command for command in commands}
-    assert named["why"][1] == named["replay"][1] == SHOWN.prediction
+    assert named["why"][1] == SHOWN.prediction
     assert SHOWN.vkey in named["verify"]
     assert named["verify-receipt"][1:] == [str(SHOWN.receipt), "--vkey", SHOWN.vkey]
 

@@ -42,7 +42,7 @@ with socket.socket(socket.AF_UNIX) as asked:
 _SCRIPT = """\
 #!/bin/sh
 case " $* " in
-    *" --listen "*|*" --watch "*|" drill "*|" replay "*) exec "{python}" -m backstory "$@" ;;
+    *" --listen "*|*" --watch "*|" drill "*|" replay "*|" rootcause "*|" whatif "*) exec "{python}" -m backstory "$@" ;;
     *) exec "{python}" -I -S "{client}" "$@" ;;
 esac
 """

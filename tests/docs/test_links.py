@@ -15,7 +15,9 @@ import backstory
 from backstory.capture.metrics import Metrics
 from backstory.capture.prediction import Predictions
 from backstory.capture.promise import PromiseFile
+from backstory.debug.diff import Diff
 from backstory.debug.replay import Replay
+from backstory.debug.whatif import WhatIf
 from backstory.frames.aggregate import AGGREGATIONS
 from backstory.ledger.receipt import ReceiptFile
 from backstory.lineage.audit import Audit
@@ -40,9 +42,9 @@ PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *DOCS.rglob("*.md")])
 RECORDS = sorted((DOCS / "adr").glob("[0-9]*.md"))
 RECORD_LINES_MAX = 100
 ANSWERS = [
-    Audit, DataDiff, DatasetDetails, Graph,
+    Audit, DataDiff, DatasetDetails, Diff, Graph,
     Impact, Membership, MembershipFile, Metrics, Predictions, Promise, PromiseFile, Receipt, ReceiptFile,
-    Reconciliation, Replay, RowStory, Story, VerificationReport, WhyNot, Overlap, VersionStory,
+    Reconciliation, Replay, RowStory, Story, VerificationReport, WhatIf, WhyNot, Overlap, VersionStory,
 ]  # fmt: skip
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _CODE = re.compile(r"^```.*?^```$|`[^`\n]+`", re.MULTILINE | re.DOTALL)

@@ -241,7 +241,7 @@ def test_container_names_only_its_own_classes():
         load_artifact("xgboost-ubj", data.replace(b'"XGBRegressor"', b'"XGBModelBase"'))
 
 
-@pytest.mark.parametrize("format_", ["callable", "pickle", "joblib", ""])
+@pytest.mark.parametrize("format_", ["callable", "joblib", ""])
 def test_formats_without_bytes_are_refused(format_):
     """Formats that store nothing, or that we do not have, are refused."""
     with pytest.raises(ModelError, match=r"format|callable"):

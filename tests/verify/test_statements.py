@@ -21,6 +21,11 @@ SOURCE = {
     "type": "source.fixed",
 }  # fmt: skip
 CONTRACT = {"contract": ONE, "id": "c", "name": "s", "type": "contract.set", "version": "1.0"}
+DRIFTED = {
+    "column": "output", "measure": "ks", "model": ONE, "name": "m", "reference": "training",
+    "since": "2026-01-01T00:00:00.000000000Z", "threshold": "0.05", "type": "drift.alarmed",
+    "until": "2026-01-02T00:00:00.000000000Z", "value": "0.25", "version": "1",
+}  # fmt: skip
 SHOWN = {"dataset": ONE, "proof": ONE, "type": "membership.shown"}
 GOOD = (
     MODEL,
@@ -39,6 +44,8 @@ GOOD = (
     {**SOURCE, "kept": "reference", "origin": "a file", "part": "june"},
     CONTRACT,
     {**CONTRACT, "contract": None, "id": None, "version": None},
+    DRIFTED,
+    {**DRIFTED, "measure": "errors", "value": "2e-05"},
     SHOWN,
     {"model": ONE, "proof": ONE, "type": "membership.shown"},
     {"document": ONE, "name": "nightly", "type": "run.recorded"},
@@ -71,6 +78,10 @@ BAD = {
     "shares that are no numbers": {**DEPLOYED, "models": [{**SERVED, "share": "much"}]},
     "a deployed version nobody knows": {**DEPLOYED, "models": [{**SERVED, "digest": TWO}]},
     "a deployed thing that is none": {**DEPLOYED, "models": [ONE]},
+    "drift of a version nobody knows": {**DRIFTED, "model": TWO},
+    "drift that is none": {**DRIFTED, "value": "nan"},
+    "drift by another measure": {**DRIFTED, "measure": "mood"},
+    "drift at no time": {**DRIFTED, "since": "yesterday"},
     "shown of nothing": {"proof": ONE, "type": "membership.shown"},
     "shown of two": {**SHOWN, "model": ONE},
     "opened for nothing": {"groups": [], "question": "why", "records": "1", "type": "sealed.opened"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -15,7 +16,7 @@ from backstory.capture.ids import Ids
 from backstory.capture.model_version import ModelVersion, names_of
 from backstory.capture.observation import Observation
 from backstory.capture.outcome import outcome_batch
-from backstory.capture.prediction import Call, Capture, Predictions, Rows
+from backstory.capture.prediction import Call, Capture, Explains, Predictions, Rows
 from backstory.capture.recorder import Batch, Recorder, RecorderStatus
 from backstory.capture.request_id import request_ids
 from backstory.capture.single import SingleCapture
@@ -34,9 +35,10 @@ from backstory.lineage.source import Sources
 from backstory.lineage.split import split
 from backstory.lineage.store import LineageStore
 from backstory.lineage.watching import watch_of
-from backstory.models import output_names
+from backstory.models import function_of, output_names
 from backstory.models.code_version import code_version
 from backstory.models.environment import environment
+from backstory.models.tile import TILE_ROWS_MAX, run_in_tiles
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject
 from backstory.records.schema import Schema, dataset_columns
@@ -44,6 +46,7 @@ from backstory.storage.fork import renew_in_child
 
 P = ParamSpec("P")
 T = TypeVar("T")
+_log = logging.getLogger("backstory")
 
 
 class Calls:
@@ -62,6 +65,7 @@ class Calls:
         self._sources = sources
         self._capture = capture
         self._features = FeatureBinding(ledger)
+        self._stored_environment: tuple[JsonObject, str] | None = None
         self._watches: dict[str, tuple[Watch, JsonObject] | None] = {}
 
     def known(self, *frames: Any) -> Sources:  # noqa: ANN401  any frames
@@ -140,15 +144,18 @@ class Calls:
         options: Mapping[str, Any] | None = None,
         recorder: Recorder | None = None,
         feature_set: FeatureSet | str | None = None,
+        tile: int | None = None,
+        explain: Callable[[Any], Explains] | None = None,
     ) -> Predictions:
         """Run a model and record it; see `Archive.predict`, for the recorder `Call`.
 
-        `rest` are options the method is given by position, which the record names as its parameters are named.
+        `rest` are options the method is given by position, which the record names as its parameters are named;
+        `explain` is given the features and returns what explains them.
         """
         self.require_writable()
         estimator = version.estimator
-        function = estimator if method == "__call__" else getattr(estimator, method, None)
-        if not callable(function):
+        function = function_of(estimator, method)
+        if function is None:
             hint = '; it is called itself with method="__call__"' if callable(estimator) else ""
             name = type(estimator).__name__
             raise ModelError(f"predict: model {version.name} has no method {method!r} ({name}){hint}")
@@ -163,7 +170,12 @@ class Calls:
             refuse_column_name(subject, _column_names(given, rows))
         named = request_ids(request_id, row_count(features))
         by_name = options or {}
-        run = (lambda first: function(first, *rest, **by_name)) if rest or by_name else function
+        run: Callable[[Any], Any] = function
+        if rest or by_name:
+            run = functools.partial(_with_options, function, rest, by_name)
+        if tile is not None:
+            self._require_tiles(version, method, tile)
+            run = functools.partial(run_in_tiles, run, tile=tile)
         try:
             references = self._rows(rows)
         except StorageError as error:
@@ -184,8 +196,23 @@ class Calls:
             recorder=recorder,
             feature_set=named_set,
             watch=self._watch_of(version),
+            tile=tile,
+            explain=None if explain is None else explain(features),
         )
         return self._capture.predict(call, run)
+
+    def _require_tiles(self, version: ModelVersion, method: str, tile: int) -> None:
+        """Refuse tiles that no call can have, and those in which a model is known to give other bits."""
+        if isinstance(tile, bool) or not isinstance(tile, int) or not 0 < tile <= TILE_ROWS_MAX:
+            raise InputError(f"predict: expected a tile of 1 to {TILE_ROWS_MAX:,} rows, got {tile!r}")
+        known = version.determinism
+        if known is None or known.kind is None:
+            why = "nobody looked" if known is None else known.unprobed
+            _log.info("predict: whether %s gives the same bits in tiles is not known: %s", version.name, why)
+        elif not known.holds_in_tiles(method, tile):
+            sizes = " or ".join(map(str, known.tiles))
+            expected = f"expected a tile of {sizes}" if sizes else "expected a model that gives the same bits in tiles"
+            raise ModelError(f"predict: {expected}, got {tile} (model {version.name} is {known.class_of(method)})")
 
     def call_method(
         self,
@@ -255,6 +282,8 @@ class Calls:
         rows: RowRefs | None,
     ) -> tuple[Any, RowRefs | None]:
         """Return what the model gets and its row references."""
+        if hasattr(features, "detach"):
+            features = features.detach().cpu().numpy()  # a tensor of PyTorch; its module is given one again
         kind = kind_of(features)
         if kind in {"record", "records"}:
             features = frame_of_records(features)
@@ -295,10 +324,19 @@ class Calls:
         """The code that runs, found out once."""
         return code_version()
 
-    @cached_property
+    @property
     def _environment(self) -> str:
-        """Digest of the environment, found out once."""
-        return self._ledger.put_document(environment())
+        """Digest of the environment; stored again where a library was loaded since."""
+        described = environment()
+        stored = self._stored_environment
+        if stored is None or stored[0] is not described:
+            stored = self._stored_environment = described, self._ledger.put_document(described)
+        return stored[1]
+
+
+def _with_options(function: Callable[..., Any], rest: Sequence[Any], options: Mapping[str, Any], first: Any) -> Any:  # noqa: ANN401
+    """Call a method with features, and what else it is given."""
+    return function(first, *rest, **options)
 
 
 def _column_names(frame: Any, rows: RowRefs | None) -> set[str]:  # noqa: ANN401

@@ -14,6 +14,8 @@ from backstory.archive.calls import Calls
 from backstory.archive.contracts import Contracts
 from backstory.archive.data import Data
 from backstory.archive.deployments import Deployments
+from backstory.archive.drift import DriftWatch
+from backstory.archive.explanations import Explanations, Plans
 from backstory.archive.features import Features
 from backstory.archive.inside import Inside
 from backstory.archive.job import Job
@@ -31,6 +33,7 @@ from backstory.capture.policy import Policy
 from backstory.capture.prediction import Capture, Predictions
 from backstory.capture.steps import Keep, Sampling
 from backstory.capture.subject import Id
+from backstory.debug.explanation_plan import Explain
 from backstory.errors import (
     ForbiddenError,
     InputError,
@@ -152,13 +155,14 @@ class Archive(Preparation):
         """Register a model version; registering the same thing twice gives the same version.
 
         Args:
-            model: A scikit-learn estimator or pipeline, an XGBoost or LightGBM model, or any callable (which is
-                recorded by the digest of its source and cannot be replayed).
+            model: A scikit-learn estimator or pipeline, an XGBoost or LightGBM model, an ONNX model (`OnnxModel`), a
+                PyTorch module in evaluation mode, or any callable (which is recorded by the digest of its source and
+                cannot be replayed). Or the `Path` of a model's file; a pickle is kept and hashed, and never opened.
             name: The model's name: a letter, then at most 127 letters, digits, `_`, `.`, `-`.
             rows: The training rows in order, from `split`, or the token frame itself.
             target: The training target.
             metrics: Figures to keep with the version.
-            trusted: Name or names of own types in a scikit-learn pipeline that may be loaded again.
+            trusted: Name or names of own types in a scikit-learn pipeline or a PyTorch module that may be loaded again.
             alias: Alias to point at the version; a name as a model's.
             provable: `subjects` to be able to prove of a person that the training set has rows about them or has none;
                 see `data.prove`.
@@ -235,6 +239,8 @@ class Archive(Preparation):
         decision: Threshold | None = None,
         options: Mapping[str, Any] | None = None,
         feature_set: FeatureSet | str | None = None,
+        tile: int | None = None,
+        explain: Explain | str | None = None,
     ) -> Predictions:
         """Run a model unchanged and record what went in and what came out.
 
@@ -253,6 +259,12 @@ class Archive(Preparation):
                 stand in clear in the context, of anything else the type; so of texts of a call about people, and of an
                 option that had 8 other values before.
             feature_set: The definitions the features were made with, where they are not those the model is bound to.
+            tile: Run the model in calls of exactly so many rows, the last filled up by repeating its last row, so that
+                one row alone can be replayed to the bit. The caller's wish: outputs may differ from those of an untiled
+                call in the last digits. Sizes that were found to do that when the model was registered are taken (see
+                `ModelVersion.determinism`); of a model that was never probed any, which shows nothing.
+            explain: Record with each prediction what each feature added to it: `tree`, `linear`, `permutation`, `auto`,
+                or a `backstory.Explain` that says against which rows.
 
         Returns:
             The model's output unchanged, the ids, and `wait()`.
@@ -262,13 +274,15 @@ class Archive(Preparation):
                 more or fewer than rows.
             InputError: A subject or request id is none, or a subject is the name of a column.
             TokenError: Tokens of the frame do not check.
-            ModelError: The model has no such method, or its output has no encoding.
+            ModelError: The model has no such method, its output has no encoding, or it gives other bits in such tiles.
+                Or what the features added cannot be said: where the model ran, its predictions are recorded without.
             InputMutatedError: The model changed its input; the predictions are recorded.
             OutputLengthError: The model returned another number of rows; recorded as a failed call.
             StorageError: The record could not be written; no prediction is given out.
         """
+        version = self._version_of(model)
         return self._calls.predict(
-            self._version_of(model),
+            version,
             features,
             rows=rows,
             method=method,
@@ -277,6 +291,8 @@ class Archive(Preparation):
             decision=decision,
             options=options,
             feature_set=feature_set,
+            tile=tile,
+            explain=self._plans.asked(explain, version, method, decision, options or {}),
         )
 
     def job(self, name: str, *, run: str, expect: int | None = None) -> Job:
@@ -530,6 +546,11 @@ class Archive(Preparation):
         return Data(self._inside)
 
     @functools.cached_property
+    def explanations(self) -> Explanations:
+        """Reasons by a versioned map, what was disclosed, and what would have changed an output."""
+        return Explanations(self._inside, self._workshop, self._found)
+
+    @functools.cached_property
     def features(self) -> Features:
         """Feature sets: named, versioned definitions of features, with owner and justification."""
         return Features(self._inside)
@@ -544,7 +565,16 @@ class Archive(Preparation):
         """What serves which part of the traffic, and who approved it."""
         return Deployments(self._inside, self._found)
 
+    @functools.cached_property
+    def drift(self) -> DriftWatch:
+        """Whether what models are given and say has moved, and how right they were."""
+        return DriftWatch(self._inside)
+
     # --- within -------------------------------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def _plans(self) -> Plans:
+        return Plans(self._inside)
 
     def _version(self, version: registry.Registered, load: Callable[[], object]) -> ModelVersion:
         return ModelVersion(
@@ -553,6 +583,7 @@ class Archive(Preparation):
             digest=version.digest,
             document=self._ledger.document(version.digest),
             load=load,
+            determinism=registry.determinism_of(self._ledger, version),
             record=self._calls.call_method,
         )
 

@@ -9,26 +9,29 @@ from functools import cached_property
 from typing import Any
 
 from backstory.errors import InputError
+from backstory.models.determinism import Determinism
 from backstory.records.canonical import JsonObject
 
-_RECORDED = frozenset({"decision_function", "transform"})
+_RECORDED = frozenset({"decision_function", "forward", "transform"})
 """Methods that give outputs, besides those whose names begin with `predict`."""
 
 
 class ModelVersion:
     """One immutable version of a model.
 
-    Calling `decision_function`, `transform`, any method whose name begins with `predict`, or the version itself records
-    the predictions and returns what the model returns. What else it is given, such as `num_iteration=1`, goes to the
-    model and into the record's context, as `options` of `Archive.predict` does. Other methods of the model are not
-    here, as nothing would record what they predict: `version.estimator.score(X, y)`. Attributes such as `classes_` are
-    the model's own.
+    Calling `decision_function`, `forward`, `transform`, any method whose name begins with `predict`, or the version
+    itself records the predictions and returns what the model returns. What else it is given, such as
+    `num_iteration=1`, goes to the model and into the record's context, as `options` of `Archive.predict` does. Other
+    methods of the model are not here, as nothing would record what they predict: `version.estimator.score(X, y)`.
+    Attributes such as `classes_` are the model's own.
 
     Attributes:
         name: Name of the model.
         version: Number of the version, from 1.
         digest: Digest of the version's document, in hex.
         document: What the version commits to.
+        determinism: How far it gives the same bits again, as found out when it was registered; None where nobody
+            looked. Its `promise` says in words what a replay can promise.
     """
 
     def __init__(
@@ -39,6 +42,7 @@ class ModelVersion:
         digest: str,
         document: JsonObject,
         load: Callable[[], object],
+        determinism: Determinism | None,
         record: Callable[[ModelVersion, str, Any, tuple[Any, ...], dict[str, Any]], Any],
     ) -> None:
         """Made by `Archive.register` and `Archive.model`.
@@ -49,6 +53,7 @@ class ModelVersion:
         self.version = version
         self.digest = digest
         self.document = document
+        self.determinism = determinism
         self._load = load
         self._record = record
 
@@ -60,6 +65,8 @@ class ModelVersion:
     @cached_property
     def estimator(self) -> Any:  # noqa: ANN401  the user's own model
         """The model itself; predictions made with it directly are not recorded.
+
+        Of a version that is kept as a pickle it may be set, to the model the caller has opened and answers for.
 
         Raises:
             ModelError: The version has no artifact to load.

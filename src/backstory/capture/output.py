@@ -37,7 +37,7 @@ def output_column(
     """Return a model's output as one Arrow array and a description of its form.
 
     Args:
-        output: Array of one or two dimensions, Series, frame, list, or (for one row) a single value or dict.
+        output: Array or tensor of one or two dimensions, Series, frame, list, or (for one row) a single value or dict.
         rows: Rows the model was given.
         names: Names of the columns of a two-dimensional output, if it has so many; else they are numbered.
         sealed: Whether it is about people: dicts whose names may be data are then values, as JSON text.
@@ -51,6 +51,8 @@ def output_column(
         ModelError: The output has no encoding.
     """
     form: JsonObject = {"dtype": str(getattr(output, "dtype", None) or type(output).__name__), "kind": "values"}
+    if hasattr(output, "detach"):
+        output = output.detach().cpu().numpy()  # a tensor of PyTorch, which need not be installed
     if isinstance(output, dict):
         output = [output]
     elif rows == 1 and (np.isscalar(output) or output is None):

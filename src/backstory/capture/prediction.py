@@ -11,7 +11,7 @@ import logging
 import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 import pyarrow as pa
 
@@ -26,11 +26,11 @@ from backstory.capture.recorded_types import RecordedTypes
 from backstory.capture.recorder import Batch, Recorded, Recorder
 from backstory.capture.steps import is_personal
 from backstory.capture.subject import subject_column
-from backstory.columns.arrow_type import flat_fields
+from backstory.columns.arrow_type import flat_fields, unchunked
 from backstory.errors import AlignmentError, BackstoryError, InputError, InputMutatedError, ModelError, StorageError
 from backstory.frames.container import describe_container
 from backstory.frames.equality import find_difference
-from backstory.frames.table import hold, to_arrow
+from backstory.frames.table import LAZY, hold, kind_of, to_arrow
 from backstory.frames.watch import Watch, refuse_flagged
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject
@@ -67,6 +67,17 @@ class Rows:
     document: JsonObject = field(default_factory=dict)
 
 
+class Explains(Protocol):
+    """Says what each feature added to the outputs of a call."""
+
+    @property
+    def document(self) -> JsonObject:
+        """What a context says of it."""
+
+    def columns(self, features: Any, output: pa.Array) -> dict[str, pa.Array]:
+        """Return what was added, as columns of records."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """One call of a model.
@@ -89,6 +100,8 @@ class Call:
         recorder: Where what it gives is recorded; None for the capture's own, which also takes it where it fails.
         feature_set: What the context says of the definitions of its features.
         watch: What its features are compared with, and what the context says of that.
+        tile: Rows of each run of the model, where it is run in tiles.
+        explain: Says what each feature added to the output, where somebody asked.
     """
 
     model: JsonObject | None
@@ -107,6 +120,8 @@ class Call:
     recorder: Recorder | None = None
     feature_set: JsonObject | None = None
     watch: tuple[Watch, JsonObject] | None = None
+    explain: Explains | None = None
+    tile: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +237,8 @@ class Capture:
         columns["feature"] = _struct(features)
         if call.subject is not None:
             columns["subject"] = subject_column(call.subject, features.num_rows)
-        container = describe_container(held)
+        # A copy may lie in memory in another way than what the model is given.
+        container = describe_container(held if kind_of(call.features) in LAZY else call.features)
         table = self.typed(call, columns, exact=_exact_features(container))
         if call.watch is None:
             return Begun(self, call, held, table, container)
@@ -292,10 +308,13 @@ class Capture:
         if call.steps is not None:
             body = body.append_column("steps", pa.repeat(pa.scalar(call.steps, pa.large_string()), body.num_rows))
         order = dict.fromkeys(split_name(column.name)[0] for column in schema.columns[len(ENVELOPE) :])
-        context = self._context(call, begun.container, form, personal=bool(schema.groups))
+        explained = "attribution_base" in body.column_names
+        context = self._context(call, begun.container, form, personal=bool(schema.groups), explained=explained)
         return body.select(list(order)), schema, context
 
-    def _context(self, call: Call, container: dict[str, Any], form: JsonObject | None, *, personal: bool) -> str:
+    def _context(
+        self, call: Call, container: dict[str, Any], form: JsonObject | None, *, personal: bool, explained: bool
+    ) -> str:
         """Intern what is the same for many records and return its digest."""
         document: JsonObject = {
             "code": call.code,
@@ -314,6 +333,10 @@ class Capture:
             document["features"] = call.feature_set
         if call.watch is not None:
             document["watch"] = call.watch[1]
+        if call.explain is not None and explained:
+            document["explanation"] = call.explain.document
+        if call.tile is not None:
+            document["tile"] = str(call.tile)
         if call.options:
             document["options"] = self._options.describe(_site_of(call), call.options, personal=personal)
         data = canonical.encode(document)
@@ -390,6 +413,7 @@ class Begun:
             InputMutatedError: The model changed its input.
         """
         result, form = self.result(output, column)
+        result, unexplained = self._explained(result)
         ids = Ids(0, 0)
         around = enclosing()
         if around is None or self.table.num_rows != 1 or not around.take_call(self, output, result, form):
@@ -405,7 +429,22 @@ class Begun:
                 f"model changed its input while predicting: {difference}; recorded as it was before (id {first} on)",
                 ids=[first, last],
             )
+        if unexplained is not None:
+            first, last = (ids[0], ids[-1]) if ids else ("", "")
+            raise ModelError(f"{unexplained}; recorded without (id {first} on)", ids=[first, last]) from unexplained
         return Predictions(output, ids, self.capture.wait, self.capture.promise)
+
+    def _explained(self, result: pa.Table) -> tuple[pa.Table, BackstoryError | None]:
+        """Return the result with what each feature added to it, where that was asked; and why it could not be said."""
+        if self.call.explain is None:
+            return result, None
+        try:
+            columns = self.call.explain.columns(self.held, unchunked(result["output"]))
+        except BackstoryError as problem:
+            return result, problem
+        for name, values in columns.items():
+            result = result.append_column(name, values)
+        return result, None
 
     def _within(self, around: Enclosing | None) -> Begun:
         """Return the call with the request id of the prediction around it: of many rows it is a record of its own."""
@@ -463,6 +502,7 @@ def _schema_of(
         subject="subject" in columns.names,
         steps=steps,
         flags=flags,
+        attributions=[f for f in fields if f[0].startswith(("attribution.", "attribution_base"))],
     )
 
 

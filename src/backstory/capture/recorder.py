@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import weakref
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -22,6 +22,7 @@ from queue import SimpleQueue
 import numpy as np
 import pyarrow as pa
 
+from backstory.capture.deferred import Deferred
 from backstory.capture.ids import Ids, new_stream_id
 from backstory.capture.policy import SYNC_INTERVAL_NS, Policy
 from backstory.capture.promise import Promiser
@@ -176,8 +177,7 @@ class Recorder:
         self._lock = threading.Lock()
         self._bell: SimpleQueue[None] = SimpleQueue()
         """Wakes the thread. Unlike an event, it can be rung where a signal handler may raise, or in a finalizer."""
-        self._deferred: deque[Callable[[], object]] = deque()
-        self._of_thread = threading.local()
+        self._deferred = Deferred(self._ring)
         self._closing = threading.Event()
         self._syncer: threading.Thread | None = None
         self._trouble: Exception | None = None
@@ -198,7 +198,7 @@ class Recorder:
             ConflictError: The recorder is closed, and predictions do not go out without their record.
             LimitError: More than 2**32 − 1 records in one call.
         """
-        self._end_deferred()
+        self._deferred.end_all()
         rows = batch.body.num_rows
         if rows > BATCH_ROWS_MAX:
             raise LimitError(f"recording: expected at most {BATCH_ROWS_MAX} rows in one call, got {rows}")
@@ -232,7 +232,7 @@ class Recorder:
             ConflictError: The recorder is closed.
         """
         if self._deferred:
-            self._end_deferred()
+            self._deferred.end_all()
         stream = target.stream
         number = None if stream is None else stream.append_row(row)
         if stream is None or number is None:
@@ -291,28 +291,7 @@ class Recorder:
 
         For finalizers: they run in the middle of anything, so they can take no lock and set no context variable.
         """
-        self._deferred.append(end)
-        self._ring()
-
-    def _end_deferred(self) -> None:
-        """Record what was given up; what it cannot be recorded for is in the log, and nobody else's error."""
-        if not self._deferred or getattr(self._of_thread, "is_ending", False):  # recording one comes back here
-            return
-        self._of_thread.is_ending = True
-        try:
-            for end in iter(self._deferred.popleft, None):  # threads that come here at once take distinct ones
-                try:
-                    end()
-                except Exception:  # noqa: BLE001  whatever it is, whose call this is has nothing to do with it
-                    _log.exception("recording: a prediction that was given up is not recorded")
-                except BaseException:  # a signal handler's: the next who comes here tries again
-                    self._deferred.appendleft(end)
-                    self._ring()
-                    raise
-        except IndexError:  # there is none left
-            return
-        finally:
-            self._of_thread.is_ending = False
+        self._deferred.add(end)
 
     def _make_room(self, stream: Stream) -> None:
         """Return when the stream may take rows again, as the policy says.
@@ -380,13 +359,13 @@ class Recorder:
         Raises:
             StorageError: Something could not be made durable; it is still held.
         """
-        self._end_deferred()
+        self._deferred.end_all(wait=True)
         for stream in list(self._streams.values()):
             stream.sync()
 
     def write(self) -> None:
         """Hand what waits in memory to the system, so that whoever reads the spool now sees it."""
-        self._end_deferred()
+        self._deferred.end_all(wait=True)
         for stream in list(self._streams.values()):
             self._write(stream, durably=False)
 
@@ -427,7 +406,7 @@ class Recorder:
         Raises:
             StorageError: Something could not be made durable; it is still held, and calling again tries again.
         """
-        self._end_deferred()
+        self._deferred.end_all(wait=True)
         self._closing.set()
         self._bell.put(None)
         if self._syncer is not None and self._syncer is not threading.current_thread():
@@ -536,7 +515,7 @@ class Recorder:
         self._unplaced = 0
         self._lock = threading.Lock()
         self._bell = SimpleQueue()
-        self._deferred.clear()
+        self._deferred.renew()
         self._syncer, self._trouble = None, None
         if not self._closing.is_set():
             self._closing = threading.Event()  # its lock may be held, too
@@ -548,7 +527,7 @@ class Recorder:
             self._closing.wait(_WRITE_INTERVAL_SECONDS)  # gather what other threads append meanwhile
             while not self._bell.empty():  # before anything is written: who rings from here on is not too late
                 self._bell.get()
-            self._end_deferred()
+            self._deferred.end_all()
             is_due = self._world.monotonic_ns() - synced_ns >= SYNC_INTERVAL_NS[self.policy.durability]
             synced_ns = self._world.monotonic_ns() if is_due else synced_ns
             try:

@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def open_archive(asking: Asking, opening: Opening = SEALED_STAY_SEALED) -> Iterator[Archive]:
+def open_archive(asking: Asking, opening: Opening = SEALED_STAY_SEALED, *, writes: bool = False) -> Iterator[Archive]:
     """Open an archive for a question.
 
-    It is opened for writing only to open sealed values, as the log then records that they were read.
+    It is opened for writing only to open sealed values, as the log then records that they were read, or where the
+    command `writes` what it found into the log.
 
     Raises:
         InputError: An actor without a purpose, or a purpose without an actor.
@@ -31,7 +32,7 @@ def open_archive(asking: Asking, opening: Opening = SEALED_STAY_SEALED) -> Itera
     require_named(asking)
     if (opening.actor is None) != (opening.purpose is None):
         raise InputError("sealed values: expected both --actor and --purpose, got one of them")
-    mode = "r" if opening.actor is None else "rw"
+    mode = "rw" if writes or opening.actor is not None else "r"
     options = {"actor": opening.actor, "purpose": opening.purpose, "vkey": asking.vkey}
     with backstory.open(asking.archive, mode=mode, **options) as archive:  # type: ignore[arg-type]
         yield archive

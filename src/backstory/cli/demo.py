@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backstory.cli.answer import print_json
-from backstory.cli.demo_data import DAMAGED_KEY, DAMAGED_WIND_SPEED, fit, prepare, read_tables
+from backstory.cli.demo_data import DAMAGED_KEY, DAMAGED_WIND_SPEED, features, fit, prepare, read_tables
 from backstory.cli.options import Json
 from backstory.errors import ConflictError
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 DIRECTORY = Path("demo-archive")
 _LATE_MINUTES = 15.0
+_REPLAYED = 1_000
 
 
 def demo(into: Path = DIRECTORY, /, *, replace: bool = False, json: Json = False) -> None:
@@ -148,6 +149,8 @@ def _record(archive: Archive, tables: Tables, steps: _Steps) -> Predictions:
 def _show(archive: Archive, tables: Tables, predictions: Predictions, progress: Progress) -> _Shown:
     from rich.rule import Rule
 
+    from backstory.debug.match_report import report_page
+
     impact = archive.impact("weather", keys=DAMAGED_KEY)
     chosen = impact.predictions["id"][0].as_py()
     progress.print(Rule("why"))
@@ -165,6 +168,8 @@ def _show(archive: Archive, tables: Tables, predictions: Predictions, progress: 
     )
     progress.print(Rule("replay"))
     progress.print(str(archive.replay(chosen)))
+    again = archive.replay(level=2, model="arrival-delay", sample=_REPLAYED, steps=features)
+    progress.print(f"From source rows, through the preparation and the model: {report_page(again).headline}")
     progress.print(Rule("verify"))
     task = progress.add_task("verifying", total=None)
     report = archive.verify(progress=_Steps(progress).report(task, "verifying"))  # type: ignore[arg-type]
@@ -207,6 +212,8 @@ def _commands(into: Path, shown: _Shown) -> list[str]:
         ["graph", shown.prediction, *archive, "--output", "lineage.svg"],
         ["impact", "weather", "--key", json_format.dumps(DAMAGED_KEY), *archive],
         ["replay", shown.prediction, *archive],
+        ["replay", shown.prediction, "--level", "2", "--steps", "backstory.cli.demo_data:features", *archive],
+        ["replay", "arrival-delay", "--level", "3", "--steps", "backstory.cli.demo_data:features", *archive],
         ["search", "output > 300", *archive],
         ["verify", "--vkey", shown.vkey, *archive],
         ["verify-receipt", str(shown.receipt), "--vkey", shown.vkey],

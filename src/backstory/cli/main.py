@@ -31,6 +31,15 @@ COMMANDS = {
     "why-not": ("backstory.cli.why_not:why_not", "why a row is not in a model's training set: dropped by which step"),
     "lint": ("backstory.cli.lint:lint", "lines of a script where row ids or a model's honesty would be lost"),
     "replay": ("backstory.cli.replay:replay", "whether the model still says that"),
+    "whatif": ("backstory.cli.whatif:whatif", "what the model would have said: other version, features or source rows"),
+    "diff": ("backstory.cli.diff:diff", "what differs between two predictions, models, dataset versions or contexts"),
+    "bisect": ("backstory.cli.bisect:bisect", "which change flipped a prediction, or a figure over some"),
+    "drift": ("backstory.cli.drift:drift", "whether what a model is given and says has moved; with a plot"),
+    "explain": (
+        "backstory.cli.explain:explain",
+        "what each feature added to an output; reasons; what would have changed it",
+    ),
+    "rootcause": ("backstory.cli.rootcause:rootcause", "what bad predictions share upstream, confirmed by replay"),
     "search": ("backstory.cli.search:search", "predictions an SQL predicate holds for"),
     "data": ("backstory.cli.data:data", "dataset versions: list, show, diff, prove; fingerprints of files"),
     "models": ("backstory.cli.models:models", "model versions with their aliases"),
@@ -79,7 +88,7 @@ EXAMPLES = {
 }
 """What the help of a command ends with, where its arguments are not plain words."""
 
-_WITH_PANDAS = frozenset({"--stages", "demo", "drill", "replay", "search"})
+_WITH_PANDAS = frozenset({"--stages", "bisect", "demo", "diff", "drill", "explain", "replay", "rootcause", "search", "whatif"})
 """Commands, and an option, that run models or give frames; the others start twice as fast without it."""
 _HELP_FLAGS = frozenset({"-h", "--help"})
 

@@ -33,18 +33,21 @@ def list_models(ledger: Ledger) -> list[dict[str, Any]]:
     for entry in ledger.find_entries("model.aliased"):
         aliases[entry["name"], entry["alias"]] = entry["model"]  # a later entry moves the alias
     return [
-        _model(ledger.document(str(entry["model"])), entry, [
+        _model(ledger, entry, [
             str(alias) for (name, alias), digest in aliases.items() if (name, digest) == (entry["name"], entry["model"])
         ])
         for entry in ledger.find_entries("model.registered")
     ]  # fmt: skip
 
 
-def _model(document: dict[str, Any], entry: dict[str, Any], aliases: list[str]) -> dict[str, Any]:
+def _model(ledger: Ledger, entry: dict[str, Any], aliases: list[str]) -> dict[str, Any]:
+    document: dict[str, Any] = ledger.document(str(entry["model"]))
+    about: dict[str, Any] = ledger.document(str(entry["about"])) if entry.get("about") else {}
     training, model = document.get("training"), document.get("model") or {}
     return {
         "aliases": aliases,
         "class": model.get("class"),
+        "determinism": about.get("determinism"),
         "digest": entry["model"],
         "framework": model.get("framework"),
         "name": entry["name"],
@@ -68,11 +71,12 @@ def _page(found: list[dict[str, Any]]) -> Page:
                 str(model["framework"] or "callable"),
                 "not recorded" if model["training_rows"] is None else f"{model['training_rows']:,}",
                 "replayable" if model["replayable"] else "not replayable",
+                (model["determinism"] or {}).get("class") or "not known",
                 model["digest"][:DIGITS_SHOWN],
             )
         )
         for model in found
     )
-    columns = ("model", "aliases", "framework", "training rows", "replay", "digest")
+    columns = ("model", "aliases", "framework", "training rows", "replay", "determinism", "digest")
     headline = count_text(len(rows), "model version")
     return Page(headline=headline, sections=(Section(title="Models", columns=columns, rows=rows),) if rows else ())

@@ -26,15 +26,20 @@ from backstory.ledger.read import Found, find_record, read_sequence
 from backstory.lineage.source import Sources
 from backstory.lineage.store import LineageStore
 from backstory.lineage.trace import Tracer
-from backstory.models import output_names
+from backstory.models import function_of, output_names
+from backstory.models.tile import run_in_tiles
 from backstory.records import canonical
 from backstory.records.access import Gate
 from backstory.records.canonical import JsonObject
 from backstory.records.envelope import OK, PREDICTION
+from backstory.records.identity import id_text
 from backstory.records.schema import Schema
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+_OF_CALL = ["id", "context", "status", "error", "stream", "seq", "batch_row", "batch_rows"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +101,17 @@ class Case:
         rule = self.context.get("decision")
         return parse_decision(rule) if isinstance(rule, dict) else None
 
+    def decide(self, output: pa.Array) -> pa.Array | None:
+        """Return what the rule makes of outputs, such as those of another model; None where there was no rule.
+
+        Raises:
+            ModelError: It cannot be used on them: a rule of the last column says nothing of the last of other columns.
+        """
+        rule = self.decision
+        if rule is not None and rule.column is None and _columns(output) != _columns(self.output):
+            raise ModelError("the recorded decision is one of other output columns")
+        return None if rule is None else rule.decide(output)
+
     def positions(self) -> dict[str, np.ndarray]:
         """Return for each row reference the positions of the whole call; −1 no row, −2 broken."""
         if "row" not in self.table.column_names:
@@ -105,6 +121,35 @@ class Case:
             field.name: given.field(at).fill_null(-2).to_numpy(zero_copy_only=False)
             for at, field in enumerate(given.type)
         }
+
+
+def _columns(output: pa.Array) -> list[str] | None:
+    return [field.name for field in output.type] if pa.types.is_struct(output.type) else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """Predictions of one recorded call that were asked about, before anything of them is read.
+
+    Attributes:
+        schema: Their schema.
+        stream: The stream of the call, in hex.
+        first: Sequence number of its first record.
+        count: How many predictions it made.
+        rows: Those of them that were asked about, rising.
+        ids: The ids of these.
+        context: Digest of the context they share.
+        error: Class of the exception the call failed with; None where it did not.
+    """
+
+    schema: Schema
+    stream: str
+    first: int
+    count: int
+    rows: tuple[int, ...]
+    ids: tuple[str, ...]
+    context: str
+    error: str | None
 
 
 def read_case(shop: Workshop, found: Found, question: str) -> Case:
@@ -121,19 +166,55 @@ def read_case(shop: Workshop, found: Found, question: str) -> Case:
         NotFoundError: Records of the call are not here, or were erased.
         VerificationError: They were changed.
     """
-    record = python_rows(
-        found.table.select(["context", "status", "error", "stream", "seq", "batch_row", "batch_rows"])
-    )[0]
-    context = shop.ledger.document(record["context"].hex())
-    if found.schema.groups and not shop.gate.allows():
+    record = python_rows(found.table.select(_OF_CALL))[0]
+    return read_call(shop, asked_of(found.schema, record["stream"].hex(), [record]), question)
+
+
+def asked_of(schema: Schema, stream: str, records: Sequence[dict[str, Any]]) -> Asked:
+    """Return what was asked about of one call.
+
+    Args:
+        schema: Schema of its records.
+        stream: Their stream, in hex.
+        records: Of each record `id`, `context`, `status`, `error`, `seq`, `batch_row` and `batch_rows`; each once.
+    """
+    one = records[0]
+    rows = sorted((record["batch_row"], id_text(record["id"])) for record in records)
+    return Asked(
+        schema=schema,
+        stream=stream,
+        first=one["seq"] - one["batch_row"],
+        count=one["batch_rows"],
+        rows=tuple(row for row, _ in rows),
+        ids=tuple(name for _, name in rows),
+        context=one["context"].hex(),
+        error=None if one["status"] == OK else str(one["error"]),
+    )
+
+
+def read_call(shop: Workshop, asked: Asked, question: str | None) -> Case:
+    """Return a call with all its values.
+
+    Args:
+        shop: The archive.
+        asked: The call.
+        question: What is asked; None where the read was noted already, together with that of other calls.
+
+    Raises:
+        ForbiddenError: Values are sealed, and the gate lets nothing through.
+        ModelError: The call failed, so there is no output.
+        NotFoundError: Records of the call are not here, or were erased.
+        VerificationError: They were changed.
+    """
+    context, schema = shop.ledger.document(asked.context), asked.schema
+    if schema.groups and not shop.gate.allows():
         raise ForbiddenError("its values are sealed: give an actor and a purpose to open them")
-    if record["status"] != OK:
-        raise ModelError(f"the call failed with {record['error']}; there is no output to compare with")
-    first, rows = record["seq"] - record["batch_row"], record["batch_rows"]
-    if found.schema.groups:
-        shop.gate.pass_through(question, found.schema.groups, rows)
-    table = read_sequence(shop.ledger, record["stream"].hex(), found.schema, first, rows, opened=shop.gate.allows())
-    return Case(context=context, schema=found.schema, table=table, rows=(record["batch_row"],))
+    if asked.error is not None:
+        raise ModelError(f"the call failed with {asked.error}; there is no output to compare with")
+    if schema.groups and question is not None:
+        shop.gate.pass_through(question, schema.groups, asked.count)
+    table = read_sequence(shop.ledger, asked.stream, schema, asked.first, asked.count, opened=shop.gate.allows())
+    return Case(context=context, schema=schema, table=table, rows=asked.rows)
 
 
 def read_cases(
@@ -193,18 +274,28 @@ def run_model(estimator: object, case: Case, features: pa.Table) -> pa.Array:
         ModelError: The model raised an error, or gives no output that can be recorded.
         NotFoundError: It has no such method.
     """
-    container = case.context.get("container")
+    is_text = not pa.types.is_struct(case.table.schema.field("output").type)
+    return call_model(estimator, case.context, features, sealed=is_text)
+
+
+def call_model(estimator: object, context: JsonObject, features: pa.Table, *, sealed: bool) -> pa.Array:
+    """Do what `run_model` does, for a context; `sealed` as `output_column` takes it."""
+    container = context.get("container")
     if not isinstance(container, dict):
         raise ModelError("its record does not say how the model was given its features")
-    method = canonical.text_of(case.context, "method")
-    function: Any = estimator if method == "__call__" else getattr(estimator, method, None)
+    method = canonical.text_of(context, "method")
+    function: Any = function_of(estimator, method)
     if function is None:
         raise NotFoundError(f"the model has no method {method!r}")
     try:
-        by_position, options = options_given(function, parse_options(case.context.get("options")))
-        output = function(rebuild(container, features), *by_position, **options)
-        is_text = not pa.types.is_struct(case.table.schema.field("output").type)
-        return output_column(output, features.num_rows, output_names(estimator, method), sealed=is_text)[0]
+        by_position, options = options_given(function, parse_options(context.get("options")))
+        given = rebuild(container, features)
+        if "tile" in context:
+            tile = canonical.count_of(context, "tile")
+            output = run_in_tiles(lambda rows: function(rows, *by_position, **options), given, tile)
+        else:
+            output = function(given, *by_position, **options)
+        return output_column(output, features.num_rows, output_names(estimator, method), sealed=sealed)[0]
     except BackstoryError:
         raise
     except Exception as error:  # a model may raise anything, with values of rows in its words

@@ -39,13 +39,16 @@ class Judgement:
     difference: float | None
 
 
-def judge(recorded: pa.Array, now: pa.Array, decision: Threshold | None = None) -> list[Judgement]:
+def judge(
+    recorded: pa.Array, now: pa.Array, decision: Threshold | None = None, *, promised: bool = False
+) -> list[Judgement]:
     """Compare outputs row by row.
 
     Args:
         recorded: What was recorded, one value a row.
         now: What came out now, as many, in any type that `output_column` gives.
         decision: The rule that made decisions of the outputs.
+        promised: Whether the same bytes were promised: then no tolerance excuses others (docs/adr/0021).
 
     Returns:
         One judgement a row.
@@ -56,15 +59,15 @@ def judge(recorded: pa.Array, now: pa.Array, decision: Threshold | None = None) 
     found = [Judgement(verdict="exact", reason="", difference=0.0)] * len(recorded)
     for row, pair in enumerate(zip(encoded_rows(recorded), encoded_rows(other), strict=True)):
         if pair[0] != pair[1]:
-            found[row] = _judge_one(recorded.slice(row, 1), other.slice(row, 1), decision)
+            found[row] = _judge_one(recorded.slice(row, 1), other.slice(row, 1), decision, promised=promised)
     return found
 
 
-def _judge_one(one: pa.Array, other: pa.Array, decision: Threshold | None) -> Judgement:
+def _judge_one(one: pa.Array, other: pa.Array, decision: Threshold | None, *, promised: bool) -> Judgement:
     difference, tolerance = largest_difference(one, other)
     if difference is None:
         return Judgement(verdict="diverged", reason="the output is another", difference=None)
-    if difference <= tolerance:
+    if difference <= tolerance and not promised:
         reason = f"differs by {difference:.3g}, within {tolerance:g}"
         return Judgement(verdict="equivalent", reason=reason, difference=difference)
     if decision is not None and decision.decide(one) == decision.decide(other):
@@ -72,7 +75,8 @@ def _judge_one(one: pa.Array, other: pa.Array, decision: Threshold | None) -> Ju
         if distance > difference:
             reason = f"differs by {difference:.3g}, the score is {distance:.3g} from the threshold"
             return Judgement(verdict="same-decision", reason=reason, difference=difference)
-    reason = f"differs by {difference:.3g}, more than {tolerance:g}"
+    than = f"more than {tolerance:g}" if difference > tolerance else "where the same bytes were promised"
+    reason = f"differs by {difference:.3g}, {than}"
     return Judgement(verdict="diverged", reason=reason, difference=difference)
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from backstory.errors import InputError
 from backstory.frames import container_arrow, container_pandas, container_polars
+from backstory.frames.container_layout import describe_layout, empty_array
 from backstory.frames.table import Frame, column_names, kind_of
 
 if TYPE_CHECKING:
@@ -91,12 +92,8 @@ def rebuild(container: dict[str, Any], table: pa.Table) -> Frame:
 
 
 def _describe_numpy(array: np.ndarray[Any, Any]) -> tuple[dict[str, Any], str | None]:
-    row_step, column_step = (abs(step) for step in array.strides)
-    details: dict[str, Any] = {
-        "kind": "numpy",
-        "dtype": array.dtype.str,
-        "order": "F" if row_step < column_step else "C",
-    }
+    layout = describe_layout(array.strides, array.shape, array.itemsize)
+    details: dict[str, Any] = {"kind": "numpy", "dtype": array.dtype.str, **layout}
     if array.dtype.kind == "O":
         details["missing"] = {}
         for position in range(array.shape[1]):
@@ -124,7 +121,7 @@ def _missing_marker(values: list[Any]) -> tuple[str | None, str | None]:
 
 def _rebuild_numpy(container: dict[str, Any], table: pa.Table) -> np.ndarray[Any, Any]:
     dtype = np.dtype(container["dtype"])
-    array = np.empty((table.num_rows, table.num_columns), dtype, order=container["order"])
+    array = empty_array((table.num_rows, table.num_columns), dtype, container)
     for position, column in enumerate(table.columns):
         if dtype.kind == "O":
             marker = float("nan") if container["missing"].get(str(position)) == "nan" else None

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pyarrow as pa
 
+from backstory.frames.container_layout import describe_layout, empty_array
+
 if TYPE_CHECKING:
     from backstory.frames.table import Frame
 
@@ -30,7 +32,7 @@ _MASKED: Final = frozenset(f"{sign}{width}" for sign in ("Int", "UInt") for widt
 def describe(frame: Frame) -> tuple[dict[str, Any], str | None]:
     """Describe a pandas frame; the second value says why it cannot be rebuilt, if so."""
     pandas = sys.modules["pandas"]
-    details: dict[str, Any] = {"kind": "pandas", "dtypes": [], "missing": {}, "categories": {}, "order": _order(frame)}
+    details: dict[str, Any] = {"kind": "pandas", "dtypes": [], "missing": {}, "categories": {}, **_layout(frame)}
     problem: str | None = None
     for name, dtype in zip(frame.columns, frame.dtypes, strict=True):
         text, reason = str(dtype), None
@@ -56,8 +58,8 @@ def describe(frame: Frame) -> tuple[dict[str, Any], str | None]:
 def rebuild(pandas: ModuleType, container: dict[str, Any], table: pa.Table) -> Frame:
     """Make the pandas frame of a description from its values."""
     names, dtypes = container["columns"], container["dtypes"]
-    if container["order"] == "C":
-        block = np.empty((table.num_rows, len(names)), np.dtype(dtypes[0]))
+    if container["order"] == "C" or "steps" in container:
+        block = empty_array((table.num_rows, len(names)), np.dtype(dtypes[0]), container)
         for position, name in enumerate(names):
             block[:, position] = table.column(name).to_numpy()
         return pandas.DataFrame(block, columns=pandas.Index(names), copy=False)
@@ -68,16 +70,20 @@ def rebuild(pandas: ModuleType, container: dict[str, Any], table: pa.Table) -> F
     return pandas.DataFrame(columns, index=pandas.RangeIndex(table.num_rows), columns=pandas.Index(names))
 
 
-def _order(frame: Frame) -> str:
+def _layout(frame: Frame) -> dict[str, Any]:
     """Say how `to_numpy` lays the frame out: sums of a linear model differ in the last bit between C and F order."""
     kinds = set(frame.dtypes)
-    if len(kinds) != 1 or min(frame.shape) < 2:  # noqa: PLR2004 - one row or column has no order
-        return "F"
+    if len(kinds) != 1:
+        return {"order": "F"}
     dtype = next(iter(kinds))
     if not isinstance(dtype, np.dtype) or dtype.kind not in "biuf":
-        return "F"
+        return {"order": "F"}
     # A slice of rows keeps the strides of the block; several blocks are always laid out anew, in F order.
-    return "C" if frame.iloc[:2].to_numpy().strides[1] == dtype.itemsize else "F"
+    some = (frame if len(frame) <= 2 else frame.iloc[:2]).to_numpy()  # noqa: PLR2004 - two lie as all do
+    is_anew = some.strides == (dtype.itemsize, dtype.itemsize * len(some))
+    layout = describe_layout(some.strides, some.shape if is_anew else frame.shape, dtype.itemsize)
+    has_order = min(frame.shape) > 1 or "steps" in layout
+    return layout if has_order else {"order": "F"}
 
 
 def _describe_categories(dtype: Any) -> tuple[dict[str, Any], str | None]:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from functools import cached_property
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import datasketches
 import numpy as np
@@ -26,6 +26,9 @@ from backstory.frames.distinct import DistinctSketch, hashes_of, parse_sketch
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject, JsonValue
 from backstory.records.schema import check_type
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 VALUES_MAX: Final = 256
 """Categories of one column that are listed, and characters of the longest of them."""
@@ -340,8 +343,7 @@ class _Gathering:
             return
         bounds = pc.min_max(measures)
         self._widen(bounds["min"].as_py(), bounds["max"].as_py())
-        doubles = measures if measures.type == pa.float64() else measures.cast(pa.float64(), safe=False)
-        self._kll.update(np.array(doubles))  # a copy: it takes no array that is read-only
+        self._kll.update(np.array(_doubles(measures)))  # a copy: it takes no array that is read-only
 
     def _widen(self, least: Measure, greatest: Measure) -> None:
         if self._bounds is not None:
@@ -361,6 +363,23 @@ class _Gathering:
         self._values.update(values)
         if len(self._values) > VALUES_MAX:
             self._values = None
+
+
+def measured(values: pa.Array) -> NDArray[np.float64]:
+    """Return what is measured of values that are there, as numbers; NaN stays NaN.
+
+    Raises:
+        ColumnError: A moment does not fit int64 nanoseconds.
+    """
+    try:
+        measures = _measures(values.cast(pa.float32()) if values.type == pa.float16() else values)
+    except pa.ArrowInvalid:  # it quotes the value
+        raise ColumnError("profile: a value does not fit int64 nanoseconds") from None
+    return np.empty(0) if measures is None else _doubles(measures).to_numpy(zero_copy_only=False)
+
+
+def _doubles(measures: pa.Array) -> pa.Array:
+    return measures if measures.type == pa.float64() else measures.cast(pa.float64(), safe=False)
 
 
 def _measures(values: pa.Array) -> pa.Array | None:

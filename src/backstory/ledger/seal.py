@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from backstory.errors import BackstoryError, BusyError, ConflictError, FormatError
 from backstory.ledger.job import find_part
 from backstory.ledger.ledger import Ledger
+from backstory.ledger.sketch import sketched_entries
 from backstory.ledger.write_segment import write_segment
 from backstory.records.canonical import JsonObject
 from backstory.records.job import PART_TYPE, JobPart, PartName, parse_part_name
@@ -125,7 +126,7 @@ def seal_stream(ledger: Ledger, info: StreamInfo) -> int:
                 raise ConflictError(f"sealing: another sealer took over stream {info.stream}")
             # A crash before this line leaves a segment nobody refers to, which `_remove_orphans` takes away. Whoever
             # took the lease meanwhile may have taken this segment for one: the commit insists on the lease.
-            entries: list[JsonObject] = [{"type": MANIFEST_TYPE, **manifest.document()}]
+            entries = [*_sealed(manifest), *sketched_entries(ledger, schema, table, manifest)]
             if head == 0:
                 entries = [*_opened(ledger, info), *entries]
             ledger.append(entries, {info.stream: (head, manifest.end_seq)}, {info.stream: holder})
@@ -180,10 +181,10 @@ def _seal_part(ledger: Ledger, info: StreamInfo, schema: Schema, holder: str, he
     if mark is None and writing:
         return 0  # its writer comes back to it
     if mark is not None:
-        manifests = _write_part(ledger, info, schema, holder)
-        if _commit_part(ledger, info, which, mark, manifests, holder):
-            ledger.spool.truncate(info, manifests[-1].end_seq)
-            return manifests[-1].end_seq
+        end, sealed = _write_part(ledger, info, schema, holder)
+        if _commit_part(ledger, info, which, mark, (end, sealed), holder):
+            ledger.spool.truncate(info, end)
+            return end
         done = True
     why = "the part is done already" if done else "its writer stopped before the part was complete"
     _log.warning("stream %s, of a part of a job, is discarded: %s", info.stream, why)
@@ -192,23 +193,37 @@ def _seal_part(ledger: Ledger, info: StreamInfo, schema: Schema, holder: str, he
     return 0
 
 
-def _write_part(ledger: Ledger, info: StreamInfo, schema: Schema, holder: str) -> list[Manifest]:
-    """Make all segments of a part durable; a crash leaves them to whoever seals or discards the stream next."""
-    manifests: list[Manifest] = []
+def _write_part(ledger: Ledger, info: StreamInfo, schema: Schema, holder: str) -> tuple[int, list[JsonObject]]:
+    """Make all segments of a part durable; a crash leaves them to whoever seals or discards the stream next.
+
+    Returns:
+        The sequence number after its last record, and the entries that name its segments.
+    """
+    end, entries = 0, []
     for table in _runs(ledger, info, schema, 0):
-        first_seq = manifests[-1].end_seq if manifests else 0
-        manifests.append(write_segment(ledger, info.stream, schema, table, first_seq))
+        manifest = write_segment(ledger, info.stream, schema, table, end)
         if not _hold(ledger, info, holder):
             raise ConflictError(f"sealing: another sealer took over stream {info.stream}")
-    return manifests
+        entries += [*_sealed(manifest), *sketched_entries(ledger, schema, table, manifest)]
+        end = manifest.end_seq
+    return end, entries
+
+
+def _sealed(manifest: Manifest) -> list[JsonObject]:
+    """Return the entry of a manifest."""
+    return [{"type": MANIFEST_TYPE, **manifest.document()}]
 
 
 def _commit_part(
-    ledger: Ledger, info: StreamInfo, which: PartName, mark: JsonObject, manifests: list[Manifest], holder: str
+    ledger: Ledger,
+    info: StreamInfo,
+    which: PartName,
+    mark: JsonObject,
+    written: tuple[int, list[JsonObject]],
+    holder: str,
 ) -> bool:
     """Put a whole part into the log, unless somebody was first; return whether it was."""
-    end = manifests[-1].end_seq
-    sealed: list[JsonObject] = [{"type": MANIFEST_TYPE, **manifest.document()} for manifest in manifests]
+    end, sealed = written
     part = JobPart(which=which, stream=info.stream, records=end)
 
     def entries() -> list[JsonObject]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import importlib.util
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ import pyarrow as pa
 from backstory.errors import ModelError
 from backstory.frames.table import column_names, kind_of, without_views
 from backstory.ledger.ledger import Ledger
-from backstory.lineage.origin import DATASET_KEY
+from backstory.ledger.sealed_table import DATASET_KEY
 from backstory.lineage.refs import RowRefs, warn_of_lineage
 from backstory.models import Artifact, skops_format
 from backstory.models.artifact import CALLABLE, SKOPS
@@ -90,7 +91,7 @@ def probe_fitted(model: object, fitted: Fitted, rows: RowRefs) -> JsonObject | N
 
     A `LineageWarning` says where it contradicts its structure.
     """
-    sample = _sample(model, fitted.structure, rows)
+    sample = sample_rows(model, fitted.structure.columns, rows)
     found = None if sample is None else probe(model, fitted.structure, sample)
     if found is None:
         return None
@@ -104,8 +105,14 @@ def probe_fitted(model: object, fitted: Fitted, rows: RowRefs) -> JsonObject | N
     return found.document()
 
 
-def _sample(model: object, structure: Structure, rows: RowRefs) -> Any:
-    """Return a few of the training rows from all over them, as the model takes them; None if that is not known."""
+def sample_rows(model: object, columns: Sequence[str], rows: RowRefs) -> Any:
+    """Return a few of the training rows from all over them, as the model takes them; None if that is not known.
+
+    Args:
+        model: The fitted model.
+        columns: Names of its input columns.
+        rows: The rows it was trained on.
+    """
     frame = rows.features
     kind = kind_of(frame)
     chosen = np.unique(np.linspace(0, len(rows) - 1, min(PROBE_ROWS, len(rows))).astype(np.int64))
@@ -121,9 +128,9 @@ def _sample(model: object, structure: Structure, rows: RowRefs) -> Any:
     else:
         return None
     if hasattr(model, "feature_names_in_"):
-        names = list(structure.columns)
+        names = list(columns)
         return frame[names] if set(names) <= set(frame.columns) else None
-    return frame.to_numpy() if len(frame.columns) == len(structure.columns) else None
+    return frame.to_numpy() if len(frame.columns) == len(columns) else None
 
 
 def graded(document: JsonObject, probed: JsonValue) -> dict[tuple[str, str], dict[str, str]]:

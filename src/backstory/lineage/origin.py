@@ -20,6 +20,7 @@ from backstory.frames.lake import open_delta, open_iceberg
 from backstory.frames.place import local_path, without_secrets
 from backstory.frames.read_options import read_options
 from backstory.frames.reading import Reading, delta_reading, iceberg_reading, path_reading
+from backstory.ledger.sealed_table import DATASET_KEY
 from backstory.lineage.about import About
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject, JsonValue
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from backstory.ledger.ledger import Ledger
     from backstory.lineage.source import Snapshot
 
-DATASET_KEY = "datasets"
 _FILES: Final = frozenset({"file", "directory"})
 _SYSTEM: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _ID_MAX: Final = 256

@@ -22,8 +22,8 @@ from backstory.columns.tree import leaf_hashes, root_of_subtrees, subtree_roots
 from backstory.errors import InputError, QueryError
 from backstory.frames.key import row_codes
 from backstory.ledger.ledger import Ledger
+from backstory.ledger.sealed_table import DATASET_KEY
 from backstory.lineage.footing import Footing
-from backstory.lineage.origin import DATASET_KEY
 from backstory.lineage.overlap_values import compared
 from backstory.lineage.page import page_text
 from backstory.lineage.reference import Part

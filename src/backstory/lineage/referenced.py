@@ -17,7 +17,7 @@ from backstory.columns.tree import leaf_hashes, root_of_subtrees, subtree_roots
 from backstory.errors import BackstoryError, InputError, NotFoundError, StorageError, VerificationError
 from backstory.frames.reading import Read, Reading, again
 from backstory.frames.token import id_columns
-from backstory.lineage.origin import DATASET_KEY, changed_files, keyed, recorded_place
+from backstory.lineage.origin import changed_files, keyed, recorded_place
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject
 from backstory.records.limits import ROW_GROUP_ROWS
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from backstory.ledger.ledger import Ledger
+from backstory.ledger.sealed_table import DATASET_KEY
 
 REFERENCE: Final = "reference"
 State: TypeAlias = Literal["same", "changed", "gone", "unread"]

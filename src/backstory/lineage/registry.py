@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import hmac
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -18,9 +19,10 @@ from backstory.frames.contract import Contract
 from backstory.frames.row_set import RowSet, is_ascending
 from backstory.frames.table import to_arrow
 from backstory.ledger.ledger import Ledger
+from backstory.ledger.sealed_table import DATASET_KEY
 from backstory.lineage.contracts import require_no_trained_people
+from backstory.lineage.determinism import probe_determinism
 from backstory.lineage.fitted import Fitted, describe_fitted, probe_fitted
-from backstory.lineage.origin import DATASET_KEY
 from backstory.lineage.refs import RowRefs
 from backstory.lineage.row_sets import keep_row_set
 from backstory.lineage.store import LineageStore, positions_table
@@ -29,6 +31,7 @@ from backstory.lineage.watching import keep_training_profile
 from backstory.models import capture_artifact, load_artifact
 from backstory.models.artifact import Artifact
 from backstory.models.code_version import code_version
+from backstory.models.determinism import Determinism, parse_determinism
 from backstory.models.environment import environment
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject, JsonValue
@@ -38,6 +41,8 @@ from backstory.records.schema import dataset_schema
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,127}")
 _DIGEST_PREFIX = re.compile(r"[0-9a-f]{6,64}")
+_MODELS_MAX = 1_024
+"""Models of which a process remembers where they were registered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +97,7 @@ def register_model(ledger: Ledger, store: LineageStore, given: Submission) -> Re
     if isinstance(given.model, type):
         raise ModelError(f"register: expected a model, got the class {given.model.__qualname__}; make one and fit it")
     artifact = capture_artifact(given.model, trusted=given.trusted)
+    given = replace(given, model=_runnable(given.model, artifact))
     if given.rows is not None and given.target is not None and len(given.target) != len(given.rows):
         expected = f"expected {len(given.rows)} targets as row references, got {len(given.target)}"
         raise AlignmentError(f"register: {expected} (model {given.name})")
@@ -111,8 +117,9 @@ def register_model(ledger: Ledger, store: LineageStore, given: Submission) -> Re
     ledger.put_document(document)
     if given.parents:
         entry["parents"] = list(given.parents)
-    if given.rows is not None:
-        entry["about"] = ledger.put_document(_said(store, given.model, given.rows, fitted, personal=personal))
+    said = _said(store, given, artifact, fitted, personal=personal)
+    if said:
+        entry["about"] = ledger.put_document({**said, "v": 1})
 
     def entries() -> list[JsonObject]:
         """Number the version among those there are by then; none if somebody registered the same meanwhile."""
@@ -124,12 +131,19 @@ def register_model(ledger: Ledger, store: LineageStore, given: Submission) -> Re
     return next(version for version in versions_of(ledger, given.name) if version.digest == digest)
 
 
+def _runnable(model: object, artifact: Artifact) -> object:
+    """Return a model that can be run: of a file, or of a description such as a `ModelProto`, what is in it."""
+    if callable(model) or hasattr(model, "predict") or artifact.data is None or not artifact.replayable:
+        return model
+    return load_artifact(artifact.format, artifact.data, trusted=artifact.trusted)
+
+
 def _document(ledger: Ledger, given: Submission, artifact: Artifact, training: JsonObject | None) -> JsonObject:
     """Return what names a version; members that came later than the first are there only where they are used."""
     personal = training is not None and training["personal"] is True
     document: JsonObject = {
         "code": code_version(),
-        "environment": ledger.put_document(environment()),
+        "environment": ledger.put_document(_environment_of(artifact.content_digest)),
         "metrics": {key: repr(float(value)) for key, value in given.metrics.items()},
         "model": {
             "class": artifact.class_name,
@@ -146,7 +160,7 @@ def _document(ledger: Ledger, given: Submission, artifact: Artifact, training: J
             "versions": dict(artifact.versions),
         },
         "name": given.name,
-        "target": None if given.target is None else _target_digest(ledger, given.target, personal=personal),
+        "target": None if given.target is None else target_digest(ledger, given.target, personal=personal),
         "training": training,
         "v": 1,
     }
@@ -159,11 +173,23 @@ def _document(ledger: Ledger, given: Submission, artifact: Artifact, training: J
     return document
 
 
-def _said(store: LineageStore, model: object, rows: RowRefs, fitted: Fitted | None, *, personal: bool) -> JsonObject:
+@functools.lru_cache(maxsize=_MODELS_MAX)
+def _environment_of(content: str) -> JsonObject:  # noqa: ARG001  what it is the environment of
+    """Describe where a model is registered, once: a library loaded later does not make it another version."""
+    return environment()
+
+
+def _said(
+    store: LineageStore, given: Submission, artifact: Artifact, fitted: Fitted | None, *, personal: bool
+) -> JsonObject:
     """Return what is said of a version beside its document: what varies from one look to the next."""
-    said: JsonObject = {"profile": keep_training_profile(store, rows, personal=personal), "v": 1}
-    probed = None if fitted is None else probe_fitted(model, fitted, rows)
-    return said if probed is None else {**said, "probe": probed}
+    said: JsonObject = {}
+    if given.rows is not None:
+        said["profile"] = keep_training_profile(store, given.rows, personal=personal)
+        probed = None if fitted is None else probe_fitted(given.model, fitted, given.rows)
+        said |= {} if probed is None else {"probe": probed}
+    determinism = probe_determinism(given.model, artifact, given.rows)
+    return said if determinism is None else {**said, "determinism": determinism.document()}
 
 
 def rows_document(ledger: Ledger, store: LineageStore, rows: RowRefs, earlier: Iterable[JsonValue]) -> JsonObject:
@@ -225,7 +251,7 @@ def _training(
     return {**training, SUBJECTS: keep_training_tree(ledger, training, rows.positions, earlier)}
 
 
-def _target_digest(ledger: Ledger, target: Any, *, personal: bool) -> str:
+def target_digest(ledger: Ledger, target: Any, *, personal: bool) -> str:
     """Return the ordered root of the target column; keyed where it is about people."""
     values = target.to_arrow() if hasattr(target, "to_arrow") else pa.array(target, from_pandas=True)
     root = root_of_subtrees(subtree_roots(leaf_hashes(pa.table({"target": values}))))
@@ -346,6 +372,16 @@ def load_model(ledger: Ledger, version: Registered) -> object:
     trusted: JsonValue = model.get("trusted")
     names = [str(name) for name in trusted] if isinstance(trusted, list) else []
     return load_artifact(canonical.text_of(model, "format"), ledger.blobs.get(version.artifact), trusted=names)
+
+
+def determinism_of(ledger: Ledger, version: Registered) -> Determinism | None:
+    """Return what was found out of a version's determinism when it was registered; None where nobody looked.
+
+    Raises:
+        NotFoundError: What is said of the version is not here.
+        VerificationError: It was changed.
+    """
+    return None if version.about is None else parse_determinism(ledger.document(version.about).get("determinism"))
 
 
 def require_model_name(name: str) -> None:

@@ -90,6 +90,7 @@ class StepRun:
         code: The function, by its text.
         parameters: What it was given beside frames, JSON-safe; only digests of these are kept.
         rows_in: Number of rows of each frame it was given, by parameter.
+        takes: The source or group whose ids a frame had, by parameter, where the parameter has another name.
         rows_out: Number of rows of each frame it returned.
         returned: Which rows each of these has, as `Seen.prints` has them.
         flows: The rows of each source, part and group, by the salt of their ids.
@@ -101,6 +102,7 @@ class StepRun:
     code: CodeText
     parameters: Mapping[str, JsonValue]
     rows_in: Mapping[str, int]
+    takes: Mapping[str, str]
     rows_out: tuple[int, ...]
     returned: tuple[frozenset[Print], ...]
     flows: Mapping[int, Flow]
@@ -173,8 +175,14 @@ def recorded_step(
         parameters = {parameter: json_safe(value) for parameter, value in given.items() if parameter not in frames}
         sources = known(*frames.values())
         before = Seen()
+        takes = {}
         for parameter, frame in frames.items():
-            before.add(sources, frame, f"the frame it was given as {parameter!r}")
+            given_as = Seen()
+            given_as.add(sources, frame, f"the frame it was given as {parameter!r}")
+            before.join(given_as)
+            names = {track.name for track in given_as.tracks.values()}
+            if len(names) == 1 and names != {parameter}:
+                takes[parameter] = names.pop()
         result = function(*args, **kwargs)
         after = Seen()
         prints = []
@@ -194,6 +202,7 @@ def recorded_step(
                 code=code,
                 parameters=parameters,
                 rows_in=dict(zip(frames, before.rows, strict=True)),
+                takes=takes,
                 rows_out=tuple(after.rows),
                 returned=tuple(prints),
                 flows=_flows(before, after),
@@ -441,7 +450,8 @@ def step_document(run: StepRun, code: JsonObject, digest: Callable[[JsonValue], 
         code: The version of the code that ran.
         digest: Names a parameter's value.
     """
-    return {
+    document: JsonObject = {} if not run.takes else {"takes": dict(run.takes)}
+    return document | {
         "code": {**code, "basis": run.code.basis, "digest": run.code.digest, "function": run.code.name},
         "grade": run.grade,
         "in": {parameter: str(rows) for parameter, rows in run.rows_in.items()},

@@ -25,11 +25,12 @@ from backstory.errors import FormatError, StorageError, VerificationError
 from backstory.frames.fingerprint import Fingerprinter
 from backstory.frames.profile import Profile, parse_profile, profile_of
 from backstory.ledger.ledger import Ledger
+from backstory.ledger.sealed_table import DATASET_KEY, keep_sealed_table
 from backstory.lineage.about import About
 from backstory.lineage.canary import grade_by_sample
 from backstory.lineage.derived import made_from
 from backstory.lineage.group import MixNode
-from backstory.lineage.origin import DATASET_KEY, about_of
+from backstory.lineage.origin import about_of
 from backstory.lineage.passthrough import mixed_references
 from backstory.lineage.reference import Part, Reference, parse_references
 from backstory.lineage.referenced import REFERENCE, Places, ReferencedRows
@@ -385,19 +386,7 @@ class LineageStore:
             Members of the document that refers to it: the shard's name, the salted `root` of its rows, how many `rows`,
             and the keyed `content` that equal tables share.
         """
-        key = self._ledger.keys.get_or_create(DATASET_KEY, "key")["key"]
-        names = canonical.encode(dataset_schema(flat_fields(table.schema)))  # which leaves do not hold
-        plain = root_of_subtrees(subtree_roots(leaf_hashes(table))) + names
-        content = hmac.new(key, plain, hashlib.sha256).hexdigest()
-        for document in earlier:
-            if isinstance(document, dict) and document.get("content") == content:
-                return {name: document[name] for name in ("content", "root", "rows", member)}
-        keys = {part: self._ledger.world.random_bytes(32) for part in ("salt_key", "shard_key")}
-        root = root_of_subtrees(subtree_roots(personal_leaves(table, keys["salt_key"]))).hex()
-        name = f"{root}.shard"
-        self._ledger.keys.put(name, keys)
-        self._ledger.vault.write_table(name, table, keys["shard_key"])
-        return {"content": content, "root": root, "rows": str(table.num_rows), member: name}
+        return keep_sealed_table(self._ledger, table, earlier, member)
 
 
 def source_versions(entries: Iterable[JsonObject]) -> list[list[JsonObject]]:

@@ -10,12 +10,13 @@ from backstory.lineage.feature_story import FeatureLineage
 from backstory.lineage.online import OnlineRow
 from backstory.lineage.page import page_text
 from backstory.lineage.plain import plain
+from backstory.models.determinism import Determinism
 from backstory.records.canonical import JsonObject
 
 if TYPE_CHECKING:
     from rich.panel import Panel
 
-_ANSWERS = frozenset({"lineage", "online", "rows", "served"})
+_ANSWERS = frozenset({"determinism", "lineage", "online", "rows", "served"})
 """Parts of a story that are answers themselves."""
 
 NO_LINEAGE = FeatureLineage()
@@ -85,10 +86,14 @@ class Story:
         steps: What it went through: `keep` and `why` say what of it is kept, `steps` is a list; empty without any.
         flags: How its features differ from those of training, and which rules of the contract they break, such as
             `range:amount`; none where nothing was found, or nobody looked: `context["watch"]` says whether.
+        attributions: What each feature added to the output, where that was asked at decision time; how it was computed
+            `context["explanation"]` says.
+        attribution_base: What was there before they added anything.
         online: Rows it used by reference, fetched again where there is a resolver; see `OnlineRow`.
         training_contracts: Verdicts on the dataset versions the model was trained on, as those of a row.
         served: Where its model version was deployed then and whether it was approved then; None where nothing is known
             of deployments and approvals.
+        determinism: How far its model gives the same bits again; None where nobody looked.
         lineage: How its features are defined, whose they are, why they may be used, and what the model makes of them.
     """
 
@@ -111,9 +116,12 @@ class Story:
     environment: JsonObject = field(default_factory=dict)
     steps: dict[str, Any] = field(default_factory=dict)
     flags: tuple[str, ...] = ()
+    attributions: dict[str, float] = field(default_factory=dict)
+    attribution_base: float | None = None
     online: tuple[OnlineRow, ...] = ()
     training_contracts: tuple[JsonObject, ...] = ()
     served: Served | None = None
+    determinism: Determinism | None = None
     lineage: FeatureLineage = NO_LINEAGE
 
     @property
@@ -125,6 +133,7 @@ class Story:
         """Return the story as values JSON has: bytes in hex, moments in ISO 8601, floats as floats."""
         own = {item.name: plain(getattr(self, item.name)) for item in fields(self) if item.name not in _ANSWERS}
         answers = {
+            "determinism": None if self.determinism is None else self.determinism.document(),
             "lineage": self.lineage.to_dict(),
             "online": [row.to_dict() for row in self.online],
             "rows": [row.to_dict() for row in self.rows],

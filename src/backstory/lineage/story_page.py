@@ -26,7 +26,7 @@ _REFERENCE_GROUP = "subject"
 def story_page(story: Story) -> Page:
     """Return a story for a reader, the answer first."""
     steps = facts_section("Steps", list(_step_facts(story))) if story.steps else None
-    sections = [_rows_section(story), _computed_section(story), steps, _online_section(story)]
+    sections = [_rows_section(story), _computed_section(story), _added_section(story), steps, _online_section(story)]
     sections += feature_sections(story.lineage)
     sections.append(facts_section("Model", list(_model_facts(story))))
     sections += [facts_section("Code and environment", list(_code_facts(story))), _outcome_section(story)]
@@ -251,6 +251,21 @@ def _computed_section(story: Story) -> Section | None:
     return facts_section("Features made on the way" if story.rows else "Features", left)
 
 
+def _added_section(story: Story) -> Section | None:
+    """Return what each feature added to the output, largest first, where that was recorded."""
+    if story.attribution_base is None:
+        return None
+    document = _member(story.context, "explanation")
+    column = document.get("column")
+    units = f"{document.get('units')}{'' if column is None else f' of {label(column)}'}"
+    total = story.attribution_base + sum(story.attributions.values())
+    added = sorted(story.attributions.items(), key=lambda pair: (-abs(pair[1]), pair[0]))
+    lines = [(label(name), f"{value:+.6g}") for name, value in added]
+    lines.append(("adds up to", f"{total:.6g}, the {units}, from {story.attribution_base:.6g}"))
+    lines.append(("says", f"what the model's arithmetic did ({document.get('method')}); it names no causes"))
+    return facts_section("What each feature added", lines)
+
+
 # --- model, code, outcomes, proof -------------------------------------------------------------------------------------
 
 
@@ -276,6 +291,8 @@ def _model_facts(story: Story) -> Iterator[tuple[str, str]]:
     parts = ((model, model.get("replayable")), (held, held.get("rebuildable", True)))
     lost = [part for part, is_kept in parts if not is_kept]
     yield "replayable", "yes" if not lost else f"no: {lost[0].get('reason')}"
+    if story.determinism is not None:
+        yield "determinism", story.determinism.in_words
 
 
 def _training(training: JsonValue) -> str:

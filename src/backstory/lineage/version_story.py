@@ -11,7 +11,8 @@ from backstory.lineage.graph import Graph
 from backstory.lineage.graph_walk import GraphWalk
 from backstory.lineage.page import Page, Row, Section, page_text
 from backstory.lineage.plain import plain, shown
-from backstory.lineage.registry import Registered
+from backstory.lineage.registry import Registered, determinism_of
+from backstory.models.determinism import Determinism
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject
 
@@ -31,6 +32,7 @@ class VersionStory:
         document: What the digest is of.
         graph: All it stands on: sets of rows, groups, code, runs, parents, where data was read.
         proof: The entry it came with, and the tree size and root it was read under.
+        determinism: How far a model gives the same bits again; None where nobody looked.
     """
 
     kind: str
@@ -40,10 +42,12 @@ class VersionStory:
     document: JsonObject
     graph: Graph
     proof: dict[str, Any]
+    determinism: Determinism | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the story as values JSON has."""
         return {
+            "determinism": None if self.determinism is None else self.determinism.document(),
             "digest": self.digest,
             "document": plain(self.document),
             "graph": self.graph.to_dict(),
@@ -92,6 +96,7 @@ def tell_version(ledger: Ledger, walk: GraphWalk, version: Registered | DatasetV
         document=ledger.document(version.digest),
         graph=graph,
         proof={**graph.proof, "entry": index},
+        determinism=determinism_of(ledger, version) if isinstance(version, Registered) else None,
     )
 
 
@@ -112,6 +117,7 @@ def version_page(story: VersionStory) -> Page:
     made = ", ".join(near) or "what it says itself: nothing before it is recorded"
     all_facts = [("recorded", story.time), *((name, text) for name, text in facts.items() if name != "digest")]
     all_facts += [("metrics", shown(metrics))] if metrics else []
+    all_facts += [] if story.determinism is None else [("determinism", story.determinism.in_words)]
     all_facts += [
         ("digest", story.digest),
         (

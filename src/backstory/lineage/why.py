@@ -18,9 +18,11 @@ from backstory.ledger.sealed import open_rows
 from backstory.lineage.deployments import knows_deployments, served_by
 from backstory.lineage.feature_story import tell_features
 from backstory.lineage.reference import Reference, parse_references
+from backstory.lineage.registry import determinism_of, find_version
 from backstory.lineage.store import note_sealed_positions
 from backstory.lineage.story import RowStory, Story
 from backstory.lineage.trace import Tracer
+from backstory.models.determinism import Determinism
 from backstory.records import canonical
 from backstory.records.access import Gate
 from backstory.records.canonical import JsonObject
@@ -71,8 +73,11 @@ def tell_story(ledger: Ledger, tracer: Tracer, gate: Gate, found: Found) -> Stor
         proof=_proof(ledger, found),
         steps=json.loads(record.get("steps") or "{}"),
         flags=tuple(flags_of(record.get("flags"))),
+        attributions=_plain_struct(record.get("attribution")),
+        attribution_base=record.get("attribution_base"),
         lineage=tell_features(ledger, context, model, list(features)),
         training_contracts=_training_contracts(tracer, model),
+        determinism=None if model is None else _determinism(ledger, model),
         served=served_by(ledger, found) if model is not None and knows_deployments(ledger) else None,
     )
 
@@ -144,6 +149,10 @@ def _with_contracts(tracer: Tracer, row: RowStory, reference: Reference) -> RowS
         verdict = tracer.verdicts.of(row.digest)
         return row if verdict is None else replace(row, contracts=(verdict,))
     return replace(row, contracts=tracer.verdicts.below([reference]))
+
+
+def _determinism(ledger: Ledger, model: JsonObject) -> Determinism | None:
+    return determinism_of(ledger, find_version(ledger, canonical.text_of(model, "digest")))
 
 
 def _training_contracts(tracer: Tracer, model: JsonObject | None) -> tuple[JsonObject, ...]:

@@ -15,6 +15,15 @@ XGBOOST = "xgboost-ubj"
 LIGHTGBM = "lightgbm-text"
 """A container around LightGBM's model text."""
 
+ONNX = "onnx"
+"""A container around the bytes of an ONNX model."""
+
+TORCH = "torch-safetensors"
+"""A container around the tensors of a PyTorch module in safetensors, with its structure in the header."""
+
+PICKLE = "pickle"
+"""A file that is opened by running what it says: hashed and kept, never opened here."""
+
 CALLABLE = "callable"
 """Code we can name but not store: there are no bytes."""
 
@@ -24,11 +33,11 @@ class Artifact:
     """A captured model.
 
     Attributes:
-        format: One of "skops", "xgboost-ubj", "lightgbm-text", "callable".
-        data: The bytes `load_artifact` reads; None for "callable".
+        format: One of "skops", "xgboost-ubj", "lightgbm-text", "onnx", "torch-safetensors", "pickle", "callable".
+        data: The bytes `load_artifact` reads; those of a "pickle" it never does; None for "callable".
         content_digest: SHA-256 in hex of what the model is, whatever bytes its library wrote: two models with one
             digest give the same outputs in the same environment.
-        framework: "scikit-learn", "xgboost", "lightgbm" or "python".
+        framework: "scikit-learn", "xgboost", "lightgbm", "onnx", "torch" or "python".
         versions: Version of each library the model needs, by import name.
         class_name: Qualified name of the model's class or function.
         hyperparameters: Parameters by name; floats as their repr, arrays as shape and digest.

@@ -46,6 +46,7 @@ def prediction_schema(
     subject: bool,
     steps: bool = False,
     flags: bool = False,
+    attributions: Sequence[Field] = (),
 ) -> Schema:
     """Return the schema of a kind of prediction.
 
@@ -58,6 +59,7 @@ def prediction_schema(
         subject: Whether each record has a subject.
         steps: Whether each record has steps.
         flags: Whether each record was looked at for what differs from training and breaks a contract.
+        attributions: Flattened names (`attribution.x`, `attribution_base`) and types, where it was asked why.
 
     Returns:
         The schema. As soon as a record is about a person, its features, output and decision are sealed.
@@ -72,6 +74,7 @@ def prediction_schema(
     columns += [_column(n, t, PSEUDONYMOUS, "output", sealed=about_person) for n, t in outputs]
     if decision is not None:
         columns.append(_column("decision", decision, PSEUDONYMOUS, "output", sealed=about_person))
+    columns += [_column(n, t, IDENTIFYING, "features", sealed=about_person) for n, t in attributions]
     if flags:
         columns.append(_column("flags", "string", IDENTIFYING, "features", sealed=about_person))
     if steps:

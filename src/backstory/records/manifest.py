@@ -15,6 +15,8 @@ MANIFEST_TYPE = "segment.sealed"
 OPENED_TYPE, HEARTBEAT_TYPE, CLOSED_TYPE = "stream.opened", "stream.heartbeat", "stream.closed"
 """Types of the entries about a writer: it began, it said what it has counted, it ended and all of it is sealed."""
 _FILE_NAME = re.compile(r"[0-9A-Za-z_-][0-9A-Za-z_.-]{0,254}")
+SKETCHED_TYPE = "segment.sketched"
+"""Type of the entry that names what is kept of the values of a segment's records."""
 STREAM_TYPES = frozenset({OPENED_TYPE, HEARTBEAT_TYPE, CLOSED_TYPE})
 
 

@@ -38,6 +38,7 @@ from backstory.verify.log import LogCheck, check_log, later_entries
 from backstory.verify.pool import WorkerPool
 from backstory.verify.promised import check_promises, promise_keys
 from backstory.verify.segments import check_segments
+from backstory.verify.sketches import check_sketches
 from backstory.verify.spool import check_spool
 from backstory.verify.state import StateKeeper
 from backstory.verify.statements import check_statements
@@ -244,6 +245,7 @@ def _check_rest(audit: Audit, log: LogCheck, holdings: Holdings, asked: _Asked, 
     blobs = find_blobs(audit, log.entries)
     check_tables(audit, blobs)
     check_subjects(audit, blobs)
+    check_sketches(audit, log.entries, holdings)
     check_blobs(audit, blobs)
     check_vault(audit, log.entries, holdings, blobs)
     check_keys(audit, log.entries, holdings, blobs, asked.spools)

@@ -36,8 +36,10 @@ _BLOB_KEYS = frozenset(
         "group",
         "model",
         "profile",
+        "reasons",
         "row_set",
         "schema",
+        "sketches",
         "step",
         "table",
     }

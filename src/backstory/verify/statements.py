@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 from backstory.errors import FormatError
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject, JsonValue
-from backstory.records.identity import check_digest
+from backstory.records.identity import check_digest, parse_time
 from backstory.records.membership import SHOWN_TYPE
 from backstory.verify.audit import Audit
 from backstory.verify.entries import Entries
@@ -25,8 +25,10 @@ Form: TypeAlias = Callable[[JsonValue], bool]
 _MEANS: Final = "what it says of data, models or who approved them cannot be believed"
 _NAME: Final = re.compile(r"(?!\.)[A-Za-z0-9._-]{1,255}")
 _COUNT: Final = re.compile(r"0|[1-9][0-9]{0,19}")
+_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _SALT: Final = re.compile(r"[0-9a-f]{16}")
 _VERDICTS: Final = frozenset({"approved", "rejected", "withdrawn"})
+_MEASURES: Final = frozenset({"decision", "errors", "flagged", "ks", "nulls", "psi", "unseen"})
 
 
 def _matches(pattern: re.Pattern[str]) -> Form:
@@ -40,6 +42,14 @@ def _text(value: JsonValue) -> bool:
 def _digest(value: JsonValue) -> bool:
     try:
         check_digest(value, "digest")
+    except FormatError:
+        return False
+    return True
+
+
+def _moment(value: JsonValue) -> bool:
+    try:
+        parse_time(value if isinstance(value, str) else "")
     except FormatError:
         return False
     return True
@@ -67,6 +77,7 @@ def _deployed(value: JsonValue) -> bool:
 
 
 _name, _count = _matches(_NAME), _matches(_COUNT)
+_number = _matches(re.compile(r"[0-9]+(\.[0-9]+)?(e[+-][0-9]+)?"))
 _SERVED: Final[Mapping[str, Form]] = {
     "digest": _digest,
     "name": _name,
@@ -76,6 +87,18 @@ _SERVED: Final[Mapping[str, Form]] = {
 _FORMS: Final[Mapping[str, Mapping[str, Form]]] = {
     "contract.set": {"contract": _maybe(_digest), "id": _maybe(_text), "name": _name, "version": _maybe(_text)},
     "deployment.set": {"models": _deployed, "name": _name, "reason": _maybe(_text)},
+    "drift.alarmed": {
+        "column": _text,
+        "measure": lambda value: isinstance(value, str) and value in _MEASURES,
+        "model": _digest,
+        "name": _name,
+        "reference": _text,
+        "since": _moment,
+        "threshold": _number,
+        "until": _moment,
+        "value": _number,
+        "version": _count,
+    },
     "features.defined": {"about": _maybe(_digest), "features": _digest, "name": _name, "version": _count},
     "group.recorded": {"group": _digest, "groups": _count, "name": _name, "salt": _matches(_SALT)},
     SHOWN_TYPE: {"dataset": _maybe(_digest), "model": _maybe(_digest), "proof": _digest},
@@ -96,6 +119,19 @@ _FORMS: Final[Mapping[str, Mapping[str, Form]]] = {
         "model": _digest,
         "name": _name,
         "parents": _maybe(_list_of(_digest)),
+        "version": _count,
+    },
+    "reasons.defined": {"name": _name, "reasons": _digest, "version": _count},
+    "reasons.disclosed": {
+        "adverse": lambda value: isinstance(value, str) and value in {"high", "low"},
+        "codes": _maybe(_list_of(_text)),
+        "computed": lambda value: isinstance(value, str) and value in {"at decision time", "afterwards"},
+        "method": _text,
+        "name": _name,
+        "prediction": _matches(_ID),
+        "reasons": _digest,
+        "recipient": _maybe(_digest),
+        "sealed_codes": _maybe(_digest),
         "version": _count,
     },
     "run.recorded": {"document": _digest, "name": _name},
@@ -140,17 +176,20 @@ def _problem_of_whole(entry: JsonObject, type_: str) -> str | None:
     """Say what is wrong with members that are right one by one."""
     if type_ == SHOWN_TYPE and (entry.get("dataset") is None) is (entry.get("model") is None):
         return "expected a dataset or a model"
+    if type_ == "reasons.disclosed" and (not entry.get("codes")) is (entry.get("sealed_codes") is None):
+        return "expected codes, open or sealed"
     if type_ == "contract.set" and len({entry.get(one) is None for one in ("contract", "id", "version")}) > 1:
         return "expected a contract with its id and version, or none of them"
     return None
 
 
 class _Versions:
-    """The versions of models and feature sets that the entries so far gave numbers to."""
+    """The versions of models, feature sets and reason maps that the entries so far gave numbers to."""
 
     def __init__(self) -> None:
         self._models: dict[str, list[str]] = {}
         self._features: dict[str, list[str]] = {}
+        self._reasons: dict[str, list[str]] = {}
         self._digests: set[str] = set()
 
     def problem_of(self, entry: JsonObject, type_: str) -> str | None:
@@ -164,18 +203,30 @@ class _Versions:
             return _numbered(self._models, entry, digest, is_again=False)
         if type_ == "features.defined":
             return _numbered(self._features, entry, canonical.text_of(entry, "features"), is_again=True)
+        if type_ == "reasons.defined":
+            return _numbered(self._reasons, entry, canonical.text_of(entry, "reasons"), is_again=False)
+        if type_ == "reasons.disclosed":
+            return _unlike(self._reasons, entry, entry.get("reasons"))
         named: list[tuple[JsonObject, JsonValue]] = []
-        if type_ in {"model.aliased", "model.approved"}:
+        if type_ in {"drift.alarmed", "model.aliased", "model.approved"}:
             named = [(entry, entry.get("model"))]
         elif type_ == "deployment.set":
             models = entry.get("models")
             found = models if isinstance(models, list) else []
             named = [(one, one.get("digest")) for one in found if isinstance(one, dict)]
         for one, meant in named:
-            number, versions = canonical.count_of(one, "version"), self._models.get(canonical.text_of(one, "name"), [])
-            if not 0 < number <= len(versions) or versions[number - 1] != meant:
-                return "the version it names is not the one that an entry before it registered under this number"
+            problem = _unlike(self._models, one, meant)
+            if problem is not None:
+                return problem
         return None
+
+
+def _unlike(known: dict[str, list[str]], entry: JsonObject, meant: JsonValue) -> str | None:
+    """Say what is wrong where an entry names a version by a number that is another's."""
+    number, versions = canonical.count_of(entry, "version"), known.get(canonical.text_of(entry, "name"), [])
+    if 0 < number <= len(versions) and versions[number - 1] == meant:
+        return None
+    return "the version it names is not the one that an entry before it registered under this number"
 
 
 def _numbered(known: dict[str, list[str]], entry: JsonObject, digest: str, *, is_again: bool) -> str | None:

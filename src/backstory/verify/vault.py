@@ -29,10 +29,12 @@ from backstory.verify.subjects import SUBJECT_KEY, is_subject_key
 from backstory.verify.tables import DATASET_KEY
 
 WRAP_KEY = "worker-spools"
-OPENED_GROUPS = ("actor", "purpose")
+OPENED_GROUPS = ("actor", "purpose", "recipient", "sealed_codes")
 """Members of entries that are commitments to a text, and the groups these are commitments of."""
 _SHARD = re.compile(r"([0-9a-f]{32})-([0-9]{1,18})-([0-9]{1,18})\.shard")
-_MEANS_OPENING = "who wrote this entry, or why sealed values were read, can no longer be shown"
+_MEANS_OPENING = (
+    "who wrote this entry, why sealed values were read, or who was given which reasons, can no longer be shown"
+)
 _MEANS_KEY_GONE = "kept elsewhere, or destroyed: what only it opens cannot be read from here"
 _MEANS_KEY_OTHER = "what is signed or opened with it is not this archive's: nothing can be added until it is put back"
 _MEANS_KEY_BAD = "what only this key opens cannot be read until the key is put back from a copy"

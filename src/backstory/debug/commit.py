@@ -1,0 +1,203 @@
+"""Features made by the code of another commit: its files are laid out in a folder, and a process imports them there.
+
+The process opens the archive for reading and sees what is open in it; about people it makes nothing again.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from backstory.debug.case import Case, Workshop, read_cases
+from backstory.debug.other_version import features_with
+from backstory.debug.step_code import Steps
+from backstory.errors import ForbiddenError, InputError, ModelError, NotFoundError, QueryError
+from backstory.ledger.ledger import Ledger
+from backstory.lineage import registry
+from backstory.lineage.dataset import DatasetVersion, find_versions
+from backstory.lineage.referenced import Places
+from backstory.lineage.source import Sources
+from backstory.lineage.store import LineageStore
+from backstory.lineage.trace import Tracer
+from backstory.models.isolated import Interpreter, run_isolated, this_interpreter
+from backstory.records import canonical
+from backstory.storage.world import World
+
+SECONDS_MAX = 600.0
+"""Time that one commit's code has to make some features."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repository:
+    """A git repository and where in it code is imported from.
+
+    Attributes:
+        top: Its top folder.
+        inside: The folder modules are imported from, below the top.
+    """
+
+    top: Path
+    inside: str
+
+
+def repository_of(folder: Path) -> Repository:
+    """Return the git repository a folder is in.
+
+    Raises:
+        NotFoundError: It is in none.
+    """
+    top = _git(folder, "rev-parse", "--show-toplevel").strip()
+    inside = _git(folder, "rev-parse", "--show-prefix").strip()
+    return Repository(top=Path(top), inside=inside)
+
+
+def commits_between(repository: Repository, good: str, bad: str) -> list[str]:
+    """Return the commits from one to another, both included, along the first parents.
+
+    Raises:
+        NotFoundError: There is no such commit, or git is not installed.
+        QueryError: The first is not an ancestor of the other.
+    """
+    first, last = (_git(repository.top, "rev-parse", "--verify", f"{name}^{{commit}}").strip() for name in (good, bad))
+    between = _git(repository.top, "rev-list", "--first-parent", "--reverse", f"{first}..{last}").split()
+    parents = _git(repository.top, "rev-list", "--first-parent", last).split()
+    if first == last or first not in parents:
+        raise QueryError("bisect: expected the good commit to be an ancestor of the bad one, along first parents")
+    return [first, *between]
+
+
+def features_at_commit(
+    shop: Workshop,
+    case: Case,
+    repository: Repository,
+    commit: str,
+    steps: Sequence[str],
+    versions: Mapping[str, Sequence[DatasetVersion]],
+) -> pa.Table:
+    """Return the features of a call, those asked about made again by the code of a commit.
+
+    Args:
+        shop: The archive.
+        case: The call.
+        repository: Where the commit is.
+        commit: The commit.
+        steps: The functions that prepare, each `MODULE:FUNCTION`.
+        versions: For each source another version whose rows are taken.
+
+    Raises:
+        ModelError: The code raises an error, or gives no such features.
+    """
+    asked = {
+        "archive": str(shop.ledger.layout.root.absolute()),
+        "ids": case.ids,
+        "steps": list(steps),
+        "versions": {name: [one.spec for one in parts] for name, parts in versions.items()},
+    }
+    with tempfile.TemporaryDirectory(prefix="backstory-") as folder:
+        _lay_out(repository, commit, Path(folder))
+        own = this_interpreter({})
+        interpreter = Interpreter(
+            executable=own.executable, path=[str(Path(folder) / repository.inside), *own.path], variables={}
+        )
+        place = (__name__, "features_of_body")
+        answer = run_isolated(place, json.dumps(asked).encode(), interpreter, seconds=SECONDS_MAX, walled=False)
+    with pa.ipc.open_stream(answer) as reader:
+        return reader.read_all()
+
+
+def features_of_body(body: bytes) -> bytes:
+    """Return the features that were asked for, as an Arrow stream; runs in the process of a commit."""
+    asked = json.loads(body)
+    ledger = Ledger(Path(asked["archive"]), World(), writable=False, vkey=None, actor=None)
+    places = Places(ledger)
+    shop = Workshop(
+        ledger=ledger,
+        gate=_Shut(),
+        tracer=Tracer(ledger, places),
+        store=LineageStore(ledger, places),
+        sources=Sources(),
+        load=lambda named: registry.load_model(
+            ledger, registry.find_version(ledger, canonical.text_of(named, "digest"))
+        ),
+    )
+    (case,) = read_cases(shop, asked["ids"], "bisect")
+    if not isinstance(case, Case):
+        raise case[1]
+    versions = {
+        name: [one for spec in specs for one in find_versions(ledger, spec)]
+        for name, specs in asked["versions"].items()
+    }
+    made = features_with(shop, case, [_function(text) for text in asked["steps"]], versions)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, made.schema) as writer:
+        writer.write_table(made)
+    return bytes(sink.getvalue())
+
+
+def names_of(steps: Steps) -> list[str]:
+    """Return functions by module and name, as a process of another commit imports them.
+
+    Raises:
+        InputError: They are not functions of modules.
+    """
+    given = [steps] if callable(steps) else list(steps or ()) if not isinstance(steps, Mapping | str) else []
+    names = [f"{one.__module__}:{one.__qualname__}" for one in given]
+    if not names or any(name.startswith("__main__:") or "<" in name for name in names):
+        raise InputError(
+            "bisect: over commits, expected steps= with functions of modules, so that each commit has its own"
+        )
+    return names
+
+
+class _Shut:
+    """Lets nothing through: the code of a commit is not asked who reads."""
+
+    def allows(self) -> bool:
+        return False
+
+    def pass_through(self, question: str, groups: Sequence[str], records: int) -> None:
+        raise ForbiddenError(
+            f"{question}: {records} sealed values of {', '.join(groups)} stay sealed for a commit's code"
+        )
+
+
+def _function(text: str) -> Callable[..., Any]:
+    module, _, path = text.partition(":")
+    found: Any = importlib.import_module(module)
+    for name in path.split("."):
+        found = getattr(found, name)
+    return found  # type: ignore[no-any-return]
+
+
+def _lay_out(repository: Repository, commit: str, folder: Path) -> None:
+    """Write the files of a commit into a folder; nothing of the repository changes."""
+    archive = folder / "commit.tar"
+    _git(repository.top, "archive", "--format=tar", f"--output={archive}", commit)
+    try:
+        shutil.unpack_archive(archive, folder, "tar", filter="data")
+    except (OSError, shutil.ReadError, ValueError) as error:
+        raise ModelError(f"the files of commit {commit[:12]} cannot be laid out: {type(error).__name__}") from error
+    archive.unlink()
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    git = shutil.which("git")
+    if git is None:
+        raise NotFoundError("bisect: git is not installed")
+    done = subprocess.run(  # noqa: S603  fixed program, no shell
+        [git, "-c", "core.fsmonitor=false", "-C", str(folder), *arguments],
+        capture_output=True, stdin=subprocess.DEVNULL, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        what = done.stderr.strip().splitlines()[-1:] or ["git failed"]
+        raise NotFoundError(f"bisect: {what[0]}")
+    return done.stdout

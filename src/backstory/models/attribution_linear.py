@@ -1,0 +1,68 @@
+"""Attributions of linear models: coefficient times how far a feature is from the mean of the rows compared with."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from backstory.errors import ModelError
+from backstory.models.attribution_terms import DOUBLE, Terms, column_of, dense
+
+_TWO_CLASSES = 2
+
+
+def explains(model: Any) -> bool:
+    """Say whether a fitted model is linear: of scikit-learn, with coefficients and an intercept."""
+    is_own = type(model).__module__.partition(".")[0] == "sklearn"
+    return is_own and hasattr(model, "coef_") and hasattr(model, "intercept_")
+
+
+def versions_of(_model: Any) -> dict[str, str]:
+    """Return the packages that compute the attributions, with their versions."""
+    return {"scikit-learn": importlib.metadata.version("scikit-learn")}
+
+
+def units_of(model: Any, call: str) -> str:
+    """Say what the attributions add up to, for a method that is called; see `Route`."""
+    if not hasattr(model, "classes_") or call == "decision_function":
+        return "output"
+    is_logistic = type(model).__name__ in {"LogisticRegression", "LogisticRegressionCV"}
+    return "log-odds" if is_logistic and len(model.classes_) == _TWO_CLASSES else "margin"
+
+
+def terms_for(model: Any, which: int | None, background: Any) -> Callable[[Any], Terms]:
+    """Return what gives the terms of rows.
+
+    Args:
+        model: The fitted model.
+        which: Which class or output.
+        background: The features of the rows that are compared with.
+
+    Raises:
+        ModelError: There is no such output.
+    """
+    coefficients = dense(model.coef_)
+    intercepts = np.broadcast_to(
+        np.atleast_1d(dense(model.intercept_)), (1 if coefficients.ndim == 1 else len(coefficients),)
+    )
+    coefficients = np.atleast_2d(coefficients)
+    sign, at = 1.0, 0
+    if len(coefficients) > 1:
+        if which is None or which >= len(coefficients):
+            raise ModelError(f"explain: expected column= to say which of {len(coefficients)} outputs, got {which}")
+        at = which
+    elif which == 0 and hasattr(model, "classes_"):
+        sign = -1.0
+    weights, mean = sign * coefficients[at], dense(background).mean(axis=0)
+    base = sign * intercepts[at] + float(mean @ weights)
+    answer = model.decision_function if hasattr(model, "classes_") else model.predict
+
+    def terms(given: Any) -> Terms:
+        values = (dense(given) - mean) * weights
+        total = column_of(answer(given), which if hasattr(model, "classes_") else at)
+        return Terms(values=values, base=np.full(len(values), base), total=total, tolerance=DOUBLE)
+
+    return terms
