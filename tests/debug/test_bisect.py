@@ -12,6 +12,7 @@ from sklearn.dummy import DummyRegressor
 
 import backstory
 from backstory.archive import Archive
+from backstory.debug import levers
 from backstory.errors import NotFoundError, QueryError
 
 X = np.arange(8.0).reshape(4, 2)
@@ -103,6 +104,62 @@ def test_trials_of_another_question_are_refused(kept, tmp_path):
     archive.bisect(ids[0], models=("delay:39", "delay:42"), good="output < 50", state=state)
     with pytest.raises(QueryError, match="another"):
         archive.bisect(ids[0], models=("delay:39", "delay:42"), good="output < 60", state=state)
+
+
+def test_trials_of_a_function_are_not_kept(kept, tmp_path):
+    """Of two functions nobody could tell whose answers the file has."""
+    archive, ids = kept
+    with pytest.raises(QueryError, match="functions cannot be told"):
+        archive.bisect(ids[0], models=("delay:39", "delay:42"), good=lambda _: True, state=tmp_path / "bisect.json")
+
+
+def test_trials_of_other_steps_are_refused(kept, tmp_path):
+    """Code that prepares otherwise gives other answers."""
+    archive, ids = kept
+    asked = {"models": ("delay:39", "delay:42"), "good": "output < 50", "state": tmp_path / "bisect.json"}
+    archive.bisect(ids[0], **asked, steps=lambda rows: rows)
+    with pytest.raises(QueryError, match="another"):
+        archive.bisect(ids[0], **asked, steps=lambda rows: rows + 1)
+
+
+@pytest.mark.parametrize("at", [[], [0, 0], [99], [-1], [True]])
+def test_trials_of_what_is_not_there_are_refused(kept, tmp_path, at):
+    """A file that was edited is neither believed nor stumbled over."""
+    archive, ids = kept
+    asked = {"models": ("delay:39", "delay:42"), "good": "output < 50", "state": tmp_path / "bisect.json"}
+    archive.bisect(ids[0], **asked)
+    document = json.loads(asked["state"].read_text()) | {"trials": [[at, "bad", ""]]}
+    asked["state"].write_text(json.dumps(document))
+    with pytest.raises(QueryError, match="expected trials"):
+        archive.bisect(ids[0], **asked)
+
+
+def test_predictions_of_another_model_are_refused(kept):
+    """Versions of a model that did not make them say nothing about them."""
+    archive, ids = kept
+    with pytest.raises(QueryError, match="got some of patchy"):
+        archive.bisect(ids[4], models=("delay:1", "delay:64"), good="output < 50")
+
+
+@pytest.mark.parametrize(("ids", "changed"), [([], {"models": ("delay:1", "delay:64")}), (None, {})])
+def test_nothing_to_look_between_is_refused(kept, ids, changed):
+    """Without predictions, and without anything that changed."""
+    archive, known = kept
+    with pytest.raises(QueryError, match="got none"):
+        archive.bisect(known[0] if ids is None else ids, **changed)
+
+
+def test_what_another_environment_recorded_is_replayed(kept, monkeypatch):
+    """The recorded output could be another because of the environment, which would pass for a version's doing."""
+    archive, ids = kept
+    asked = {"models": ("delay:40", "delay:64"), "good": "output < 50"}
+    here = archive.bisect(ids[0], **asked).replays
+    monkeypatch.setenv("OMP_SCHEDULE", "dynamic")
+    levers.environment.__globals__["_when_loaded"].cache_clear()
+    elsewhere = archive.bisect(ids[0], **asked).replays
+    monkeypatch.undo()
+    levers.environment.__globals__["_when_loaded"].cache_clear()
+    assert elsewhere == here + 1
 
 
 def test_it_is_said_as_it_goes(kept):

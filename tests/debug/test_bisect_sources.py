@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from sklearn.linear_model import LinearRegression
 
 import backstory
 from backstory.archive import Archive
+from backstory.debug.commit import _path_at
 from backstory.errors import InputError, NotFoundError, QueryError
 
 RATES = 9
@@ -115,6 +117,25 @@ def test_rows_of_a_source_nobody_used_are_refused(kept):
         archive.bisect(ids[0], sources=[("unused:1", "unused:2")], steps=prepare, good="output < 30")
 
 
+def _version_of_no_model(rows):
+    return rows
+
+
+@pytest.mark.parametrize("columns", [["place"], ["rate"]], ids=["value", "key"])
+def test_a_version_without_a_column_cannot_be_tried(tmp_path, columns):
+    """What was recorded does not stand in for what the other version does not have."""
+    with backstory.init(tmp_path / "a", origin="example.org/columns") as archive:
+        archive.register(_model(1.0), name="pay")
+        rates = archive.source(_rates(1), "rates", key="place")
+        frame = prepare(archive.source(_loans(), "loans", key="loan"), rates)
+        features, rows = archive.split(frame, ["amount", "rate"])
+        ids = archive.predict("pay", features, rows=rows).wait("sealed").ids
+        other = archive.source(_rates(2)[columns], "rates", key=columns[0])
+        archive.register(_version_of_no_model, name="other", rows=archive.split(other, columns)[1])
+        with pytest.raises(QueryError, match=r"got skip .*rates:2 has no column"):
+            archive.bisect(ids[0], sources=[("rates:1", "rates:2")], steps=prepare, good="output < 30")
+
+
 def _git(folder: Path, *arguments: str) -> str:
     identity = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false"]
     command = ["git", "-C", str(folder), *identity, *arguments]
@@ -150,6 +171,32 @@ def test_the_commit_that_flipped_it_is_found(kept, repository, monkeypatch):
     assert (change.good, change.bad) == (commits[1][:12], commits[2][:12])
     assert answer.replays == 3
     assert _git(folder, "status", "--porcelain") == ""
+
+
+def test_a_commit_runs_its_own_code_from_wherever_in_the_repository(tmp_path):
+    """What today is imported from a folder of the repository is imported from that of the commit; all else as it is."""
+    top, laid_out = tmp_path / "top", tmp_path / "laid-out"
+    library, beside = str(Path(backstory.__file__).parents[1]), str(tmp_path / "beside")
+    path = [str(top / "src"), str(top), beside, library, sys.prefix]
+    assert _path_at(path, top, laid_out) == [str(laid_out / "src"), str(laid_out), beside, library, sys.prefix]
+    assert _path_at([library, sys.prefix], Path("/"), laid_out) == [library, sys.prefix]
+
+
+def test_a_commit_without_the_code_is_no_commit_with_todays(kept, tmp_path, monkeypatch):
+    """Modules of the working tree are not taken for those of a commit that does not have them."""
+    archive, ids = kept
+    _git(tmp_path, "init", "--quiet", "--initial-branch=main")
+    (tmp_path / "code").mkdir()
+    for name in ("before", "bisected_later", "after"):
+        (tmp_path / "code" / f"{name}.py").write_text(PREPARING.format(factor="1.0"))
+        _git(tmp_path, "add", "-A")
+        _git(tmp_path, "commit", "--quiet", "-m", name)
+    monkeypatch.syspath_prepend(tmp_path / "code")
+    later = importlib.import_module("bisected_later")
+    with pytest.raises(QueryError, match=r"got skip .*the commit has no bisected_later"):
+        archive.bisect(
+            ids[1], commits=("HEAD~2", "HEAD"), steps=later.prepare, folder=tmp_path / "code", good="output < 20"
+        )
 
 
 @pytest.mark.parametrize("commits", [("HEAD", "HEAD~2"), ("HEAD", "HEAD"), ("HEAD~2", "nowhere")])

@@ -189,6 +189,40 @@ def test_outcomes_say_how_right_it_was(lending):
     assert archive.drift.performance("loan", metric="rate").groups[0].value == np.mean(decisions)
 
 
+def test_the_last_outcome_recorded_counts(lending):
+    """Of two outcomes of one moment that counts which was recorded last."""
+    archive = lending.archive
+    (one,) = lending.ids[9][0][:1]
+    for value in (True, False):
+        archive.outcome([one], [value])
+    day = {"since": "2024-10-08T00:00:00Z", "metric": "rate"}
+    assert archive.drift.performance("loan", **day).groups[0].value == 0
+
+
+def test_nothing_compared_is_not_no_alarm(tmp_path):
+    """Features of other names than those of training are not compared, and the answer says so first."""
+    with backstory.init(tmp_path / "audit", origin="example.org/names") as archive:
+        features, rows = archive.split(archive.source(people(np.random.default_rng(0), 200), "people"))
+        archive.register(LogisticRegression().fit(features.to_numpy(), features.income > 3), name="loan", rows=rows)
+        archive.predict("loan", features.to_numpy())
+        found = archive.drift.compare("loan")
+        assert found.not_compared == ("feature.0", "feature.1", "feature.children", "feature.income")
+        assert "nothing could be compared" in str(found).partition("\n")[0]
+        assert "PARTIAL: 4 features not compared" in str(found)
+
+
+def test_features_of_several_types_do_not_hide_how_right_it_was(tmp_path):
+    """Outcomes of predictions whose features are of types that do not go together count all the same."""
+    with backstory.init(tmp_path / "audit", origin="example.org/types") as archive:
+        table = people(np.random.default_rng(0), 60)
+        archive.register(LogisticRegression().fit(table, table.income > 3), name="loan")
+        for one in (table, table.astype(str)):
+            archive.outcome(archive.predict("loan", one).ids, [True] * 60)
+        assert archive.drift.performance("loan").outcomes == 120
+        with pytest.raises(InputError, match="of one type"):
+            archive.drift.performance("loan", by="income")
+
+
 def test_what_is_about_people_needs_a_purpose(tmp_path):
     """Sketches of people are in the vault: without a purpose nothing is told, with one the read is recorded."""
     chance, root = np.random.default_rng(0), tmp_path / "audit"
@@ -196,6 +230,9 @@ def test_what_is_about_people_needs_a_purpose(tmp_path):
         table = people(chance, 3000).assign(name=[f"person {at}" for at in range(3000)])
         features, rows = archive.split(archive.source(table, "people", subject="name"), ["income", "children"])
         archive.register(fitted(features), name="loan", rows=rows, target=features.income > 2.8)
+        archive.predict("loan", people(chance, 60))  # which nothing says are about people; training is all the same
+        with pytest.raises(ForbiddenError, match="trained on is sealed"):
+            archive.drift.compare("loan")
         given = archive.predict("loan", features, rows=rows)
         archive.outcome(given.ids[:5], [True] * 5)
         archive.flush()

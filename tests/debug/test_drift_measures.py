@@ -8,8 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backstory.debug.drift_measures import FLOORS, chi_square, compare, compare_rates, fisher, kolmogorov, together
+from backstory.debug.drift_measures import (
+    FLOORS,
+    Floors,
+    chi_square,
+    compare,
+    compare_rates,
+    fisher,
+    kolmogorov,
+    together,
+)
 from backstory.debug.drift_read import spread_of, spreads_of_profile
+from backstory.errors import InputError
 from backstory.frames.profile import profile_of
 from backstory.frames.sketch import sketch_of
 
@@ -136,6 +146,57 @@ def test_what_is_sure_but_small_is_no_alarm():
     chance = np.random.default_rng(0)
     one, other = (pa.table({"x": chance.normal(shift, size=200_000)}) for shift in (0, 0.03))
     assert alarms(spreads(other), spreads(one)) == set()
+
+
+def test_many_rare_new_categories_are_found(references):
+    """New categories of one row each are found although only the most frequent are listed."""
+    chance = np.random.default_rng(0)
+    texts = [f"typo {at}" if chance.random() < 0.1 else "a" for at in range(20_000)]
+    now = spreads(replaced(table_of(chance, 20_000), "t", texts))
+    (unseen,) = [one for one in compare(now["t"], references[0]["t"]) if one.kind == "unseen"]
+    assert unseen.value == pytest.approx(0.1, abs=0.01)
+
+
+def test_categories_missing_by_chance_are_no_alarm():
+    """Rare categories that a small reference happens not to have raise no alarm."""
+    rare = np.array(["often", *(f"rare {at}" for at in range(29))])
+    likely = [0.71, *[0.01] * 29]
+    false = 0
+    for seed in range(100):
+        chance = np.random.default_rng(seed)
+        then, now = (pa.table({"t": rare[chance.choice(30, rows, p=likely)]}) for rows in (120, 2000))
+        false += ("t", "unseen") in alarms(spreads(now), spreads_of_profile(profile_of([then])))
+    assert false <= 1
+
+
+def test_a_small_reference_has_fewer_bins():
+    """Against a reference of 60 rows no more than 1 % of periods without drift raise an alarm, features alike."""
+    false = 0
+    for seed in range(SEEDS):
+        chance = np.random.default_rng(seed)
+        then, now = (chance.normal(size=(rows, 4)) for rows in (60, 1000))
+        tables = [pa.table({f"x{at}": rows[:, at] for at in range(4)}) for rows in (then, now)]
+        false += bool(alarms(spreads(tables[1], 1000), spreads(tables[0], 1000)))
+    assert false <= SEEDS // 100
+
+
+def test_a_part_without_values_hides_no_categories():
+    """Counts of categories stay where a part of a period has no value at all, of any type."""
+    known = spreads(pa.table({"t": ["a", "b"] * 50}))["feature.t"]
+    empty = spreads(pa.table({"t": pa.nulls(100)}))["feature.t"]
+    assert together([known, empty]).counts == {"a": 50, "b": 50}
+
+
+def test_what_is_too_unlikely_for_a_number_is_not_summed_up():
+    """Where the first term is below any number the test is 0 at once, however many rows there are."""
+    assert fisher((6 * 10**11, 10**12), (4 * 10**11, 10**12)) == 0
+
+
+@pytest.mark.parametrize("floor", [0, -1, float("nan"), float("inf")])
+def test_a_floor_is_above_zero(floor):
+    """An effect is told in parts of its floor, so there is none of 0."""
+    with pytest.raises(InputError, match="ks"):
+        Floors(ks=floor)
 
 
 def test_few_rows_are_not_compared(references):

@@ -166,7 +166,7 @@ def test_what_does_not_add_up_is_recorded_without(world: World) -> None:
 
     model = world.archive.register(restless, name="restless")
     asked = backstory.Explain(method="permutation", background=world.features)
-    with pytest.raises(ModelError, match="does not add up.*recorded without") as caught:
+    with pytest.raises(ModelError, match=r"does not add up.*recorded without") as caught:
         world.archive.predict(model, world.features, method="__call__", explain=asked)
     story = world.archive.why(caught.value.details["ids"][0])
     assert (story.status, story.attribution_base) == ("ok", None)

@@ -135,6 +135,18 @@ def test_bins_hold_as_many_each() -> None:
     assert (found.label(0), found.label(10)) == ("0 to 9", "missing")
 
 
+@pytest.mark.filterwarnings("error")
+def test_bins_of_infinities() -> None:
+    """Infinite values are at the ends, and nothing is computed of them."""
+    found = binned(pa.array([float("inf")] * 10 + [1.0] * 10 + [float("-inf")] * 10))
+    counts = np.bincount(found.codes, minlength=found.values).tolist()
+    assert [(found.label(n), count) for n, count in enumerate(counts) if count] == [
+        ("-inf", 10),
+        ("1", 10),
+        ("inf", 10),
+    ]
+
+
 def test_null_is_a_value() -> None:
     """Rows without a value are those of the value null."""
     found = coded(pa.array(["a", None, "a"]))

@@ -43,6 +43,19 @@ def test_rare_and_long_categories_are_others():
     assert sum(column.counts.values()) + column.others == 408
 
 
+def test_lists_are_not_measured():
+    """Lists have neither order nor categories: of them only the nulls are counted."""
+    (column,) = of(x=[[1.0], None, [2.0, 3.0]]).values()
+    assert (column.nulls, len(column.points), column.counts) == (1, 0, None)
+
+
+def test_records_that_come_by_turns_are_sampled_alike():
+    """Of many values not always every second is taken: two kinds that take turns both come in."""
+    (column,) = of(x=np.arange(70_000) % 2 * 5.0 + np.random.default_rng(0).normal(size=70_000)).values()
+    assert np.mean(column.points > 2.5) == 0.5
+    assert column.ordered == -(-70_000 // 3)
+
+
 def test_flags_are_counted_each():
     """Of flags it is counted how many rows have each."""
     flags = pa.array(['["null:a","range:b"]', None, '["null:a"]'])

@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 
 import backstory
+from backstory.columns.draw import Draw
 from backstory.errors import InputError
-from backstory.frames.draw import Draw
 from backstory.frames.perturb import perturb
 
 

@@ -41,7 +41,7 @@ def test_boosters_explain_log_odds(library: type) -> None:
     model = library(n_estimators=8, **({"verbose": -1} if library is lightgbm.LGBMClassifier else {})).fit(NUMBERS, BAD)
     route = route_of(model, "tree", "predict_proba", list(NUMBERS), 1, None)
     found = route.attribute(NUMBERS)
-    odds = 1 / (1 + np.exp(-(found.base + found.values.sum(axis=1))))
+    odds = 1 / (1 + np.exp(-(found.base + found.added.sum(axis=1))))
     assert (route.units, route.groups) == ("log-odds", (("income",), ("debt",)))
     assert np.abs(odds - model.predict_proba(NUMBERS)[:, 1]).max() < 1e-5
 
@@ -49,7 +49,9 @@ def test_boosters_explain_log_odds(library: type) -> None:
 @pytest.mark.parametrize("library", [xgboost.XGBClassifier, lightgbm.LGBMClassifier])
 def test_one_of_several_classes(library: type) -> None:
     """Of a booster of three classes the margin of the class that is asked for is explained."""
-    model = library(n_estimators=4, **({"verbose": -1} if library is lightgbm.LGBMClassifier else {})).fit(NUMBERS, THREE)
+    model = library(n_estimators=4, **({"verbose": -1} if library is lightgbm.LGBMClassifier else {})).fit(
+        NUMBERS, THREE
+    )
     one, two = (route_of(model, "tree", "predict_proba", list(NUMBERS), at, None).attribute(NUMBERS) for at in (0, 2))
     shares = model.predict_proba(NUMBERS)
     assert np.abs((two.total - one.total) - np.log(shares[:, 2] / shares[:, 0])).max() < 1e-4
@@ -59,7 +61,18 @@ def test_the_first_of_two_classes_is_the_other_way_round() -> None:
     """What speaks for the second class speaks against the first."""
     model = lightgbm.LGBMClassifier(n_estimators=4, verbose=-1).fit(NUMBERS, BAD)
     no, yes = (route_of(model, "tree", "predict_proba", list(NUMBERS), at, None).attribute(NUMBERS) for at in (0, 1))
-    assert np.array_equal(no.values, -yes.values)
+    assert np.array_equal(no.added, -yes.added)
+
+
+@pytest.mark.parametrize("which", [None, 0])
+def test_a_single_output_is_never_turned_round(which: int | None) -> None:
+    """The only output of a regressor is explained as it is, by its place too."""
+    for model, method in (
+        (lightgbm.LGBMRegressor(n_estimators=4, verbose=-1).fit(NUMBERS, TABLE.debt), "tree"),
+        (LinearRegression().fit(NUMBERS, TABLE.debt), "linear"),
+    ):
+        found = route_of(model, method, "predict", list(NUMBERS), which, NUMBERS).attribute(NUMBERS)
+        assert np.allclose(found.total, model.predict(NUMBERS))
 
 
 def test_an_estimator_that_stopped_early_is_explained_by_its_best_trees() -> None:
@@ -89,7 +102,7 @@ def test_a_pipeline_is_explained_in_its_input_columns() -> None:
     found, weights = route.attribute(TABLE), model[-1].coef_[0]
     assert route.groups == (("income",), ("debt",), ("region",))
     income = weights[0] * (TABLE.income - TABLE.income.mean()) / TABLE.income.std(ddof=0)
-    assert np.allclose(found.values[:, 0], income)
+    assert np.allclose(found.added[:, 0], income)
 
 
 def test_columns_that_cannot_be_told_apart_are_named_together() -> None:
@@ -110,11 +123,11 @@ def test_a_vote_is_no_tree() -> None:
 
 def test_what_does_not_add_up_is_refused() -> None:
     """Base and values that are not the total are an error, NaN too."""
-    good = Attribution(values=np.ones((2, 2)), base=np.zeros(2), total=np.full(2, 2.0))
+    good = Attribution(added=np.ones((2, 2)), base=np.zeros(2), total=np.full(2, 2.0))
     check_additive(good, 1e-8)
     for wrong in (2.1, math.nan):
         with pytest.raises(ModelError, match="1 of 2 rows"):
-            check_additive(Attribution(values=good.values, base=good.base, total=np.array([2.0, wrong])), 1e-8)
+            check_additive(Attribution(added=good.added, base=good.base, total=np.array([2.0, wrong])), 1e-8)
 
 
 def test_which_output_is_never_guessed() -> None:

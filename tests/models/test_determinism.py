@@ -72,6 +72,15 @@ def test_a_probe_never_says_more_than_is_known(kind, limit):
     assert found.kind == max(kind, limit, key=CLASSES.index)
 
 
+@pytest.mark.parametrize(("method", "kind"), [("predict", "row-exact"), ("transform", None), ("score_samples", None)])
+def test_a_method_nobody_looked_at_has_no_class(method, kind):
+    """What another method computes follows from nothing; other forms of the same answer do."""
+    found = probe({"predict_proba": FUNCTIONS["row-exact"]}, ROWS, source="synthetic", known=Known(), one_thread=None,
+                  kernels={})  # fmt: skip
+    assert found.class_of(method) == kind
+    assert found.holds_in_tiles(method, 64) == (kind is not None)
+
+
 def test_the_worst_method_makes_the_class():
     """A model is of the class of the worst of its methods, and each is named with its own."""
     calls = {"one": FUNCTIONS["row-exact"], "two": FUNCTIONS["batch-exact"]}
@@ -79,7 +88,7 @@ def test_the_worst_method_makes_the_class():
     assert found.kind == "batch-exact"
     assert found.methods == {"one": "row-exact", "two": "batch-exact"}
     assert found.class_of("one") == "row-exact"
-    assert found.class_of("three") == "batch-exact"
+    assert found.class_of("predict") == "batch-exact"
     assert found.one_thread is None
 
 

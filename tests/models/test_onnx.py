@@ -206,6 +206,23 @@ def test_data_in_other_files_is_refused(place):
         OnnxModel(model)
 
 
+def test_data_in_other_files_cannot_be_hidden(tmp_path, monkeypatch):
+    """Field numbers written with bits that some readers leave out are no numbers of other fields."""
+    monkeypatch.chdir(tmp_path)
+    WEIGHT.tofile("weight")
+    outside = bytes.fromhex("ea80808010") + b"\x12" + b"\x0a\x08location\x12\x06weight"
+    hidden = b"\x08\x03\x08\x01\x10\x01\x42\x06weight" + outside + bytes.fromhex("f080808010") + b"\x01"
+    graph = product().graph
+    graph.ClearField("initializer")
+    model = product()
+    model.ClearField("graph")
+    body = graph.SerializeToString() + b"\x2a" + bytes([len(hidden)]) + hidden
+    whole = model.SerializeToString() + b"\x3a" + len(body).to_bytes(1, "big") + b"\x01" + body
+    assert len(body) > 127
+    with pytest.raises(ModelError, match="not one"):
+        OnnxModel(whole, optimization="disabled")
+
+
 def test_operators_of_other_libraries_are_refused():
     """No library is loaded for a model: what needs one is refused."""
     with pytest.raises(ModelError, match="cannot load"):

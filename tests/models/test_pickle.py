@@ -8,7 +8,9 @@ import pickle
 import socket
 import sys
 import textwrap
+import time
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import joblib
@@ -197,6 +199,14 @@ def test_pickle_runs_in_its_own_process_when_named(archive, case):
     recorded, digest = case
     now = run_in_own_process(archive._workshop, recorded, recorded.features, pickles=[digest])
     assert now.equals(recorded.output)
+
+
+def test_a_call_in_tiles_is_run_in_tiles_there_too(archive, case):
+    """The other process makes the call as it was made: of one size, which a tile of none shows."""
+    recorded, digest = case
+    tiled = replace(recorded, context={**recorded.context, "tile": "0"})
+    with pytest.raises(ModelError, match="isolated process"):
+        run_in_own_process(archive._workshop, tiled, recorded.features, pickles=[digest])
 
 
 @pytest.mark.parametrize("cut", [slice(0, 12), slice(0, 0)], ids=["prefix", "nothing"])

@@ -89,6 +89,14 @@ def version(archive):
     return archive.register(network(), name="network")
 
 
+def test_class_that_goes_by_anothers_name_is_refused():
+    """Only what can be imported by a name is loaded by it: another class would be another model then."""
+    pretender = type("Linear", (nn.Linear,), {"forward": lambda self, rows: 0 * nn.Linear.forward(self, rows)})
+    pretender.__module__ = nn.Linear.__module__
+    with pytest.raises(ModelError, match="got another"):
+        capture_artifact(pretender(6, 1).eval())
+
+
 def test_module_comes_back_bit_for_bit():
     """A stored module gives the bits of the one it was made of."""
     assert outputs(again(network())) == outputs(network())

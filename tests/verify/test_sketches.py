@@ -9,7 +9,8 @@ from sklearn.linear_model import LinearRegression
 
 import backstory
 from backstory.frames.sketch_document import by_model, said_of
-from backstory.ledger.read import manifests
+from backstory.ledger.read import manifests, merge_columns
+from backstory.ledger.sealed import read_shard
 from backstory.records.envelope import PREDICTION
 from backstory.verify.archive import verify_archive
 
@@ -81,3 +82,23 @@ def test_a_model_left_out_is_named(archive):
     """A document without a model version of the records is named."""
     entry, _ = told(archive)
     assert problems(archive, entry) == ["segment.sketched: is about other model versions than the records"]
+
+
+def test_open_sketches_of_people_are_named(tmp_path):
+    """Right or not, what is sketched of sealed values must not stand in the open."""
+    with backstory.init(tmp_path / "audit", origin="example.org/people") as made:
+        table = pd.DataFrame({"x": np.arange(60.0), "name": [f"person {at}" for at in range(60)]})
+        features, rows = made.split(made.source(table, "people", subject="name"), ["x"])
+        made.register(LinearRegression().fit(features, features.x * 2), name="double")
+        made.predict("double", features, rows=rows)
+        made.flush()
+        ((_, manifest),) = manifests(made._ledger, PREDICTION)
+        shard = read_shard(made._ledger, manifest.shard)
+        reader = made._ledger.segment(manifest, checked=True)
+        records = merge_columns(reader.read_groups(range(reader.group_count)), shard)
+        ((model, own),) = by_model(made._ledger.document, records)
+        said = said_of(model, own)
+        document = {**said.document(), "columns": [column.document() for column in said.columns]}
+        entry = {"count": "60", "first_seq": "0", "stream": manifest.stream, "type": "segment.sketched"}
+        (what,) = problems(made, entry, document)
+        assert "has open sketches of records whose values are not" in what

@@ -26,6 +26,12 @@ DRIFTED = {
     "since": "2026-01-01T00:00:00.000000000Z", "threshold": "0.05", "type": "drift.alarmed",
     "until": "2026-01-02T00:00:00.000000000Z", "value": "0.25", "version": "1",
 }  # fmt: skip
+REASONS = {"name": "r", "reasons": ONE, "type": "reasons.defined", "version": "1"}
+DISCLOSED = {
+    "adverse": "high", "codes": ["R01"], "computed": "afterwards", "method": "tree", "name": "r",
+    "prediction": "01a209ed-cd2e-7e79-9176-87c0e8fe309e", "reasons": ONE, "recipient": None,
+    "type": "reasons.disclosed", "version": "1",
+}  # fmt: skip
 SHOWN = {"dataset": ONE, "proof": ONE, "type": "membership.shown"}
 GOOD = (
     MODEL,
@@ -46,6 +52,10 @@ GOOD = (
     {**CONTRACT, "contract": None, "id": None, "version": None},
     DRIFTED,
     {**DRIFTED, "measure": "errors", "value": "2e-05"},
+    REASONS,
+    {**REASONS, "reasons": TWO, "version": "2"},
+    DISCLOSED,
+    {**DISCLOSED, "codes": None, "sealed_codes": TWO, "reasons": TWO, "version": "2"},
     SHOWN,
     {"model": ONE, "proof": ONE, "type": "membership.shown"},
     {"document": ONE, "name": "nightly", "type": "run.recorded"},
@@ -54,6 +64,12 @@ GOOD = (
 )
 BAD = {
     "no dataset": {**SOURCE, "dataset": None},
+    "a reason map without a number": {**REASONS, "version": None},
+    "reasons for nothing": {**DISCLOSED, "prediction": "some"},
+    "reasons without codes": {**DISCLOSED, "codes": []},
+    "codes both open and sealed": {**DISCLOSED, "sealed_codes": ONE},
+    "reasons of no side": {**DISCLOSED, "adverse": "left"},
+    "reasons computed at no time": {**DISCLOSED, "computed": "some day"},
     "rows that are no count": {**SOURCE, "rows": 3},
     "a table that is no digest": {**SOURCE, "table": "x"},
     "kept in another way": {**SOURCE, "kept": "nowhere"},

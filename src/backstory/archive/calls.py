@@ -206,8 +206,8 @@ class Calls:
         if isinstance(tile, bool) or not isinstance(tile, int) or not 0 < tile <= TILE_ROWS_MAX:
             raise InputError(f"predict: expected a tile of 1 to {TILE_ROWS_MAX:,} rows, got {tile!r}")
         known = version.determinism
-        if known is None or known.kind is None:
-            why = "nobody looked" if known is None else known.unprobed
+        if known is None or known.class_of(method) is None:
+            why = "nobody looked" if known is None else known.unprobed or f"nobody looked at {method}"
             _log.info("predict: whether %s gives the same bits in tiles is not known: %s", version.name, why)
         elif not known.holds_in_tiles(method, tile):
             sizes = " or ".join(map(str, known.tiles))

@@ -364,8 +364,8 @@ class Debugging(Questions):
             steps: The functions that prepare features from the sources, as `whatif` takes them; without them no rows
                 are swapped.
             reference: What is right, by name of a source, model or feature: a version, or
-                `{"values": {column: value}}`. [default: the rows with the same key in the newest other version of the source; the version of the
-                model that made most other predictions; the middle value of good predictions]
+                `{"values": {column: value}}`. [default: the rows with the same key in the newest other version of the
+                source; the version of the model that made most other predictions; the middle value of good predictions]
             still_bad: The predicate over `output`, `decision` and `outcome` that says of a replayed prediction that it
                 is bad, where `bad` is none.
             sample: How many of the bad predictions of a finding to run again.
@@ -403,7 +403,7 @@ class Debugging(Questions):
         prediction: str,
         method: AskedMethod = "auto",
         *,
-        background: Any = None,
+        background: Any = None,  # noqa: ANN401  any frame
         column: str | int | None = None,
         anew: bool = False,
     ) -> Explanation:
@@ -420,8 +420,8 @@ class Debugging(Questions):
             anew: Whether it is computed though the record has it.
 
         Returns:
-            The `contributions`, largest first, which with the `base` add up to the `output`, or to what the `units` say;
-            `computed` says when.
+            The `contributions`, largest first; with the `base` they add up to the `output`, or to what the `units` say.
+            `computed` says when it was computed.
 
         Raises:
             NotFoundError: There is no such prediction.

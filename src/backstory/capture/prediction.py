@@ -74,7 +74,11 @@ class Explains(Protocol):
     def document(self) -> JsonObject:
         """What a context says of it."""
 
-    def columns(self, features: Any, output: pa.Array) -> dict[str, pa.Array]:
+    def columns(
+        self,
+        features: Any,  # noqa: ANN401  whatever the model takes
+        output: pa.Array,
+    ) -> dict[str, pa.Array]:
         """Return what was added, as columns of records."""
 
 

@@ -1,4 +1,4 @@
-"""`backstory explain`: what each feature added to an output, the reasons that follow, and what would have changed it."""
+"""`backstory explain`: what each feature added to an output, which reasons follow, what would have changed it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from backstory.cli.progress import progress
 from backstory.errors import InputError, StorageError
 
 if TYPE_CHECKING:
-    from backstory.archive import Archive
+    from backstory.debug.counterfactual import Counterfactuals
+    from backstory.lineage.reasons import Reasons
 
 Method = Literal["auto", "tree", "linear", "permutation"]
 
@@ -63,6 +64,8 @@ def explain(
     Raises:
         InputError: Options do not go together.
     """
+    from backstory.debug.explanation_plan import Explain
+
     if (target is None) is not (change is None) or (target is not None and reasons is not None):
         raise InputError("explain: expected --target with --change, and not with --reasons")
     with progress("explaining"), open_archive(asking, opening) as archive:
@@ -75,7 +78,9 @@ def explain(
             return _show_counterfactuals(found, asking)
         rows = None if background is None else _rows(background)
         if reasons is not None:
-            return _show_reasons(archive, prediction, reasons, method, column, rows, count, adverse, asking)
+            asked = Explain(method=method, background=rows, column=column)
+            given = archive.explanations.reasons(prediction, reasons, count=count, adverse=adverse, explain=asked)
+            return _show_reasons(given, asking)
         answer = archive.explain(prediction, method, background=rows, column=column, anew=anew)
     if asking.json:
         print_json(answer.to_dict())
@@ -86,22 +91,9 @@ def explain(
     return OK
 
 
-def _show_reasons(
-    archive: Archive,
-    prediction: str,
-    map_: str,
-    method: Method,
-    column: str | None,
-    rows: Any,  # noqa: ANN401  a table or nothing
-    count: int,
-    adverse: Literal["high", "low"],
-    asking: Asking,
-) -> int:
-    from backstory.debug.explanation_plan import Explain
+def _show_reasons(found: Reasons, asking: Asking) -> int:
     from backstory.lineage.reasons import reasons_page
 
-    asked = Explain(method=method, background=rows, column=column)
-    found = archive.explanations.reasons(prediction, map_, count=count, adverse=adverse, explain=asked)
     if asking.json:
         print_json(found.to_dict())
     else:
@@ -109,7 +101,7 @@ def _show_reasons(
     return PARTIAL if found.uncoded else OK
 
 
-def _show_counterfactuals(found: Any, asking: Asking) -> int:  # noqa: ANN401  Counterfactuals, loaded when used
+def _show_counterfactuals(found: Counterfactuals, asking: Asking) -> int:
     from backstory.debug.counterfactual import counterfactuals_page
 
     if asking.json:

@@ -88,7 +88,9 @@ EXAMPLES = {
 }
 """What the help of a command ends with, where its arguments are not plain words."""
 
-_WITH_PANDAS = frozenset({"--stages", "bisect", "demo", "diff", "drill", "explain", "replay", "rootcause", "search", "whatif"})
+_WITH_PANDAS = frozenset(
+    {"--stages", "bisect", "demo", "diff", "drill", "explain", "replay", "rootcause", "search", "whatif"}
+)
 """Commands, and an option, that run models or give frames; the others start twice as fast without it."""
 _HELP_FLAGS = frozenset({"-h", "--help"})
 

@@ -112,17 +112,22 @@ def bisect(
     Args:
         rig: The predictions, and what can be changed between two replays of them.
         good: What good means; of one prediction, where nothing is said, what the good end gave.
-        state: File in which trials are kept; one that is there, of the same question, is gone on with.
+        state: File in which trials are kept, of sealed predictions without what came out; one that is there, of the
+            same question, is gone on with.
         say: Is told each trial as it is done.
 
     Raises:
         QueryError: There is nothing to look between, the ends are not what they are said to be, the condition is
-            malformed, or the file is of another question.
+            malformed, or the file is of another question or would keep answers of a function.
         StorageError: The file cannot be read or written.
     """
     dimensions = rig.dimensions
+    if state is not None and callable(good):
+        raise QueryError(
+            "bisect: expected good= in SQL where trials are kept: functions cannot be told from each other"
+        )
     question = _question(rig, good)
-    known = [] if state is None else _kept(state, question)
+    known = [] if state is None else _kept(state, question, dimensions)
     is_good = _meaning(rig, good)
 
     def test(at: Configuration) -> tuple[Outcome, str]:
@@ -138,7 +143,7 @@ def bisect(
     def note(trial: Trial) -> None:
         say(_line(dimensions, trial))
         if state is not None:
-            _keep(state, question, [*trials.done.values()])
+            _keep(state, question, [*trials.done.values()], with_notes=not rig.is_sealed)
 
     named = " and ".join(f"{one.name} ({count_text(len(one.values), 'value')})" for one in dimensions)
     say(f"bisecting {named}: about {sum(steps_left(len(one.values)) for one in dimensions)} replays beside the ends")
@@ -189,26 +194,27 @@ def _question(rig: Rig, good: Good) -> str:
     """Return a digest of what is asked, so that trials of another question are not taken for answers to this one."""
     document: JsonObject = {
         "dimensions": [{"name": one.name, "values": list(one.values)} for one in rig.dimensions],
-        "good": good if isinstance(good, str) else None if good is None else "function",
+        "good": good if isinstance(good, str) else None,
         "predictions": list(rig.ids),
+        "steps": list(rig.steps),
     }
     return canonical.digest_of(document)
 
 
-def _kept(state: Path, question: str) -> list[Trial]:
+def _kept(state: Path, question: str, dimensions: Sequence[Dimension]) -> list[Trial]:
     if not state.exists():
         return []
     try:
         document = json.loads(read_file(state))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise QueryError(f"bisect: expected a file of trials, got something else ({state})") from None
     if not isinstance(document, dict) or document.get("question") != question:
         raise QueryError(f"bisect: expected the trials of this question, got those of another ({state})")
-    return known_outcomes(document)
+    return known_outcomes(document, dimensions)
 
 
-def _keep(state: Path, question: str, trials: Sequence[Trial]) -> None:
-    kept = [[list(trial.at), trial.outcome, trial.note] for trial in trials]
+def _keep(state: Path, question: str, trials: Sequence[Trial], *, with_notes: bool) -> None:
+    kept = [[list(trial.at), trial.outcome, trial.note if with_notes else ""] for trial in trials]
     document = {"question": question, "trials": kept, "v": 1}
     save_file(json.dumps(document, indent=1).encode(), state, "bisect", overwrite=True)
 

@@ -201,18 +201,24 @@ def steps_left(values: int) -> int:
     return max(values - 1, 1).bit_length()
 
 
-def known_outcomes(document: Mapping[str, object]) -> list[Trial]:
+def known_outcomes(document: Mapping[str, object], dimensions: Sequence[Dimension]) -> list[Trial]:
     """Return trials from their JSON form.
 
     Raises:
-        QueryError: It is not of that form.
+        QueryError: It is not of that form, or of configurations there are not.
     """
     kept = document.get("trials")
     trials = []
     for one in kept if isinstance(kept, list) else [None]:
         match one:
-            case [[*at], "good" | "bad" | "skip" as outcome, str(note)] if all(isinstance(value, int) for value in at):
+            case [[*at], "good" | "bad" | "skip" as outcome, str(note)] if _is_configuration(at, dimensions):
                 trials.append(Trial(at=tuple(at), outcome=outcome, note=note))
             case _:
                 raise QueryError("bisect: expected trials in the state file, got something else")
     return trials
+
+
+def _is_configuration(at: Sequence[object], dimensions: Sequence[Dimension]) -> bool:
+    return len(at) == len(dimensions) and all(
+        type(value) is int and 0 <= value < len(one.values) for value, one in zip(at, dimensions, strict=True)
+    )

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import importlib
 import json
+import operator
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -104,10 +106,10 @@ def features_at_commit(
     }
     with tempfile.TemporaryDirectory(prefix="backstory-") as folder:
         _lay_out(repository, commit, Path(folder))
+        asked |= {"folder": str(Path(folder).resolve()), "top": str(repository.top.resolve())}
         own = this_interpreter({})
-        interpreter = Interpreter(
-            executable=own.executable, path=[str(Path(folder) / repository.inside), *own.path], variables={}
-        )
+        path = [str(Path(folder) / repository.inside), *_path_at(own.path, repository.top, Path(folder))]
+        interpreter = Interpreter(executable=own.executable, path=path, variables={})
         place = (__name__, "features_of_body")
         answer = run_isolated(place, json.dumps(asked).encode(), interpreter, seconds=SECONDS_MAX, walled=False)
     with pa.ipc.open_stream(answer) as reader:
@@ -136,7 +138,9 @@ def features_of_body(body: bytes) -> bytes:
         name: [one for spec in specs for one in find_versions(ledger, spec)]
         for name, specs in asked["versions"].items()
     }
-    made = features_with(shop, case, [_function(text) for text in asked["steps"]], versions)
+    steps = [_function(text, Path(asked["folder"])) for text in asked["steps"]]
+    made = features_with(shop, case, steps, versions)
+    _require_no_other_code(Path(asked["top"]))
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, made.schema) as writer:
         writer.write_table(made)
@@ -170,12 +174,48 @@ class _Shut:
         )
 
 
-def _function(text: str) -> Callable[..., Any]:
-    module, _, path = text.partition(":")
-    found: Any = importlib.import_module(module)
-    for name in path.split("."):
-        found = getattr(found, name)
+def _path_at(path: Sequence[str], top: Path, folder: Path) -> list[str]:
+    """Return where modules are imported from, with a commit's own folders in the place of today's."""
+    return [
+        str(folder / Path(entry).resolve().relative_to(top.resolve())) if _is_of(Path(entry), top) else entry
+        for entry in path
+    ]
+
+
+def _is_of(place: Path, top: Path) -> bool:
+    """Say whether a place is in a repository: neither in an environment that stands in it, nor this library."""
+    kept = (Path(sys.prefix).resolve(), Path(__file__).resolve().parents[2])
+    found = place.resolve()
+    return found.is_relative_to(top.resolve()) and not any(found.is_relative_to(one) for one in kept)
+
+
+def _function(text: str, folder: Path) -> Callable[..., Any]:
+    """Return a function of the commit's files.
+
+    Raises:
+        ModelError: The commit has no such function.
+    """
+    name, _, path = text.partition(":")
+    try:
+        module = importlib.import_module(name)
+        found: Any = operator.attrgetter(path)(module)
+    except (ImportError, AttributeError) as error:
+        raise ModelError(f"the commit has no {text} ({type(error).__name__})") from error
+    if not Path(str(module.__file__)).resolve().is_relative_to(folder):
+        raise ModelError(f"the commit has no module {name} in the folder steps are imported from")
     return found  # type: ignore[no-any-return]
+
+
+def _require_no_other_code(top: Path) -> None:
+    """Refuse features that today's files had a part in, where the commit does not have them.
+
+    Raises:
+        ModelError: They had.
+    """
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if isinstance(file, str) and _is_of(Path(file), top):
+            raise ModelError(f"the commit has no module {name}; the working tree's would be another commit's code")
 
 
 def _lay_out(repository: Repository, commit: str, folder: Path) -> None:

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backstory.columns.arrow_type import unchunked
+from backstory.columns.draw import Draw
 from backstory.columns.python_value import python_value
 from backstory.debug.case import Case, Workshop, model_of, read_case, run_model
 from backstory.debug.verdict import judge
@@ -188,7 +189,7 @@ def search_counterfactuals(
         run=lambda table: run_model(estimator, case, table),
         is_reached=is_reached,
         budget=budget,
-        random=np.random.default_rng(seed),
+        draw=Draw(seed),
     )
     near = search.nearest(count)
     return Counterfactuals(
@@ -223,7 +224,7 @@ class _Search:
         run: Gives rows to the model.
         is_reached: Says of outputs which are as wanted.
         budget: How many rows the model may be given.
-        random: Draws combinations where not all can be tried.
+        draw: Draws combinations where not all can be tried.
         evaluations: How many rows it was given.
         widest: Most features that were changed together.
         is_whole: Whether no combination was left out.
@@ -234,7 +235,7 @@ class _Search:
     run: Callable[[pa.Table], pa.Array]
     is_reached: Callable[[pa.Array], np.ndarray]
     budget: int
-    random: np.random.Generator
+    draw: Draw
     evaluations: int = 0
     widest: int = 0
     is_whole: bool = True
@@ -271,9 +272,12 @@ class _Search:
         self.is_whole = False
         drawn: dict[tuple[tuple[str, int], ...], None] = {}
         for _ in range(max(most, 0)):
-            names = chosen[int(self.random.integers(len(chosen)))]
-            drawn[tuple((name, int(self.random.integers(sizes[name]))) for name in names)] = None
+            names = chosen[self._below(len(chosen))]
+            drawn[tuple((name, self._below(sizes[name])) for name in names)] = None
         return [dict(one) for one in drawn]
+
+    def _below(self, end: int) -> int:
+        return int(self.draw.below(end, 1)[0])
 
     def _verified(self, hits: list[dict[str, int]]) -> Iterator[Counterfactual]:
         """Yield hits, nearest first, that the model answers as wanted by themselves too."""

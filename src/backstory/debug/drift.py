@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from backstory.debug.drift_alarms import DriftAlarm
 from backstory.debug.drift_measures import ROWS_MIN, Floors, Measure, Spread, compare, compare_rates
 from backstory.debug.drift_read import Gathered, Window, gather, spreads_of_profile
-from backstory.errors import InputError, NotFoundError
+from backstory.errors import ForbiddenError, InputError, NotFoundError
 from backstory.lineage import registry
 from backstory.lineage.page import page_text
 from backstory.lineage.plain import plain
@@ -94,7 +94,8 @@ class Drift:
         period: How long a period is, in words.
         alpha: How likely a period without drift may raise an alarm.
         periods: The periods that have predictions, oldest first.
-        not_compared: Columns of the predictions that the reference does not have.
+        not_compared: Columns of the predictions that the reference does not have, and features of the reference that no
+            prediction has.
     """
 
     model: str
@@ -228,7 +229,8 @@ def compare_model(
                 ),
             )
         )  # fmt: skip
-    seen = dict.fromkeys(name for of in found.values() for name in of.columns)
+    seen = {name for of in found.values() for name in of.columns}
+    given = {name for name in columns if name.startswith("feature.")}
     return Drift(
         model=version.name,
         version=version.version,
@@ -238,7 +240,7 @@ def compare_model(
         period=period if isinstance(period, str) else str(period),
         alpha=alpha,
         periods=tuple(periods),
-        not_compared=tuple(sorted(name for name in seen if name not in columns)),
+        not_compared=tuple(sorted((seen - columns.keys()) | (given - seen))),
     )
 
 
@@ -268,7 +270,7 @@ def _reference(
 ) -> _Reference:
     if isinstance(reference, str):
         if reference == TRAINING:
-            return _training(ledger, version)
+            return _training(ledger, gate, version)
         other = registry.find_version(ledger, reference)
         told, asked = f"{other.name}:{other.version}", window_of(None, None, None)
         asked = Window(since=window.since, until=window.until, origin=asked.origin, length=asked.length)
@@ -285,10 +287,17 @@ def _reference(
     return _Reference(told=told, columns=calls.columns, calls=calls)
 
 
-def _training(ledger: Ledger, version: registry.Registered) -> _Reference:
+def _training(ledger: Ledger, gate: Gate, version: registry.Registered) -> _Reference:
     entries = ledger.find_entries("model.registered", version.name)
     about = next((entry.get("about") for entry in entries if entry.get("model") == version.digest), None)
-    profile = read_profile(ledger, ledger.document(about).get("profile") if isinstance(about, str) else None)
+    said = ledger.document(about).get("profile") if isinstance(about, str) else None
+    if isinstance(said, dict):
+        if not gate.allows():
+            raise ForbiddenError(
+                "drift: what the model was trained on is sealed: give an actor and a purpose to open it"
+            )
+        gate.pass_through("drift", ["features"], 1)
+    profile = read_profile(ledger, said)
     if profile is None:
         raise NotFoundError(
             f"drift: no profile of what {version.name}:{version.version} was trained on; register a model with rows=, "

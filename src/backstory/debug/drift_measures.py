@@ -10,10 +10,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
+
+from backstory.errors import InputError
+from backstory.frames.sketch import CHARACTERS_MAX
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 ROWS_MIN: Final = 50
 """Values on either side without which nothing is compared."""
 _BINS: Final = 10
+_BIN_MIN: Final = 30
+"""Of a smaller reference the bins are fewer: their edges are values of its own, and chance moves what lies between."""
 _EXPECTED_MIN: Final = 5.0
 """Categories of which fewer are expected on either side are compared as one."""
 _TERMS: Final = 100
@@ -34,7 +39,7 @@ class Floors:
     """How large an effect must be to raise an alarm.
 
     Attributes:
-        psi: Population stability index over ten bins of the reference, or over categories.
+        psi: Population stability index over at most ten bins of the reference, or over categories.
         ks: Largest distance of the two cumulative distributions.
         rate: Difference of rates: of decisions and flags.
         nulls: Difference of the rates of rows without a value, NaN among them, and of failed calls.
@@ -46,6 +51,16 @@ class Floors:
     rate: float = 0.05
     nulls: float = 0.02
     unseen: float = 0.01
+
+    def __post_init__(self) -> None:
+        """Check the sizes.
+
+        Raises:
+            InputError: One is not above 0.
+        """
+        wrong = [name for name, value in asdict(self).items() if not 0 < value < math.inf]
+        if wrong:
+            raise InputError(f"drift: expected floors above 0, got others for {', '.join(wrong)}")
 
 
 FLOORS: Final = Floors()
@@ -84,7 +99,8 @@ class Spread:
         error: How far the rank of a value may be off, as a part of 1.
         drawn: Of how many values the points are; fewer than there are where these were sampled.
         counts: How often each category came; None where that is not known.
-        others: Rows of categories that are not in `counts`.
+        others: Rows of categories that are not in `counts`, or were not everywhere.
+        others_each: How many of these a single category may have, unless its text is long.
         known: Categories that are known to be, without their counts; None where it is not known which are.
     """
 
@@ -96,6 +112,7 @@ class Spread:
     drawn: float = 0.0
     counts: Mapping[str, int] | None = None
     others: int = 0
+    others_each: int = 0
     known: frozenset[str] | None = None
 
     @property
@@ -119,6 +136,7 @@ def together(spreads: Sequence[Spread]) -> Spread:
     summed: Counter[str] = Counter()
     for one in spreads:
         summed.update(one.counts or {})
+    told = [one for one in spreads if one.values] or spreads  # what has no value has nothing to count
     return Spread(
         rows=sum(one.rows for one in spreads),
         nulls=sum(one.nulls for one in spreads),
@@ -126,8 +144,9 @@ def together(spreads: Sequence[Spread]) -> Spread:
         weights=np.concatenate([one.weights for one in spreads])[order],
         error=sum(one.error * one.values for one in spreads) / values if values else 0.0,
         drawn=sum(one.values for one in drawn) ** 2 / sum(one.values**2 / one.drawn for one in drawn) if drawn else 0.0,
-        counts=None if any(one.counts is None for one in spreads) else dict(summed),
+        counts=None if any(one.counts is None for one in told) else dict(summed),
         others=sum(one.others for one in spreads),
+        others_each=sum(one.others_each for one in spreads),
     )
 
 
@@ -147,8 +166,7 @@ def compare(now: Spread, then: Spread, floors: Floors = FLOORS) -> list[Measure]
         found.append(_psi_of_numbers(now, then, floors.psi))
     known = then.known if then.known is not None else _all_known(then)
     if known is not None and now.counts is not None:
-        unseen = sum(count for value, count in now.counts.items() if value not in known)
-        found.append(_rate_measure("unseen", (unseen, now.values), (0, then.values), floors.unseen))
+        found.append(_unseen(now, then.values, known, floors.unseen))
     return found
 
 
@@ -159,6 +177,23 @@ def compare_rates(kind: Kind, now: tuple[int, int], then: tuple[int, int], floor
 
 def _all_known(then: Spread) -> frozenset[str] | None:
     return frozenset(then.counts) if then.counts is not None and not then.others else None
+
+
+def _unseen(now: Spread, then: int, known: frozenset[str], floor: float) -> Measure:
+    """Say how many rows at least have a category that is not known.
+
+    Of what is not listed those count that cannot all be of known categories. Rare categories are missing in a reference
+    by chance: one that m rows have with likelihood p, n rows with p(1 - p)^m that these have not, at most 1/em.
+    """
+    counts = now.counts or {}
+    new = [count for value, count in counts.items() if value not in known]
+    rows = sum(new)
+    if all(len(value) <= CHARACTERS_MAX for value in known):
+        rows += max(0, now.others - len(known) * now.others_each)
+    chance = min(then, math.ceil((len(known) + len(new)) / math.e))
+    p = fisher((rows, now.values), (chance, then)) if rows * then > chance * now.values else 1.0
+    rate = rows / now.values
+    return Measure(kind="unseen", value=rate, reference=0.0, effect=rate, floor=floor, p=p)
 
 
 def _rate_measure(kind: Kind, now: tuple[int, int], then: tuple[int, int], floor: float) -> Measure:
@@ -175,7 +210,8 @@ def _ks(now: Spread, then: Spread, floor: float) -> Measure:
 
 
 def _psi_of_numbers(now: Spread, then: Spread, floor: float) -> Measure:
-    ranks = np.arange(1, _BINS) / _BINS
+    bins = max(2, min(_BINS, int(then.drawn) // _BIN_MIN))
+    ranks = np.arange(1, bins) / bins
     sums = np.cumsum(then.weights)
     edges = np.unique(then.points[np.searchsorted(sums, ranks * sums[-1])])
     parts = [np.diff(np.concatenate([[0.0], one.below(edges), [1.0]])) for one in (now, then)]
@@ -278,6 +314,8 @@ def _hypergeometric(ways: range, hits: int, here: int, there: int) -> Iterator[f
     whole, first = _choose(here + there, hits), ways[0]
     chance = math.exp(_choose(here, first) + _choose(there, hits - first) - whole)
     begin = chance
+    if not begin:  # smaller than any number, and so is what follows
+        return
     for many in ways:
         yield chance
         if chance < begin * 1e-12:

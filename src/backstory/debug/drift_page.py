@@ -10,7 +10,7 @@ from backstory.lineage.page import Page, Row, Section, rows_of
 from backstory.lineage.plain import count_text, label, to_second
 
 if TYPE_CHECKING:
-    from backstory.debug.drift import ColumnMeasure, Drift
+    from backstory.debug.drift import ColumnMeasure, Drift, Period
 
 _ALARMS_SHOWN = 30
 """So many alarms are listed for a reader; `.alarms` and `to_dict()` have them all."""
@@ -37,13 +37,21 @@ def drift_page(drift: Drift) -> Page:
             f"{count_text(len(drift.alarms), 'alarm')} in {len(hit):,} of {count_text(len(drift.periods), 'period')}"
         )
     else:
-        counts = f"no alarm in {count_text(len(drift.periods), 'period')}"
+        compared = sum(bool(period.measures) for period in drift.periods)
+        counts = f"no alarm in {count_text(compared, 'period')}" if compared else "nothing could be compared"
     return Page(
         headline=f"{name} {against}: {counts}",
-        alarms=tuple(f"DRIFT from {to_second(one.since)} until {to_second(one.until)}" for one in hit[:_ALARMS_SHOWN]),
+        alarms=tuple(_loud(drift, hit)),
         facts=tuple(_facts(drift)),
         sections=tuple(section for section in _sections(drift) if section.rows),
     )
+
+
+def _loud(drift: Drift, hit: list[Period]) -> Iterator[str]:
+    yield from (f"DRIFT from {to_second(one.since)} until {to_second(one.until)}" for one in hit[:_ALARMS_SHOWN])
+    features = [name for name in drift.not_compared if name.startswith("feature.")]
+    if features:
+        yield f"PARTIAL: {count_text(len(features), 'feature')} not compared: only one of both has them"
 
 
 def _facts(drift: Drift) -> Iterator[tuple[str, str]]:
@@ -59,7 +67,7 @@ def _facts(drift: Drift) -> Iterator[tuple[str, str]]:
     if few:
         yield "too few", f"{count_text(few, 'period')} not compared"
     if drift.not_compared:
-        yield "no reference", ", ".join(map(label, drift.not_compared))
+        yield "not compared", ", ".join(map(label, drift.not_compared))
     yield "false alarms", f"at most {drift.alpha:.3g} of the periods without drift, if rows are independent"
 
 
@@ -102,7 +110,7 @@ def _most_moved(measures: tuple[ColumnMeasure, ...]) -> str:
 
 
 def _ratio(one: ColumnMeasure) -> float:
-    return one.measure.effect / one.measure.floor if one.measure.floor else 0.0
+    return one.measure.effect / one.measure.floor
 
 
 def drift_chart(drift: Drift) -> str:

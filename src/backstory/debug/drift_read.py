@@ -7,7 +7,7 @@ sealed yet are read record by record, and the answer says how many records that 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from backstory.columns.arrow_type import unchunked
 from backstory.debug.drift_measures import Spread, together
 from backstory.errors import ForbiddenError
-from backstory.frames.sketch import COLUMNS, ColumnSketch, category_text, sketch_of
+from backstory.frames.sketch import COLUMNS, LISTED_MAX, ColumnSketch, category_text, sketch_of
 from backstory.frames.sketch_document import Sketched, is_sealed, parse_sealed, parse_sketched
 from backstory.ledger.read import merge_columns, records_now
 from backstory.ledger.sealed import read_shard
@@ -298,7 +298,13 @@ def spread_of(column: ColumnSketch) -> Spread:
         drawn=float(column.ordered) if kept else 0.0,
         counts=column.counts,
         others=column.others,
+        others_each=_least_listed(column.counts or {}),
     )
+
+
+def _least_listed(counts: Mapping[str, int]) -> int:
+    """Return the most rows a category may have that is short enough to be listed and is not."""
+    return min(counts.values()) if len(counts) == LISTED_MAX else 0
 
 
 def spreads_of_profile(profile: Profile) -> dict[str, Spread]:

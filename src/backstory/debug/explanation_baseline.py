@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from backstory.columns.arrow_type import unchunked
+from backstory.columns.draw import draw_some
 from backstory.columns.tree import leaf_hashes, root_of_subtrees, subtree_roots
 from backstory.errors import BackstoryError, ForbiddenError, InputError, ModelError
 from backstory.frames.table import to_arrow
@@ -101,7 +102,7 @@ def training_baseline(
     chosen = np.flatnonzero(whole)
     if not len(chosen):
         raise ModelError("explain: none of its training rows is known whole; give background=")
-    chosen = chosen[_places(len(chosen), rows, seed)]
+    chosen = chosen[sorted(draw_some(len(chosen), rows, seed))]
     table = pa.table(
         {name: _values(tracer, references[owner], name, positions[owner][chosen]) for name, owner in owners.items()}
     )
@@ -136,7 +137,7 @@ def _values(tracer: Tracer, reference: Reference, column: str, positions: np.nda
 def _drawn(ledger: Ledger, table: pa.Table, rows: int, seed: int, source: str, of: int | None = None) -> Baseline:
     total = table.num_rows if of is None else of
     if of is None:
-        table = table.take(pa.array(_places(table.num_rows, rows, seed)))
+        table = table.take(pa.array(sorted(draw_some(table.num_rows, rows, seed))))
     document: JsonObject = {
         "digest": _keyed(ledger, table),
         "drawn": source,
@@ -145,13 +146,6 @@ def _drawn(ledger: Ledger, table: pa.Table, rows: int, seed: int, source: str, o
         "seed": str(seed),
     }
     return Baseline(table=table.combine_chunks(), document=document)
-
-
-def _places(count: int, rows: int, seed: int) -> np.ndarray:
-    """Return which rows are drawn, rising."""
-    if rows >= count:
-        return np.arange(count)
-    return np.sort(np.random.default_rng(seed).choice(count, rows, replace=False))
 
 
 def _keyed(ledger: Ledger, table: pa.Table) -> str | None:

@@ -148,7 +148,7 @@ class Plan:
             raise
         except Exception as error:  # noqa: BLE001  a foreign model may raise anything, with values of rows in its words
             raise ModelError(f"explain: the model raises {type(error).__name__} where it is explained") from None
-        values = [pa.array(found.values[:, at]) for at in range(len(self.groups))]
+        values = [pa.array(found.added[:, at]) for at in range(len(self.groups))]
         names = [group_name(group) for group in self.groups]
         return {ATTRIBUTION: pa.StructArray.from_arrays(values, names=names), BASE: pa.array(found.base)}
 
@@ -262,9 +262,12 @@ def _permutation(
     rows = compared.table.num_rows
     names = output_names(calling.model, calling.method)
 
+    def answers_in(output: pa.Array) -> np.ndarray | None:
+        return _numbers(output, which if pa.types.is_struct(output.type) else None)
+
     def explain(features: Any, output: pa.Array) -> Attribution:  # noqa: ANN401
         own = to_arrow(features)
-        recorded = _numbers(output, which)
+        recorded = answers_in(output)
         if recorded is None:
             raise ModelError("explain: a permutation needs an output that is a number, got another")
         mixed = _stacks(own, compared.table, columns)
@@ -278,14 +281,14 @@ def _permutation(
                 ]
                 table = pa.Table.from_arrays(taken, names=list(calling.container["columns"]))
                 given = output_column(calling.run(_made(calling.container, table)), len(places), names)[0]
-                found = _numbers(given, which)
+                found = answers_in(given)
                 if found is None:
                     raise ModelError("explain: the model gave an output that is no number")
                 return found
 
             answers.append(answers_of(masks, rows, ask, _ROWS_AT_ONCE))
         found = Attribution(
-            values=np.stack([attribute(one, walks) for one in answers]),
+            added=np.stack([attribute(one, walks) for one in answers]),
             base=np.array([one[0] for one in answers]),
             total=recorded,
         )

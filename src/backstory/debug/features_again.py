@@ -280,7 +280,7 @@ def _is_far(recorded: pa.ChunkedArray, made: pa.ChunkedArray) -> NDArray[np.bool
     one, other = (unchunked(v).to_numpy(zero_copy_only=False) for v in (recorded, made))
     size = np.maximum(1.0, np.maximum(np.abs(one), np.abs(other)))
     with np.errstate(invalid="ignore"):
-        near = np.abs(one - other) <= TOLERANCES[str(one.dtype)] * size
+        near = np.isfinite(size) & (np.abs(one - other) <= TOLERANCES[str(one.dtype)] * size)
     return np.asarray(~(same | near))
 
 

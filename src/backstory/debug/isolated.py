@@ -22,6 +22,7 @@ from backstory.records import canonical
 from backstory.records.canonical import JsonObject
 
 _ANSWER = ("backstory.debug.isolated", "answer")
+_OF_CONTEXT = ("container", "method", "options", "tile")
 SECONDS = 120.0
 """Time a call has; starting Python and its libraries is part of it."""
 
@@ -68,7 +69,7 @@ def run_in_own_process(
         raise ModelError(pickle_format.refusal(version.artifact))
     data = shop.ledger.blobs.get(version.artifact)
     task: JsonObject = {
-        "context": {name: case.context.get(name) for name in ("container", "method", "options")},
+        "context": {name: case.context[name] for name in _OF_CONTEXT if name in case.context},
         "format": form,
         "sealed": not pa.types.is_struct(case.table.schema.field("output").type),
         "size": len(data),

@@ -17,6 +17,7 @@ from backstory.debug.bisection import Configuration, Dimension
 from backstory.debug.case import Case, Workshop, model_of, read_cases, run_model
 from backstory.debug.commit import commits_between, features_at_commit, names_of, repository_of
 from backstory.debug.condition import outputs_table
+from backstory.debug.environment_diff import environment_changes
 from backstory.debug.other_version import features_with
 from backstory.debug.recorded_environment import RecordedRunner, cache_of
 from backstory.debug.runner import Job
@@ -25,7 +26,10 @@ from backstory.errors import BackstoryError, ModelError, QueryError
 from backstory.ledger.ledger import Ledger
 from backstory.lineage.dataset import DatasetVersion, find_versions, list_versions
 from backstory.lineage.registry import find_version, versions_of
+from backstory.models.environment import environment
+from backstory.models.source_text import describe
 from backstory.records import canonical
+from backstory.records.canonical import JsonValue
 
 QUESTION = "bisect"
 _PREPARING = frozenset({"source", "commit"})
@@ -177,7 +181,10 @@ class Rig:
             NotFoundError: There is no such prediction.
             ForbiddenError: Its values are sealed.
             ModelError: Its call failed.
+            QueryError: There is no prediction or no lever, or one of a model the predictions are not of.
         """
+        if not predictions or not levers:
+            raise QueryError("bisect: expected predictions and something that changed between good and bad, got none")
         self._shop = shop
         self._levers = tuple(levers)
         self._steps = steps
@@ -189,7 +196,14 @@ class Rig:
             if not isinstance(case, Case):
                 raise case[1]
             self._cases.append(case)
+        for name in (lever.name for lever in levers if lever.kind == "model"):
+            others = {model for case in self._cases if (model := _model_name(case)) not in {None, name}}
+            if others:
+                raise QueryError(
+                    f"bisect: expected predictions of model {name}, got some of {', '.join(sorted(others))}"
+                )
         self._done: dict[Configuration, pa.Table] = {}
+        self._here: dict[JsonValue, bool] = {}
         self.replays = 0
         """Configurations that were replayed, or could not be."""
 
@@ -202,6 +216,17 @@ class Rig:
     def predictions(self) -> int:
         """How many there are."""
         return sum(len(case.rows) for case in self._cases)
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether values of some are sealed in the archive, so that nothing of them may stand in clear elsewhere."""
+        return any(case.schema.groups for case in self._cases)
+
+    @property
+    def steps(self) -> list[str]:
+        """Digests of the code that prepares."""
+        given = [self._steps] if callable(self._steps) else list(self._steps or ())
+        return [describe(one).digest for one in given]
 
     @property
     def dimensions(self) -> tuple[Dimension, ...]:
@@ -249,11 +274,19 @@ class Rig:
             raise ModelError("the predictions have outputs of several types, which cannot be compared") from None
 
     def _is_recorded(self, case: Case, at: Configuration) -> bool:
-        """Say whether a case was recorded with these very values; of sources and code that is not known."""
-        return all(
+        """Say whether a case was recorded with these very values, and here; of sources and code that is not known."""
+        return self._is_here(case) and all(
             lever.kind == "model" and _digest(case) == lever.values[value].digest
             for lever, value in zip(self._levers, at, strict=True)
         )
+
+    def _is_here(self, case: Case) -> bool:
+        """Say whether a case was recorded where it is replayed: else what is another may be no version's doing."""
+        digest = case.context.get("environment")
+        if digest not in self._here:
+            then = self._shop.ledger.document(digest) if isinstance(digest, str) else {}
+            self._here[digest] = bool(then) and not environment_changes(then, environment())
+        return self._here[digest]
 
     def _replayed(self, number: int, case: Case, at: Configuration) -> pa.Array:
         features = self._features(number, case, at)
@@ -292,3 +325,8 @@ class Rig:
 def _digest(case: Case) -> str | None:
     model = case.context.get("model")
     return canonical.text_of(model, "digest") if isinstance(model, dict) else None
+
+
+def _model_name(case: Case) -> str | None:
+    model = case.context.get("model")
+    return canonical.text_of(model, "name") if isinstance(model, dict) else None

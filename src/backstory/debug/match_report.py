@@ -206,8 +206,8 @@ def report_page(found: MatchReport) -> Page:
 
 def _sections(found: MatchReport) -> list[Section]:
     def counted(title: str, column: str, counts: Mapping[str, int]) -> list[Section]:
-        rows = rows_of((name, f"{count:,}") for name, count in list(counts.items())[:_SHOWN_MAX])
-        return [Section(title=title, columns=(column, "predictions"), rows=rows)] if rows else []
+        rows = rows_of((f"{count:,}", name) for name, count in list(counts.items())[:_SHOWN_MAX])
+        return [Section(title=title, columns=("predictions", column), rows=rows)] if rows else []
 
     def by(title: str, groups: Mapping[str, Mapping[Verdict, int]]) -> list[Section]:
         rows = rows_of(

@@ -87,13 +87,16 @@ def _correction(
         raise InputError(f"bisect: expected source {name} to have a key, by which rows of two versions are matched")
     was = _columns(shop, part.dataset, name).take(pa.array(positions - part.first))
     now = pa.concat_tables([_columns(shop, one.digest, name) for one in version], promote_options="permissive")
+    gone = sorted({*was.column_names} - {*now.column_names})
+    if gone:
+        raise ModelError(f"{version[0].spec} has no column {', '.join(gone)}, which these predictions were made with")
     wanted, known = (_numbered(table, keys) for table in (was, now))
     places = {key: row for row, key in enumerate(known)}
     at = [places.get(key) for key in wanted]
     missing = sum(place is None for place in at)
     if missing:
         raise ModelError(_LOST.format(what=version[0].spec, count=missing, keys=len(at)))
-    columns = [column for column in was.column_names if column in now.column_names and column not in keys]
+    columns = [column for column in was.column_names if column not in keys]
     return Correction(
         source=name,
         dataset=part.dataset,

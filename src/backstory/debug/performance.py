@@ -6,7 +6,7 @@ many have. Where several were recorded of one prediction, the latest counts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -123,7 +123,9 @@ def measure_performance(
     if not parts:
         raise NotFoundError(f"performance: {name} has no predictions in this time")
     numbers = np.concatenate([np.full(part.num_rows, number) for number, part in parts])
-    table = pa.concat_tables([part for _, part in parts], promote_options="permissive")
+    table = _joined(
+        [part for _, part in parts], ["id", "status", "output", "decision", *["feature"] * (by is not None)]
+    )
     ok = pc.equal(table["status"], "ok").to_numpy()
     table, numbers = table.filter(pa.array(ok)), numbers[ok]
     ids, values = _outcomes(ledger, gate)
@@ -166,7 +168,7 @@ def _outcomes(ledger: Ledger, gate: Gate) -> tuple[pa.Array, pa.Array]:
     """Return the ids of predictions with an outcome, each once, and the latest outcome of each.
 
     Raises:
-        InputError: Outcomes are of types that cannot stand in one column.
+        InputError: They are of types that cannot stand in one column.
     """
     sealed, unsealed = records_now(ledger, OUTCOME)
     groups = [(ledger.schema(manifest.schema).groups, manifest.count) for _, manifest in sealed]
@@ -179,13 +181,26 @@ def _outcomes(ledger: Ledger, gate: Gate) -> tuple[pa.Array, pa.Array]:
     tables += [table.select(names) for _, table in unsealed]
     if not tables:
         return pa.array([], pa.large_binary()), pa.nulls(0)
-    try:
-        table = pa.concat_tables(tables, promote_options="permissive").sort_by([("time", "descending")])
-    except pa.ArrowException:
-        raise InputError("performance: expected outcomes of one type, got others") from None
+    table = _joined(tables, names)
+    table = table.append_column("place", pa.array(np.arange(table.num_rows)))  # of one moment the last recorded counts
+    table = table.sort_by([("time", "descending"), ("place", "descending")])
     of = unchunked(table["of"]).cast(pa.large_binary())
     first = pc.index_in(pc.unique(of), value_set=of)
     return of.take(first), unchunked(table["value"]).take(first)
+
+
+def _joined(tables: Sequence[pa.Table], names: Sequence[str]) -> pa.Table:
+    """Return columns of tables, as far as they have them, one after the other.
+
+    Raises:
+        InputError: They are of types that cannot stand in one column.
+    """
+    picked = [table.select([name for name in names if name in table.column_names]) for table in tables]
+    try:
+        return pa.concat_tables(picked, promote_options="permissive")
+    except pa.ArrowException:
+        told = "outcomes" if "value" in names else "features, outputs and decisions"
+        raise InputError(f"performance: expected {told} of one type, got others") from None
 
 
 def _scores(table: pa.Table, truth: pa.Array, metric: Metric) -> tuple[str, NDArray[np.float64]]:

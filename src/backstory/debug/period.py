@@ -6,7 +6,6 @@ is uniform over the predictions that fit and repeats: the same seed on the same 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from backstory.columns.draw import draw_some
 from backstory.columns.python_value import python_rows
 from backstory.debug.capsule import check_capsule
 from backstory.debug.case import Asked, Case, Workshop, asked_of, read_call
@@ -176,7 +176,7 @@ def draw(ledger: Ledger, period: Period, question: str = "replay") -> Drawn:
         chosen = np.arange(population)
         how = f"all {count_text(population, 'prediction')} that fit"
     else:
-        chosen = np.array(sorted(_numbers(population, period.sample, period.seed)), np.int64)
+        chosen = np.array(sorted(draw_some(population, period.sample, period.seed)), np.int64)
         how = f"{len(chosen):,} of {count_text(population, 'prediction')} that fit, uniformly, seed {period.seed}"
     bounds = np.cumsum([0, *(len(place.rows) for place in places)])
     calls: dict[tuple[str, int], tuple[Schema, list[dict[str, Any]]]] = {}
@@ -187,16 +187,6 @@ def draw(ledger: Ledger, period: Period, question: str = "replay") -> Drawn:
             of_call[1].append(record)
     found = tuple(asked_of(schema, stream, records) for (stream, _), (schema, records) in calls.items())
     return Drawn(population=population, calls=found, how=how)
-
-
-def _numbers(total: int, count: int, seed: int) -> set[int]:
-    """Draw numbers below `total`, none twice: from the digests of the seed and 0, 1, 2 …, as the drill does."""
-    drawn: set[int] = set()
-    turn = 0
-    while len(drawn) < count:
-        drawn.add(int.from_bytes(hashlib.sha256(f"{seed}:{turn}".encode()).digest()) % total)
-        turn += 1
-    return drawn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

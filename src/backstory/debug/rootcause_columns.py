@@ -133,7 +133,7 @@ def binned(values: pa.Array) -> Coded:
     labels: list[str] = []
     if there.any():
         given = numbers[there]
-        edges = np.unique(np.quantile(given, np.arange(1, BINS) / BINS))
+        edges = np.unique(np.quantile(given, np.arange(1, BINS) / BINS, method="higher"))
         number = np.searchsorted(edges, given, side="right").astype(np.int32)
         for at in range(len(edges) + 1):
             inside = given[number == at]

@@ -6,6 +6,7 @@ they were. Only predictions that a run without the swap still finds bad count, s
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SAMPLE = 50
+_GOLDEN = (math.sqrt(5) - 1) / 2
 CAUSE_FROM = 0.5
 """Part of the tried predictions that must no longer be bad."""
 
@@ -99,7 +101,7 @@ class Confirmer:
         if self._still_bad is None:
             return _not_tested("say what bad means of an output, with bad= or still_bad= as a predicate")
         bad = np.flatnonzero(inside & self._bench.population.bad)
-        chosen = bad[np.unique(np.linspace(0, len(bad) - 1, min(self._sample, len(bad))).astype(np.int64))]
+        chosen = bad[_spread(len(bad), min(self._sample, len(bad)))]
         tests = [self._tested(index, inside, chosen) for index, _ in selection]
         best = max(tests, key=lambda one: (_VERDICTS.index(one.verdict), one.fixed))
         swapped = {self._rows_of(index) for one in beside for index, _ in one} - {None}
@@ -185,6 +187,12 @@ class Confirmer:
         if outcomes is not None:
             columns["outcome"] = outcomes.take(pa.array([place[one] for one in case.ids]))
         return fulfilled(self._still_bad or "", pa.table(columns))
+
+
+def _spread(count: int, chosen: int) -> NDArray[np.int64]:
+    """Return places spread over all, each somewhere else in its piece: predictions may take turns at equal steps."""
+    pieces = np.arange(chosen)
+    return np.asarray((pieces + pieces * _GOLDEN % 1) * count / chosen, np.int64)
 
 
 def _not_tested(reason: str) -> Confirmation:

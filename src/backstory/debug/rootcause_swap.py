@@ -167,12 +167,13 @@ def _feature_swap(bench: Bench, feature: str, inside: NDArray[np.bool_]) -> Swap
     given = bench.reference.get(feature)
     if not len(good) and given is None:
         raise CannotSwapError(f"no good prediction has a value of {feature}")
+    which = "value given"
     if given is not None:
         value = _values(given).get(feature) if isinstance(given, Mapping) else given
     elif pa.types.is_floating(good.type) or pa.types.is_integer(good.type):
-        value = pc.quantile(good, 0.5, interpolation="nearest")[0].as_py()
+        value, which = pc.quantile(good, 0.5, interpolation="nearest")[0].as_py(), "middle value of the good ones"
     else:
-        value = pc.mode(good)[0]["mode"].as_py() if not pa.types.is_large_string(good.type) else _commonest(good)
+        value, which = _commonest(good), "commonest value of the good ones"
 
     def after(case: Case) -> Ran:
         features = case.features
@@ -187,7 +188,7 @@ def _feature_swap(bench: Bench, feature: str, inside: NDArray[np.bool_]) -> Swap
 
     return Swap(
         key=("feature", feature),
-        what=f"{feature} for the middle value of the good ones" if given is None else f"{feature} for the value given",
+        what=f"{feature} for the {which}",
         before=lambda case: _all_ran(bench.recorded(case), case),
         after=after,
     )
@@ -202,7 +203,8 @@ def _row_swap(bench: Bench, name: str, inside: NDArray[np.bool_]) -> Swap:
     if bench.steps is None:
         raise CannotSwapError("the features cannot be made again from other rows without steps=")
     records = bench.population.records
-    used_in = records.column("context").filter(pa.array(inside)).unique().to_pylist()
+    tried = inside & bench.population.bad
+    used_in = records.column("context").filter(pa.array(tried)).unique().to_pylist()
     contexts = [records.contexts[digest.hex()] for digest in used_in]
     references = [parse_references(one["refs"])[name] for one in contexts if name in (one.get("refs") or {})]  # type: ignore[operator]
     sources = sorted({source for one in references for source in _sources_below(bench, one)})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import time
 from bisect import bisect_right
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from backstory.archive import Archive
+from backstory.columns.draw import draw_some
 from backstory.drill.copies import SCRATCH
 from backstory.drill.openings import Reader
 from backstory.errors import BackstoryError
@@ -83,22 +83,12 @@ def choose(root: Path, end: int, count: int, seed: int) -> list[str]:
         ends = list(itertools.accumulate(manifest.count for manifest in own))
         total = ends[-1] if ends else 0
         found = []
-        for number in sorted(_draw(total, count, seed)):
+        for number in sorted(draw_some(total, count, seed)):
             at = bisect_right(ends, number)
             row = number - (ends[at] - own[at].count)
             table = ledger.segment(own[at], checked=False).read_rows(row, 1)
             found.append(id_text(table["id"][0].as_py()))
     return found
-
-
-def _draw(total: int, count: int, seed: int) -> set[int]:
-    """Return different numbers below `total` that anybody can draw again, with any program."""
-    drawn: set[int] = set()
-    for turn in itertools.count():
-        if len(drawn) == min(count, total):
-            break
-        drawn.add(int.from_bytes(hashlib.sha256(f"{seed}:{turn}".encode()).digest()) % total)
-    return drawn
 
 
 def walk(

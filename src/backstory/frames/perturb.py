@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from backstory.frames.draw import Draw
+from backstory.columns.draw import Draw
 from backstory.frames.equality import same_values
 from backstory.frames.table import Frame, column_names, column_values, kind_of, to_arrow
 

@@ -2,7 +2,7 @@
 
 A sketch is small, and the same for the same values: nothing in it is drawn. Its numbers are those at ranks ½, 1½, … of
 m in their order, kept in a KLL sketch of Apache DataSketches that is large enough to hold them all, so the rank of any
-value is known to 1/2m. Of very many values, every second, third, … is put in order. Profiles of training data are
+value is known to 1/2m. Of very many values, one of every two, three, … is put in order. Profiles of training data are
 made in `profile.py`; what both say of a column is compared in `debug/drift_measures.py`. Bytes: docs/format.md section
 34.
 """
@@ -44,6 +44,8 @@ _POINTS_ALL: Final = 1_200
 _ORDERED_MAX: Final = 1 << 15
 """Values that are put in order: what a day of records takes to sort must not slow sealing them."""
 _KLL_K_MIN: Final = 8
+_GOLDEN: Final = 0x9E3779B97F4A7C15
+"""2⁶⁴ divided by the golden ratio: its multiples, modulo 2⁶⁴, are spread evenly and repeat no pattern."""
 _NO_NUMBERS: Final = frozenset({"bool", "string", "bytes", "null"})
 
 
@@ -126,15 +128,17 @@ def _sketch(column: FlatColumn, points: int) -> ColumnSketch:
     found = ColumnSketch(name=column.name, type=type_, rows=rows, nulls=nulls)
     if column.name == "flags":
         return replace(found, counts=_flag_counts(values))
+    if not isinstance(type_, str):
+        return found  # lists have neither order nor categories
     if type_ in {"bool", "string"}:
         counts, others = _category_counts(values)
         return replace(found, counts=counts, others=others)
-    if not isinstance(type_, str) or type_ in _NO_NUMBERS:
+    if type_ in _NO_NUMBERS:
         return found
     numbers = measured(values)
     nans = int(np.isnan(numbers).sum())
     numbers = numbers[~np.isnan(numbers)] if nans else numbers
-    numbers = np.sort(numbers[:: _step(len(numbers))])
+    numbers = np.sort(numbers[_spread_places(len(numbers))])
     found = replace(found, nans=nans, points=equal_ranks(numbers, points))
     if not type_.startswith(("int", "uint")) or not len(numbers) or _changes(numbers) >= LISTED_MAX:
         return found
@@ -144,6 +148,14 @@ def _sketch(column: FlatColumn, points: int) -> ColumnSketch:
 
 def _step(values: int) -> int:
     return max(1, -(-values // _ORDERED_MAX))
+
+
+def _spread_places(values: int) -> NDArray[np.uint64]:
+    """Return one place of each `_step` that follow one another: another one each time, as what comes may alternate."""
+    step = _step(values)
+    begins = np.arange(0, values, step, dtype=np.uint64)
+    turns = (np.arange(len(begins), dtype=np.uint64) * np.uint64(_GOLDEN)) >> np.uint64(32)
+    return begins + (turns * np.minimum(np.uint64(step), np.uint64(values) - begins) >> np.uint64(32))
 
 
 def equal_ranks(rising: NDArray[np.float64], points: int) -> NDArray[np.float64]:
@@ -161,18 +173,12 @@ def _changes(rising: NDArray[np.float64]) -> int:
 def _category_counts(values: pa.Array) -> tuple[dict[str, int], int]:
     """Return the most frequent categories with their counts, and how many rows have others."""
     counted = pc.value_counts(values)
-    names, counts = counted.field("values"), counted.field("counts").to_numpy(zero_copy_only=False)
-    if pa.types.is_large_string(values.type) or pa.types.is_string(values.type):
-        short = pc.less_equal(pc.utf8_length(names), CHARACTERS_MAX).to_numpy(zero_copy_only=False)
-        names, kept = names.filter(pa.array(short)), counts[short]
-    else:
-        kept = counts
-    if len(kept) > LISTED_MAX:  # those as frequent as the last that fits are all looked at, so that ties are not chance
-        least = np.partition(kept, len(kept) - LISTED_MAX)[len(kept) - LISTED_MAX]
-        names, kept = names.filter(pa.array(kept >= least)), kept[kept >= least]
-    pairs = [(category_text(value), int(count)) for value, count in zip(names.to_pylist(), kept, strict=True)]
-    listed = dict(sorted(pairs, key=lambda pair: (-pair[1], pair[0]))[:LISTED_MAX])
-    return listed, int(counts.sum()) - sum(listed.values())
+    found = pa.table({"name": counted.field("values").cast(pa.large_string()), "count": counted.field("counts")})
+    found = found.filter(pc.less_equal(pc.utf8_length(found["name"]), CHARACTERS_MAX))
+    order = [("count", "descending"), ("name", "ascending")]
+    found = found.take(pc.select_k_unstable(found, min(LISTED_MAX, found.num_rows), order))  # names are no ties
+    listed = dict(zip(found["name"].to_pylist(), found["count"].to_pylist(), strict=True))
+    return listed, len(values) - sum(listed.values())
 
 
 def category_text(value: bool | int | str) -> str:  # noqa: FBT001  a value, not a switch

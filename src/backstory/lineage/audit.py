@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from backstory.columns.draw import Draw
 from backstory.errors import InputError
-from backstory.frames.draw import Draw
 from backstory.frames.perturb import Style, perturb
 from backstory.frames.table import (
     Frame,

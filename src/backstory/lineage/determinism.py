@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +27,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from backstory.lineage.refs import RowRefs
+
+_GENERATORS = (
+    ("random", "getstate", "setstate"),
+    ("numpy.random", "get_state", "set_state"),
+    ("torch", "get_rng_state", "set_rng_state"),
+)
+"""Modules with a generator that a whole process shares, and what gives and sets its state."""
 
 _METHODS = ("decision_function", "predict_proba", "inplace_predict", "predict", "transform", "__call__")
 """Methods to ask, the first that there is and that takes the rows: what a model's other answers are made of."""
@@ -58,11 +66,27 @@ def probe_determinism(model: object, artifact: Artifact, rows: RowRefs | None) -
             return probe(calls, None, source="", known=known, one_thread=None, kernels=kernels())
         unprobed = "nothing says what it takes"
         for features, source in _samples(model, rows):
-            found = probe(calls, features, source=source, known=known, one_thread=one_thread, kernels=kernels())
+            with _chance_as_it_was():
+                found = probe(calls, features, source=source, known=known, one_thread=one_thread, kernels=kernels())
             if found.kind is not None:
                 return found
             unprobed = found.unprobed
     return Determinism(kind=None, methods={}, reason=known.reason, kernels=kernels(), unprobed=unprobed)
+
+
+@contextmanager
+def _chance_as_it_was() -> Iterator[None]:
+    """Put generators that the whole process shares back to where they were: a model may draw from them."""
+    found = [
+        (getattr(module, put), getattr(module, get)())
+        for name, get, put in _GENERATORS
+        if (module := sys.modules.get(name)) is not None
+    ]
+    try:
+        yield
+    finally:
+        for put_back, state in found:
+            put_back(state)
 
 
 def _samples(model: object, rows: RowRefs | None) -> Iterator[tuple[Any, str]]:

@@ -126,15 +126,15 @@ def define_reasons(ledger: Ledger, name: str, codes: Mapping[str, Mapping[str, A
         document["model"] = model
     digest = ledger.put_document(document)
 
-    for one in reason_maps(ledger, name) if ledger.find_entries(DEFINED, name) else ():
-        if one.digest == digest:
-            return one
+    for known in reason_maps(ledger, name) if ledger.find_entries(DEFINED, name) else ():
+        if known.digest == digest:
+            return known
 
     def numbered() -> list[JsonObject]:
         """Number the version among those there are by then; none if it is one of them."""
-        known = [canonical.text_of(one, "reasons") for one in ledger.find_entries(DEFINED, name)]
-        entry: JsonObject = {"name": name, "reasons": digest, "type": DEFINED, "version": str(len(known) + 1)}
-        return [] if digest in known else [entry]
+        digests = [canonical.text_of(one, "reasons") for one in ledger.find_entries(DEFINED, name)]
+        entry: JsonObject = {"name": name, "reasons": digest, "type": DEFINED, "version": str(len(digests) + 1)}
+        return [] if digest in digests else [entry]
 
     ledger.append(numbered)
     return next(one for one in reason_maps(ledger, name) if one.digest == digest)

@@ -35,12 +35,12 @@ class Attribution:
     """What was added to the outputs of some rows.
 
     Attributes:
-        values: A row for each row, a column for each group of input columns.
+        added: A row for each row, a column for each group of input columns.
         base: What is there before anything is added, one a row.
         total: What they add up to: the model's own answer, one a row.
     """
 
-    values: np.ndarray
+    added: np.ndarray
     base: np.ndarray
     total: np.ndarray
 
@@ -145,16 +145,16 @@ def route_of(
 
 def _grouped(terms: Terms, sources: list[Group], groups: tuple[Group, ...]) -> Attribution:
     """Return what features added as what input columns added; what comes from none is part of the base."""
-    if terms.values.shape[1] != len(sources):
-        raise ModelError(f"explain: expected {len(sources)} features of the model, got {terms.values.shape[1]}")
+    if terms.added.shape[1] != len(sources):
+        raise ModelError(f"explain: expected {len(sources)} features of the model, got {terms.added.shape[1]}")
     place = {group: at for at, group in enumerate(groups)}
-    values, base = np.zeros((len(terms.values), len(groups))), terms.base.astype(np.float64).copy()
+    values, base = np.zeros((len(terms.added), len(groups))), terms.base.astype(np.float64).copy()
     for at, group in enumerate(sources):
         if group:
-            values[:, place[group]] += terms.values[:, at]
+            values[:, place[group]] += terms.added[:, at]
         else:
-            base += terms.values[:, at]
-    found = Attribution(values=values, base=base, total=terms.total)
+            base += terms.added[:, at]
+    found = Attribution(added=values, base=base, total=terms.total)
     check_additive(found, terms.tolerance)
     return found
 
@@ -169,8 +169,8 @@ def check_additive(found: Attribution, tolerance: float) -> None:
     Raises:
         ModelError: They do not: the method does not explain this model.
     """
-    size = 1.0 + np.abs(found.base) + np.abs(found.values).sum(axis=1)
-    off = np.abs(found.base + found.values.sum(axis=1) - found.total)
+    size = 1.0 + np.abs(found.base) + np.abs(found.added).sum(axis=1)
+    off = np.abs(found.base + found.added.sum(axis=1) - found.total)
     wrong = ~(off <= tolerance * size)  # NaN is wrong too
     if wrong.any():
         raise ModelError(

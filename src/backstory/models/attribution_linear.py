@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from backstory.errors import ModelError
-from backstory.models.attribution_terms import DOUBLE, Terms, column_of, dense
+from backstory.models.attribution_terms import DOUBLE, Terms, column_of, dense, sign_of
 
 _TWO_CLASSES = 2
 
@@ -49,20 +49,18 @@ def terms_for(model: Any, which: int | None, background: Any) -> Callable[[Any],
         np.atleast_1d(dense(model.intercept_)), (1 if coefficients.ndim == 1 else len(coefficients),)
     )
     coefficients = np.atleast_2d(coefficients)
-    sign, at = 1.0, 0
+    sign, at = sign_of(model, which), 0
     if len(coefficients) > 1:
         if which is None or which >= len(coefficients):
             raise ModelError(f"explain: expected column= to say which of {len(coefficients)} outputs, got {which}")
-        at = which
-    elif which == 0 and hasattr(model, "classes_"):
-        sign = -1.0
+        sign, at = 1.0, which
     weights, mean = sign * coefficients[at], dense(background).mean(axis=0)
     base = sign * intercepts[at] + float(mean @ weights)
     answer = model.decision_function if hasattr(model, "classes_") else model.predict
 
     def terms(given: Any) -> Terms:
         values = (dense(given) - mean) * weights
-        total = column_of(answer(given), which if hasattr(model, "classes_") else at)
-        return Terms(values=values, base=np.full(len(values), base), total=total, tolerance=DOUBLE)
+        total = column_of(answer(given), at, sign)
+        return Terms(added=values, base=np.full(len(values), base), total=total, tolerance=DOUBLE)
 
     return terms

@@ -11,6 +11,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from backstory.columns.draw import Draw
+
 
 def coalitions(columns: int, orders: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Return what is to be asked of a model, and which answers are compared.
@@ -25,12 +27,12 @@ def coalitions(columns: int, orders: int, seed: int) -> tuple[np.ndarray, np.nda
         each walk a row of the places of its masks, with the order of the columns after them: `columns + 1` places, then
         `columns` names by number.
     """
-    drawn = np.random.default_rng(seed)
+    drawn = Draw(seed)
     masks = [np.zeros(columns, bool)]
     places_of: dict[bytes, int] = {}
     walks = []
     for _ in range(orders):
-        order = drawn.permutation(columns)
+        order = drawn.shuffled(np.arange(columns))
         for walk in (order, order[::-1]):
             places = [0]
             for end in range(1, columns):

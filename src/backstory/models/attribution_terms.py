@@ -16,13 +16,13 @@ class Terms:
     """What was added.
 
     Attributes:
-        values: A row for each row, a column for each feature.
+        added: A row for each row, a column for each feature.
         base: What is there before, one a row.
         total: The model's own answer in the same units, one a row.
         tolerance: How far sum and total may be apart, in parts of the size of what is added.
     """
 
-    values: np.ndarray
+    added: np.ndarray
     base: np.ndarray
     total: np.ndarray
     tolerance: float
@@ -34,14 +34,18 @@ def dense(values: Any) -> np.ndarray:
     return np.asarray(plain, dtype=np.float64)
 
 
-def column_of(answers: Any, which: int | None) -> np.ndarray:
-    """Return the one answer a row that is asked for; of two classes with one answer, that of the first is its negative.
+def sign_of(model: Any, which: int | None) -> float:
+    """Return −1 where the first of a classifier's two classes is asked for: what it answers is of the second."""
+    return -1.0 if which == 0 and hasattr(model, "classes_") else 1.0
+
+
+def column_of(answers: Any, which: int | None, sign: float) -> np.ndarray:
+    """Return the one answer a row that is asked for.
 
     Args:
-        answers: One answer a row, or a column for each class.
-        which: The class; None where there is one answer only.
+        answers: One answer a row, or a column for each class or output.
+        which: The class or output; None where there is one answer only.
+        sign: From `sign_of`; for where there is one answer.
     """
     plain = np.asarray(answers, dtype=np.float64)
-    if plain.ndim == 1:
-        return -plain if which == 0 else plain
-    return plain[:, 0 if which is None else which]
+    return sign * plain if plain.ndim == 1 else plain[:, 0 if which is None else which]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from backstory.errors import ModelError
-from backstory.models.attribution_terms import DOUBLE, SINGLE, Terms, column_of, dense
+from backstory.models.attribution_terms import DOUBLE, SINGLE, Terms, column_of, dense, sign_of
 
 _OF_PROBABILITIES = frozenset(
     {"DecisionTreeClassifier", "ExtraTreeClassifier", "ExtraTreesClassifier", "RandomForestClassifier"}
@@ -87,7 +87,7 @@ def terms_for(model: Any, which: int | None) -> Callable[[Any], Terms]:
         ) from error
     explainer = shap.TreeExplainer(model, feature_perturbation="tree_path_dependent")
     answer = getattr(model, _answer(type(model).__name__))
-    return lambda given: _shap(explainer, answer, given, which)
+    return lambda given: _shap(explainer, answer, given, which, sign_of(model, which))
 
 
 def _library(model: Any) -> str:
@@ -115,6 +115,7 @@ def _objective(model: Any, library: str) -> str:
 def _xgboost(model: Any, given: Any, which: int | None) -> Terms:
     import xgboost
 
+    sign = sign_of(model, which)
     if hasattr(model, "get_booster"):
         booster, best = model.get_booster(), getattr(model, "best_iteration", None)
         trees = (0, 0) if best is None else (0, best + 1)  # an estimator that stopped early predicts with its best
@@ -131,35 +132,34 @@ def _xgboost(model: Any, given: Any, which: int | None) -> Terms:
         matrix.feature_names = booster.feature_names
         answers = booster.predict(matrix, output_margin=True)
     found = np.asarray(booster.predict(matrix, pred_contribs=True, iteration_range=trees), np.float64)
-    if found.ndim == 3:  # noqa: PLR2004  rows, classes, features and base
-        found = found[:, _insist(which, found.shape[1])]
-    elif which == 0:
-        found = -found
-    return Terms(values=found[:, :-1], base=found[:, -1], total=column_of(answers, which), tolerance=SINGLE)
+    is_deep = found.ndim == 3  # noqa: PLR2004  rows, classes, features and base
+    found = found[:, _insist(which, found.shape[1])] if is_deep else sign * found
+    return Terms(added=found[:, :-1], base=found[:, -1], total=column_of(answers, which, sign), tolerance=SINGLE)
 
 
 def _lightgbm(model: Any, given: Any, which: int | None) -> Terms:
+    sign = sign_of(model, which)
     found = model.predict(given, pred_contrib=True)
     found = np.asarray(found.toarray() if hasattr(found, "toarray") else found, np.float64)
     answers = np.asarray(model.predict(given, raw_score=True), np.float64)
     if answers.ndim == 2:  # noqa: PLR2004  a column for each class
         found = found.reshape(len(answers), answers.shape[1], -1)[:, _insist(which, answers.shape[1])]
-    elif which == 0:
-        found = -found
-    return Terms(values=found[:, :-1], base=found[:, -1], total=column_of(answers, which), tolerance=DOUBLE)
+    else:
+        found = sign * found
+    return Terms(added=found[:, :-1], base=found[:, -1], total=column_of(answers, which, sign), tolerance=DOUBLE)
 
 
-def _shap(explainer: Any, answer: Callable[[Any], Any], given: Any, which: int | None) -> Terms:
+def _shap(explainer: Any, answer: Callable[[Any], Any], given: Any, which: int | None, sign: float) -> Terms:
     rows = dense(given)
     found = np.asarray(explainer.shap_values(rows, check_additivity=False), np.float64)
     base = np.atleast_1d(np.asarray(explainer.expected_value, np.float64))
     if found.ndim == 3:  # noqa: PLR2004  rows, features, classes
         at = _insist(which, found.shape[2])
         found, base = found[:, :, at], base[at : at + 1]
-    elif which == 0:
-        found, base = -found, -base
-    total = column_of(answer(given), which)
-    return Terms(values=found, base=np.repeat(base[:1], len(rows)), total=total, tolerance=DOUBLE)
+    else:
+        found, base = sign * found, sign * base
+    total = column_of(answer(given), which, sign)
+    return Terms(added=found, base=np.repeat(base[:1], len(rows)), total=total, tolerance=DOUBLE)
 
 
 def _insist(which: int | None, count: int) -> int:

@@ -49,6 +49,19 @@ _LARGE = 1_024
 _SHUFFLE = 2_654_435_761
 """Multiples of this, modulo 2**32, are in an order that looks like chance and is the same each time."""
 
+_OF_ONE_ANSWER: Final = frozenset(
+    {
+        "__call__",
+        "decision_function",
+        "forward",
+        "inplace_predict",
+        "predict",
+        "predict_log_proba",
+        "predict_proba",
+    }
+)
+"""Methods that work out one answer and give it in several forms; others compute something else: nobody looked at it."""
+
 PROMISES: Final[Mapping[str, str]] = {
     "row-exact": "a row gives the same bits alone and in any batch",
     "tile-exact": "a row gives the same bits only in its batch, or in any call of one fixed size",
@@ -88,8 +101,8 @@ class Determinism:
     unprobed: str = ""
 
     def class_of(self, method: str) -> Class | None:
-        """Return the class of a method; of one that was not asked, as it follows from others, the worst of theirs."""
-        return self.methods.get(method, self.kind)
+        """Return the class of a method; of one that was not asked, the worst of theirs where it follows from them."""
+        return self.methods.get(method, self.kind if method in _OF_ONE_ANSWER or self.kind == "run-varying" else None)
 
     def holds_in_tiles(self, method: str, tile: int) -> bool:
         """Say whether a row is known to give the same bits from a method in any tile of this size."""

@@ -50,10 +50,10 @@ _X86_64 = (
 )
 """socket, connect, accept, sendto, recvfrom, sendmsg, recvmsg, bind, listen, socketpair, accept4; fork, vfork, execve,
 execveat, kill, tkill, tgkill, rt_sigqueueinfo, rt_tgsigqueueinfo; ptrace, process_vm_readv, process_vm_writev, bpf,
-perf_event_open, userfaultfd; unshare, setns, mount, add_key, request_key, keyctl; chmod, fchmod, fchmodat, chown, fchown,
-lchown, fchownat; utime, utimes, futimesat, utimensat, setxattr, lsetxattr, fsetxattr, removexattr, lremovexattr,
-fremovexattr; shmget, shmat, shmctl, semget, semop, semctl, semtimedop, msgget, msgsnd, msgrcv, msgctl, mq_open,
-mq_unlink; setpriority, sched_setparam, sched_setscheduler, sched_setattr, ioprio_set."""
+perf_event_open, userfaultfd; unshare, setns, mount, add_key, request_key, keyctl; chmod, fchmod, fchmodat, chown,
+fchown, lchown, fchownat; utime, utimes, futimesat, utimensat, setxattr, lsetxattr, fsetxattr, removexattr,
+lremovexattr, fremovexattr; shmget, shmat, shmctl, semget, semop, semctl, semtimedop, msgget, msgsnd, msgrcv, msgctl,
+mq_open, mq_unlink; setpriority, sched_setparam, sched_setscheduler, sched_setattr, ioprio_set."""
 _AARCH64 = (
     *(198, 203, 202, 206, 207, 211, 212, 200, 201, 199, 242),
     *(221, 281, 129, 130, 131, 138, 240),
@@ -189,9 +189,7 @@ def drop_capabilities() -> None:
         raise OSError("capset is refused")
 
 
-def _filter(
-    architecture: int, clone: int, prlimit: int, refused: tuple[int, ...]
-) -> list[tuple[int, int, int, int]]:
+def _filter(architecture: int, clone: int, prlimit: int, refused: tuple[int, ...]) -> list[tuple[int, int, int, int]]:
     """Return the filter as instructions: code, jump if true, jump if false, operand; jumps count from the next."""
     tests = [(_AT_LEAST, _X32), *((_EQUAL, number) for number in (*refused, *_ON_BOTH))]
     # After the tests: clone3?, clone?, prlimit?, allow; thread?; own?; refuse, missing, allow: every jump goes forward.

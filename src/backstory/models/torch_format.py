@@ -78,6 +78,10 @@ def capture(model: Any, trusted: Sequence[str]) -> Artifact:
             f"trusted={unknown!r}",
             types=unknown,
         )
+    for part in model.modules():
+        name = qualified_name(type(part))
+        if type(part) is not (classes[name] if name in classes else _own_class(name)):
+            raise ModelError(f"model: expected {name} to be the class that can be imported by that name, got another")
     sources = {name: source_text.describe(_own_class(name)) for name in needed}
     state: dict[str, Any] = {
         "sources": {name: code.digest for name, code in sources.items() if code.basis == "source"},

@@ -11,10 +11,11 @@ import pyarrow as pa
 
 from backstory.errors import BackstoryError, NotFoundError
 from backstory.frames.sketch import COLUMNS, same_sketches
-from backstory.frames.sketch_document import Sketched, by_model, parse_sealed, parse_sketched, said_of
+from backstory.frames.sketch_document import Sketched, by_model, is_sealed, parse_sealed, parse_sketched, said_of
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject
 from backstory.records.manifest import SKETCHED_TYPE
+from backstory.records.schema import parse_schema
 from backstory.storage.blobs import BlobStore
 from backstory.storage.disk import Disk
 from backstory.storage.keys import KeyStore
@@ -71,9 +72,9 @@ def _problem(audit: Audit, entries: Entries, holdings: Holdings, entry: JsonObje
     if not path.is_file():
         raise NotFoundError(f"{file.ref.name} is not here")
     table = _records(ParquetReader(path), part, vault)
-    for one in said:
-        if one.sealed is not None and part.manifest.shard is None:
-            return "says that open values are sealed"
+    schema = parse_schema(blobs.get(part.manifest.schema))
+    if any((one.sealed is not None) is not is_sealed(schema) for one in said):
+        return f"has {'open' if is_sealed(schema) else 'sealed'} sketches of records whose values are not"
     again = {model: said_of(model, own) for model, own in by_model(document, table)}
     if [one.model for one in said] != list(again):
         return "is about other model versions than the records"

@@ -1,8 +1,9 @@
-"""Drawing rows by a seed: the same rows on every machine and with every version of every library."""
+"""Drawing by a seed: the same on every machine and with every version of every library."""
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,3 +34,20 @@ class Draw:
         self._turn += 1
         stream = hashlib.shake_128(f"{self._seed} {self._turn}".encode()).digest(count * _BYTES)
         return np.frombuffer(stream, "<u8")
+
+
+def draw_some(total: int, count: int, seed: int) -> set[int]:
+    """Return different numbers below `total` that anybody can draw again, with any program.
+
+    They are the SHA-256 digests of the seed, a colon and 0, 1, 2 …, as big-endian numbers modulo `total`; all numbers
+    where no more are wanted than there are.
+
+    >>> sorted(draw_some(10, 2, 7))
+    [1, 7]
+    """
+    drawn: set[int] = set()
+    for turn in itertools.count():
+        if len(drawn) == min(count, total):
+            break
+        drawn.add(int.from_bytes(hashlib.sha256(f"{seed}:{turn}".encode()).digest()) % total)
+    return drawn
