@@ -13,6 +13,8 @@ from sklearn.dummy import DummyRegressor
 import backstory
 from backstory.archive import Archive
 from backstory.debug import levers
+from backstory.debug.bisect import Bisection, Change
+from backstory.debug.bisection import Dimension
 from backstory.errors import NotFoundError, QueryError
 
 X = np.arange(8.0).reshape(4, 2)
@@ -203,3 +205,15 @@ def test_the_answer_has_a_json_form(kept):
     told = json.loads(json.dumps(answer.to_dict()))
     assert told["causes"] == [[{"bad": "delay:41", "good": "delay:40", "untried": [], "what": "model delay"}]]
     assert pa.table({"at": [trial["at"][0] for trial in told["trials"]]})["at"].to_pylist() == ["delay:40", "delay:41"]
+
+
+@pytest.mark.parametrize(("outcome", "is_said"), [("skip", True), ("good", False)])
+def test_a_set_of_which_a_part_could_not_be_tried_may_be_smaller(outcome, is_said):
+    """That no part of it is enough was then not shown."""
+    dimensions = tuple(Dimension(name=name, values=("old", "new")) for name in "abc")
+    change = Change(what="a", good="old", bad="new", untried=())
+    trials = ((("new", "new", "old"), outcome, ""), (("new", "new", "new"), "bad", ""))
+    answer = Bisection(
+        predictions=1, dimensions=dimensions, causes=((change,) * 3,), trials=trials, replays=2, untested=()
+    )
+    assert ("fewer than these may be enough" in str(answer)) is is_said

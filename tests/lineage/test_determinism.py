@@ -17,7 +17,8 @@ from xgboost import XGBClassifier
 import backstory
 from backstory.cli.models import list_models
 from backstory.lineage import registry
-from backstory.models import determinism
+from backstory.lineage.determinism import probe_determinism
+from backstory.models import capture_artifact, determinism
 
 COLUMNS = ["amount", "years"]
 
@@ -70,6 +71,21 @@ def archive(tmp_path_factory, patched):
 def prediction(archive):
     """Id of a prediction of the linear model."""
     return archive.predict("linear", loans(3)[COLUMNS]).ids[0]
+
+
+@pytest.mark.usefixtures("archive")
+def test_chance_that_all_share_goes_on_where_it_was():
+    """A model that draws from the generator of the whole process does not move it when it is looked at."""
+
+    class Shared(Drawing):
+        def predict(self, table):
+            return np.random.random(len(table))  # noqa: NPY002  the shared one is meant
+
+    seen = np.random.get_state()[1:3]  # noqa: NPY002
+    found = probe_determinism(Shared().fit(np.ones((2, 2))), capture_artifact(MODELS["tree"][0]), None)
+    now = np.random.get_state()[1:3]  # noqa: NPY002
+    assert found.kind == "run-varying"
+    assert (seen[0].tolist(), seen[1]) == (now[0].tolist(), now[1])
 
 
 @pytest.mark.parametrize("name", MODELS)

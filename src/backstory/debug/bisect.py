@@ -6,7 +6,7 @@ What was tried can be kept in a file, so that a search that was stopped goes on 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -227,7 +227,7 @@ def bisection_page(answer: Bisection) -> Page:
     headline = f"{'; and by itself '.join(told)} ({counted} of {of})"
     return Page(
         headline=headline,
-        alarms=tuple(f"{name} could not be swapped alone: nothing is said of it" for name in answer.untested),
+        alarms=tuple(_alarms(answer)),
         facts=tuple(
             (one.name, f"{one.values[0]} … {one.values[-1]} ({len(one.values):,})") for one in answer.dimensions
         ),
@@ -239,3 +239,11 @@ def bisection_page(answer: Bisection) -> Page:
             ),
         ),
     )
+
+
+def _alarms(answer: Bisection) -> Iterator[str]:
+    yield from (f"{name} could not be swapped alone: nothing is said of it" for name in answer.untested)
+    ends = [{one.values[0], one.values[-1]} for one in answer.dimensions]
+    swaps = [at for at, outcome, _ in answer.trials if outcome == "skip" and all(map(set.__contains__, ends, at))]
+    if len(swaps) > len(answer.untested) and any(len(cause) > 1 for cause in answer.causes):
+        yield "some changes could not be tried together: fewer than these may be enough"
