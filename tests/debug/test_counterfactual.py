@@ -129,3 +129,12 @@ def test_nonsense_is_refused(asked: tuple[backstory.Archive, str], options: dict
     """What cannot be searched for is said so."""
     with pytest.raises(InputError, match="counterfactual: expected"):
         _search(asked, **options)
+
+
+@pytest.mark.parametrize(("target", "says"), [(True, "got what it has"), ("maybe", "is no label")])
+def test_a_target_that_says_nothing_is_refused(
+    asked: tuple[backstory.Archive, str], target: bool | str, says: str
+) -> None:
+    """What the prediction is already, and a label where the output is a number, are no wishes."""
+    with pytest.raises(InputError, match=says):
+        _search(asked, target=target, change=["debt"])

@@ -64,6 +64,18 @@ def changed(diff: Diff, stage: str) -> dict[str, tuple[object, object]]:
     return {change.name: (change.before, change.after) for change in found.changes}
 
 
+def test_nothing_of_a_context_is_left_out(scene: Scene):
+    """A call in tiles is another call; whatever else contexts say, such as how outputs were explained, is compared."""
+    features, rows = scene.prepared.test[:ROWS], scene.prepared.test_rows[:ROWS]
+    plain, tiled, told = (
+        scene.archive.predict("delay", features, rows=rows, **options).ids[0]
+        for options in ({}, {"tile": 64}, {"explain": "tree"})
+    )
+    assert changed(scene.archive.diff(plain, tiled), "call") == {"tile": ("absent", "64")}
+    assert stages(scene.archive.diff(f"context:{plain}", f"context:{tiled}"))["call"] is False
+    assert stages(scene.archive.diff(f"context:{plain}", f"context:{told}"))["recording"] is False
+
+
 def test_two_predictions_of_one_call_differ_first_in_their_rows(scene: Scene):
     """Rows, groups and features differ and are told with their values; one context is one equal stage."""
     one, two = scene.ids[0][:2]

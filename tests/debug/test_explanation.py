@@ -118,6 +118,18 @@ def test_the_baseline_is_known_by_its_digest(world: World) -> None:
     assert digest(world.features) != digest(world.features[1:])
 
 
+def test_rows_compared_with_are_never_those_of_another_question(world: World) -> None:
+    """A way to explain that is kept is not used for another one, though this takes its place in memory."""
+    asked, own = {**RULE, "explain": None}, world.features
+    first = backstory.Explain(method="permutation", background=own)
+    place = id(first)
+    world.archive.predict(world.model, own[:1], **{**asked, "explain": first})
+    del first
+    others = (backstory.Explain(method="permutation", background=own + 5) for _ in range(500))
+    again = next((one for one in others if id(one) == place), None)
+    assert again is None
+
+
 def test_why_shows_what_was_recorded(world: World) -> None:
     """The story of an explained prediction has its attributions, that of another none."""
     story = world.archive.why(world.explained.ids[3])

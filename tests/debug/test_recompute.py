@@ -18,8 +18,8 @@ from tests.support.purchases import FEATURES, PIPELINES, arrow, double, tables
 import backstory
 from backstory.archive import Archive
 from backstory.debug.case import Case, read_cases
-from backstory.debug.features_again import USES_OTHERS, FeaturesAgain, features_again, features_of_calls
-from backstory.debug.recompute import Correction, Recomputed, recompute
+from backstory.debug.features_again import ONLY_ALL, USES_OTHERS, FeaturesAgain, features_again, features_of_calls
+from backstory.debug.recompute import Correction, Recomputed, recompute, typed
 from backstory.errors import BackstoryError, ForbiddenError, InputError, NotFoundError, PreparationError
 from backstory.lineage.reference import parse_references
 
@@ -214,6 +214,40 @@ def test_a_last_bit_is_equivalent(archive: Archive, case: Case):
         return features(loans, rates).assign(term_mean=lambda frame: np.nextafter(frame["term_mean"], np.inf))
 
     assert set(features_again(archive._workshop, case, off).verdicts) == {"equivalent"}
+
+
+def test_infinity_is_near_nothing(archive: Archive, case: Case):
+    """The tolerance grows with the value, and would otherwise hold anything."""
+
+    def endless(loans: pd.DataFrame, rates: pd.DataFrame) -> pd.DataFrame:
+        return features(loans, rates).assign(term_mean=np.inf)
+
+    assert set(features_again(archive._workshop, case, endless).verdicts) == {"diverged"}
+
+
+def test_steps_that_run_on_all_rows_only_are_not_said_to_use_them(archive: Archive, case: Case):
+    """What they did not give is not known."""
+
+    def whole(loans: pd.DataFrame, rates: pd.DataFrame) -> pd.DataFrame:
+        if len(loans) < 40:
+            raise KeyError
+        return features(loans, rates)
+
+    found = features_again(archive._workshop, case, whole)
+    assert set(found.verdicts) == {"exact"}
+    assert found.finding.startswith(ONLY_ALL)
+    assert "KeyError" in found.finding
+
+
+@pytest.mark.parametrize(("value", "is_refused"), [(float("nan"), False), (0.5, False), (0.1, True)])
+def test_floats_of_another_width_are_taken_where_no_value_changes(value: float, is_refused: bool):
+    """A column of few rows may be all missing, and then wider than it was."""
+    given, wanted = pa.table({"x": pa.array([value, None], "float64")}), pa.schema([("x", pa.float32())])
+    if is_refused:
+        with pytest.raises(PreparationError, match="expected column 'x' as float, got double"):
+            typed(given, wanted)
+    else:
+        assert typed(given, wanted).schema == wanted
 
 
 def test_a_row_that_does_not_come_out_is_named(archive: Archive, case: Case):

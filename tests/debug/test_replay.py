@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import LogisticRegression
-from sklearn.tree import DecisionTreeClassifier
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from tests.support.archives import ORIGIN, archive_with_predictions, fitted, loans
 
 import backstory
@@ -23,9 +23,12 @@ from backstory.archive import Archive
 from backstory.cli.main import run
 from backstory.debug.case import read_case
 from backstory.debug.environment_diff import environment_changes, kernel_families
+from backstory.debug.features_again import Stage
+from backstory.debug.match_report import Tally
 from backstory.debug.period import Period, draw
 from backstory.debug.promise import promised
-from backstory.debug.replaying import Manner, replay_cases
+from backstory.debug.replay import Replay
+from backstory.debug.replaying import Manner, replay_cases, replay_prediction
 from backstory.debug.runner import PresentRunner
 from backstory.debug.verdict import judge
 from backstory.errors import InputError, NotFoundError, QueryError
@@ -166,6 +169,46 @@ def test_level_2_begins_at_the_source_rows(factor, verdict, first, tmp_path):
     assert [stage.name for stage in again.stages][-2:] == ["features", "model"]
 
 
+class _Off(PresentRunner):
+    """Runs models whose outputs are a last bit off."""
+
+    def run(self, jobs):
+        """Add it."""
+        return [replace(one, output=pc.add(one.output, 1e-15)) for one in super().run(jobs)]
+
+
+def test_a_row_that_is_not_made_again_has_no_output_now(tmp_path):
+    """Neither a value nor a difference; and where all features are the same bytes, those of the output are promised."""
+    table = loans()
+    with backstory.init(tmp_path / "audit", origin=ORIGIN) as archive:
+        features, rows = archive.split(archive.source(table, "loans", key="loan"), ["amount", "years"])
+        archive.register(DecisionTreeRegressor(max_depth=2).fit(features, table["paid"] / 3), name="credit")
+        ids = archive.predict("credit", features, rows=rows).wait("sealed").ids
+        again = archive.replay(ids[3], level=2, steps=lambda loans: loans[loans["loan"] != "loan-0003"])
+        assert (again.verdict, again.replayed, again.difference) == ("not-replayable", None, None), again
+        report = archive.replay(ids[:5], level=2, steps=lambda loans: loans[loans["loan"] != "loan-0000"])
+        assert "model" in report.seconds
+        shop, found = archive._workshop, archive._found(ids[3])
+        manner = Manner(runner=_Off(shop), level=2, steps=lambda loans: loans)
+        off = replay_prediction(shop, found, manner)
+    assert (off.first_diverging, off.determinism) == ("model", "row-exact"), off
+
+
+def test_level_0_says_what_it_did_not_open(tmp_path):
+    """Sealed values are looked for, and no digest of theirs is claimed."""
+    path = tmp_path / "audit"
+    with backstory.init(path, origin=ORIGIN) as archive:
+        archive.register(fitted(loans()), name="credit")
+        made = archive.predict("credit", loans()[["amount", "years"]].head(2), subject=["person-1", "person-2"])
+        name = made.wait("sealed").ids[0]
+        again = archive.replay(name, level=0)
+        assert (again.verdict, again.reason.endswith("of 5, 1 sealed and not opened")) == ("exact", True), again
+        for shard in (path / "vault").glob("*.shard"):
+            shard.unlink()
+        again = archive.replay(name, level=0)
+    assert (again.verdict, again.reason) == ("not-replayable", "gone: sealed values")
+
+
 def test_sealed_values_need_a_purpose_and_are_noted_once(tmp_path):
     """Of many calls one entry; without a purpose nothing is opened, and the counts say so."""
     path = tmp_path / "audit"
@@ -269,6 +312,19 @@ def test_a_failed_call_is_counted_with_its_reason(kept, asked):
     assert (report.sample, report.counts["not-replayable"]) == (1_002, 2)
     assert sum(report.reasons.values()) == 2
     assert "ValueError" in next(iter(report.reasons))
+    many = replace(report, reasons={f"reason {number}": 1 for number in range(13)})
+    assert "3            others; JSON has them" in str(many)
+
+
+def test_seconds_are_of_all_that_were_looked_at(kept, asked):
+    """At level 0 each prediction is followed for itself; above it a stage is that of the call."""
+    (call,) = draw(asked._ledger, Period(model="tree", sample=2)).calls
+    stage = Stage(name="context", verdict="exact", seconds=1.0)
+    for level, seconds in ((0, 2.0), (1, 1.0)):
+        tally, manner = Tally(asked._ledger), Manner(runner=PresentRunner(asked._workshop), level=level)
+        one = Replay(id="", verdict="exact", reason="", level=level, stages=(stage,), environment={})
+        tally.add(call, [one, one])
+        assert tally.report(period="", how="", population=2, manner=manner).seconds == {"context": seconds}
 
 
 def test_ids_are_replayed_whatever_their_order(kept, asked):

@@ -16,7 +16,7 @@ from tests.support.archives import ORIGIN, fitted, loans
 import backstory
 from backstory.archive import Archive
 from backstory.debug.case import read_case
-from backstory.debug.recorded_environment import NEEDED_HERE, RecordedRunner, made_environment
+from backstory.debug.recorded_environment import NEEDED_HERE, RecordedRunner, _variables, cache_of, made_environment
 from backstory.debug.runner import Job, Ran
 from backstory.errors import ModelError
 
@@ -92,3 +92,31 @@ def test_the_made_environment_has_the_recorded_versions(kept, tmp_path):
     (place,) = (tmp_path / "made").iterdir()
     assert (place / "complete").is_file()
     assert archive.replay(name, env=tmp_path / "made").verdict == "exact"
+
+
+@pytest.mark.parametrize(
+    ("python", "name", "version"),
+    [
+        ("3.11.7", "numpy", "1\n--find-links /tmp/wheels"),
+        ("3.11.7", "scipy @ file:///tmp/scipy-1-py3-none-any.whl #", "1"),
+        ("/tmp/python", "numpy", "1"),
+        ("--directory=/tmp", "numpy", "1"),
+    ],
+)
+def test_what_is_recorded_gives_uv_no_orders(python, name, version, tmp_path):
+    """A name or version that can be none is refused before anything is installed."""
+    recorded = {"packages": {"numpy": {"version": "1"}, name: {"version": version}}, "python": {"version": python}}
+    with pytest.raises(ModelError, match=r"that can be none|no version of Python"):
+        made_environment(tmp_path, "0" * 64, recorded, ["numpy"])
+
+
+def test_only_variables_of_arithmetic_are_recreated():
+    """Whatever else an environment names would run code."""
+    given = {"LD_PRELOAD": "/tmp/other.so", "OMP_NUM_THREADS": "1"}
+    assert _variables({"numerics": {"variables": given}}) == {"OMP_NUM_THREADS": "1"}
+
+
+def test_a_directory_of_environments_may_be_relative(monkeypatch, tmp_path):
+    """`uv` runs elsewhere, so the directory is the one the caller meant."""
+    monkeypatch.chdir(tmp_path)
+    assert cache_of(Path("environments")) == tmp_path / "environments"

@@ -14,6 +14,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import doctest
+import importlib
 import io
 import re
 import subprocess
@@ -90,6 +91,8 @@ def _run_python(block: Block, module: ModuleType) -> None:
     for statement in tree.body:
         printed = io.StringIO()
         value = None
+        if isinstance(statement, ast.ImportFrom | ast.Import):
+            importlib.invalidate_caches()  # a page may have written the module a moment ago
         with contextlib.redirect_stdout(printed):
             if isinstance(statement, ast.Expr):
                 value = eval(compile(ast.Expression(statement.value), file, "eval"), module.__dict__)

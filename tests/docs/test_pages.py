@@ -51,7 +51,11 @@ def test_page_runs_as_printed(page, tmp_path, monkeypatch):
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)
+    known = set(sys.modules)
     run_page(page, tmp_path)
+    for name in set(sys.modules) - known:  # a page's own module, of whose name another page has another
+        if str(getattr(sys.modules[name], "__file__", None) or "").startswith(str(work)):
+            del sys.modules[name]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import backstory
 from backstory.errors import InputError, NotFoundError
 from backstory.lineage.reason_map import Reason, ReasonMap
 from backstory.lineage.reasons import Factor, Reasons, Scored, reasons_of
+from backstory.verify.archive import verify_archive
 
 CODES: dict[str, dict[str, Any]] = {
     "R01": {"features": ["debt"], "direction": "increases", "text": "debt too high"},
@@ -47,6 +49,14 @@ def test_low_scores_may_be_the_adverse_ones() -> None:
     """Where a low score is adverse, codes of features that decrease it apply."""
     known = _map(("A", ("a",), "increases"), ("C", ("c",), "decreases"))
     assert [one.code for one in _reasons(known, 4, "low", a=1.0, c=-2.0).codes] == ["C"]
+
+
+def test_rounding_is_no_reason() -> None:
+    """What a feature adds by rounding alone is no factor that was scored, nor one without a code."""
+    known = _map(("A", ("a",), "increases"), ("B", ("b",), "increases"))
+    found = _reasons(known, 4, a=2.0, b=3e-15, c=2e-9, d=-4.0)
+    assert [one.code for one in found.codes] == ["A"]
+    assert found.uncoded == ()
 
 
 def test_a_code_of_several_features_adds_them_up() -> None:
@@ -160,12 +170,32 @@ def test_only_what_was_scored_is_disclosed(world: World) -> None:
     assert world.archive._ledger.log.checkpoint().size == before
 
 
+def test_reasons_are_those_that_were_recorded(world: World) -> None:
+    """Compared with other rows the model would have other reasons; what was said when it was decided counts."""
+    with pytest.raises(InputError, match="no explain="):
+        world.archive.explanations.disclose(world.prediction, "credit", ["R02"], explain=backstory.Explain(rows=7))
+
+
 def test_a_disclosure_is_an_entry(world: World) -> None:
     """It names prediction, map and codes, and commits to who was given them."""
     made = world.archive.explanations.disclose(world.prediction, "credit", ["R02"], to="Anna Example")
     entry = world.archive._ledger.log.entry(made.entry)
     assert (entry["prediction"], entry["codes"], entry["version"]) == (world.prediction, ["R02"], "1")
     assert "Anna" not in str(entry)
+
+
+def test_a_forged_disclosure_is_named(tmp_path: Path) -> None:
+    """The audit names a disclosure of a code that its map does not have."""
+    with backstory.init(tmp_path / "audit", origin="example.org/credit") as archive:
+        known = archive.explanations.define("credit", CODES)
+        entry = {
+            "adverse": "high", "codes": ["R99"], "computed": "afterwards", "method": "tree", "name": "credit",
+            "prediction": "01a20a07-bdce-788d-9da6-53d4b8a28a50", "reasons": known.digest, "recipient": None,
+            "type": "reasons.disclosed", "version": "1",
+        }  # fmt: skip
+        archive._ledger.append([entry])
+        found = [one.what for one in verify_archive(archive.path).findings if one.severity == "failed"]
+        assert found == ["reasons.disclosed: discloses codes that its map does not have"]
 
 
 def test_codes_about_a_person_are_committed_to(world: World) -> None:

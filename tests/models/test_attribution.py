@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import lightgbm
 import numpy as np
@@ -13,10 +14,16 @@ import xgboost
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.compose import make_column_transformer
-from sklearn.ensemble import RandomForestClassifier, VotingClassifier
-from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.ensemble import (
+    GradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    VotingClassifier,
+)
+from sklearn.linear_model import LinearRegression, LogisticRegression, PoissonRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, PolynomialFeatures, StandardScaler
+from sklearn.svm import SVC
 
 from backstory.errors import ModelError
 from backstory.models.attribution import Attribution, check_additive, class_index, known_method, route_of
@@ -119,6 +126,21 @@ def test_a_vote_is_no_tree() -> None:
     assert known_method(model) == "permutation"
     with pytest.raises(ModelError, match="use 'permutation'"):
         route_of(model, "linear", "predict", list(NUMBERS), 1, NUMBERS)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        PoissonRegressor(),
+        SVC(kernel="linear"),
+        GradientBoostingClassifier(n_estimators=2),
+        HistGradientBoostingRegressor(loss="poisson", max_iter=2),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_what_no_exact_method_fits_is_explained_by_permutation(model: Any) -> None:
+    """Models with a link function, classes by pairs, or trees that shap does not know, are not taken for exact ones."""
+    assert known_method(model.fit(NUMBERS, THREE)) == "permutation"
 
 
 def test_what_does_not_add_up_is_refused() -> None:

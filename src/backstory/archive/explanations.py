@@ -13,7 +13,7 @@ from backstory.debug.case import Workshop
 from backstory.debug.counterfactual import Bounds, Counterfactuals, search_counterfactuals
 from backstory.debug.explanation import Explanation, baseline_asked, explain_prediction
 from backstory.debug.explanation_plan import Calling, Explain, Plan, explain_of, plan_of
-from backstory.errors import ModelError
+from backstory.errors import InputError, ModelError
 from backstory.frames.container import describe_container
 from backstory.ledger.read import Found
 from backstory.lineage.reason_map import ReasonMap, define_reasons, find_reasons, reason_maps
@@ -30,7 +30,7 @@ class Plans:
     def __init__(self, inside: Inside) -> None:
         """Begin with none."""
         self._inside = inside
-        self._kept: OrderedDict[tuple[object, ...], Plan] = OrderedDict()
+        self._kept: OrderedDict[tuple[object, ...], tuple[Explain, Plan]] = OrderedDict()
 
     def asked(
         self,
@@ -61,12 +61,12 @@ class Plans:
         features: Any,  # noqa: ANN401  whatever the model takes
     ) -> Plan:
         container = describe_container(features)
-        background = None if asked.background is None else id(asked)  # kept with the plan, so that it stays this one's
+        background = None if asked.background is None else id(asked)  # kept beside the plan, so that no other has it
         said = (asked.method, asked.column, asked.rows, asked.seed, asked.orders, background)
         key = (version.digest, method, decision, repr(container), said)
         if not options and key in self._kept:
             self._kept.move_to_end(key)
-            return self._kept[key]
+            return self._kept[key][1]
         function = function_of(version.estimator, method)
         if function is None:
             raise ModelError(f"explain: model {version.name} has no method {method!r}")
@@ -86,7 +86,7 @@ class Plans:
             lambda: baseline_asked(inside.ledger, inside.tracer, inside.gate, version.document, names, asked),
         )
         if not options:
-            self._kept[key] = plan
+            self._kept[key] = asked, plan
             if len(self._kept) > _PLANS_KEPT:
                 self._kept.popitem(last=False)
         return plan
@@ -198,12 +198,15 @@ class Explanations:
             explain: How it is explained where that is not as recorded, or as is exact for the model.
 
         Raises:
-            InputError: A code is not in the map, or none of its features moved this prediction to the adverse side.
+            InputError: A code is not in the map, or none of its features moved this prediction to the adverse side; or
+                the record says itself what each feature added, and is to be explained otherwise.
             ForbiddenError: The archive is open for reading only, or the values are sealed.
             NotFoundError: There is no such prediction or map.
             ModelError: The prediction cannot be explained.
         """
         self._inside.calls.require_writable()
+        if explain is not None and self._was_explained(prediction):
+            raise InputError("disclose: expected no explain= where the record says what each feature added")
         whole = self._reasons(prediction, map, None, adverse, explain)
         return disclose_reasons(self._inside.ledger, whole, list(codes), to)
 
@@ -252,6 +255,11 @@ class Explanations:
             count=count,
             seed=seed,
         )
+
+    def _was_explained(self, prediction: str) -> bool:
+        """Say whether a record says what each feature added: other rows to compare with would give other reasons."""
+        context = self._find(prediction).table["context"][0].as_py()
+        return "explanation" in self._inside.ledger.document(context.hex())
 
     def _reasons(
         self, prediction: str, given: ReasonMap | str, count: int | None, adverse: Adverse, explain: Explain | None

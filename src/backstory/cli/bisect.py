@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -58,7 +57,7 @@ def bisect(
             steps=steps_named(steps),
             good=good,
             state=state,
-            say=functools.partial(print, file=sys.stderr),
+            say=_unsaid if asking.json else _said,
         )
     if asking.json:
         print_json(answer.to_dict())
@@ -66,6 +65,15 @@ def bisect(
         print_page(bisection_page(answer))
     unclear = answer.untested or any(change.untried for cause in answer.causes for change in cause)
     return PARTIAL if unclear else OK
+
+
+def _said(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
+def _unsaid(_line: str) -> None:
+    """Say nothing: with `--json` only an error stands on stderr."""
 
 
 def _ends(text: str, option: str) -> tuple[str, str]:

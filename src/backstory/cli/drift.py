@@ -49,8 +49,11 @@ def drift(
         asking: Which archive.
         opening: Who asks.
     """
+    from backstory.debug.chart import require_svg
     from backstory.debug.drift_page import drift_page
 
+    if plot is not None:
+        require_svg(plot, "drift")
     pair, hours = _PAIR.fullmatch(reference), _HOURS.fullmatch(period)
     against: Any = reference if pair is None else (pair[1], pair[2])
     length: Any = period if hours is None else timedelta(hours=int(hours[1]))

@@ -19,7 +19,7 @@ from backstory.errors import QueryError
 
 def rootcause(
     *,
-    bad: str,
+    bad: Annotated[str, Parameter(allow_leading_hyphen=True)],
     good: str | None = None,
     model: str | None = None,
     since: str | None = None,
@@ -56,8 +56,11 @@ def rootcause(
         asking: Which archive.
         opening: Who asks.
     """
+    from backstory.debug.chart import require_svg
     from backstory.debug.rootcause_page import rootcause_page
 
+    if plot is not None:
+        require_svg(plot, "rootcause")
     named = dict(_named(text) for text in reference or [])
     with progress("looking"), open_archive(asking, opening) as archive:
         answer = archive.rootcause(

@@ -20,6 +20,8 @@ from backstory.lineage.registry import find_version
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject, JsonValue
 
+_SEALED = "sealed: there, and not opened"
+
 
 def check_capsule(shop: Workshop, found: Found) -> Replay:
     """Follow every digest of a prediction.
@@ -36,7 +38,9 @@ def check_capsule(shop: Workshop, found: Found) -> Replay:
     """
     stages = list(_Capsule(shop, found).stages())
     gone = [stage.name for stage in stages if stage.verdict == "not-replayable"]
-    whole = f"{count_text(len(stages), 'part')} looked at, all there, every digest right"
+    sealed = sum(stage.note == _SEALED for stage in stages)
+    right = f"every digest right of {len(stages) - sealed}, {sealed} sealed and not opened"
+    whole = f"{count_text(len(stages), 'part')} looked at, all there, {right if sealed else 'every digest right'}"
     return Replay(
         id=found.id,
         verdict="not-replayable" if gone else "exact",
@@ -60,6 +64,9 @@ class _Capsule:
         place = self._found.place
         proof = f"leads to the root in entry {place.position}" if place else "not in the log yet: no proof covers it"
         yield Stage(name="record", verdict="exact", seconds=0.0, note=proof)
+        shard = None if place is None else place.manifest.shard
+        if shard is not None:
+            yield self._stage("sealed values", lambda: self._in_vault(shard.name))
         digest = python_rows(self._found.table.select(["context"]))[0]["context"].hex()
         yield self._stage("context", lambda: self._document(digest))
         try:
@@ -150,4 +157,4 @@ class _Capsule:
     def _in_vault(self, name: str) -> str:
         if not self._shop.ledger.vault.path(name).is_file():
             raise NotFoundError(f"{name} is not in the vault: erased, or kept elsewhere")
-        return "sealed: there, and not opened"
+        return _SEALED

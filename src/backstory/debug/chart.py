@@ -10,9 +10,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from xml.sax.saxutils import escape
 
+from backstory.errors import InputError
 from backstory.lineage.plain import printable
+from backstory.storage.disk import storage_errors
 
 _LONG, _SHORT = 1123.0, 794.0
 """The sides of A4 at 96 points an inch."""
@@ -245,6 +248,33 @@ def _key(series: Sequence[Line], left: float, top: float) -> list[str]:
         )
         parts.append(_words("alarm", left + 42, y, _SMALL_SIZE, "start"))
     return parts
+
+
+def require_svg(path: str | Path, question: str) -> None:
+    """Refuse a file for a chart whose name says that it is something else.
+
+    Raises:
+        InputError: Its name does not end in `.svg`.
+    """
+    if Path(path).suffix != ".svg":
+        raise InputError(f"{question}: expected a file that ends in .svg, got {Path(path).suffix!r}")
+
+
+def write_chart(path: str | Path, question: str, chart: str) -> None:
+    """Write a chart to a file.
+
+    Args:
+        path: Where; its name ends in `.svg`.
+        question: What was asked, for the errors, such as `drift`.
+        chart: What `bars` or `lines` returned.
+
+    Raises:
+        InputError: Its name has another ending.
+        StorageError: It cannot be written.
+    """
+    require_svg(path, question)
+    with storage_errors("writing", Path(path)):
+        Path(path).write_text(chart, encoding="utf-8")
 
 
 def _document(title: str, subtitle: str, said: list[str], size: tuple[float, float], parts: list[str]) -> str:

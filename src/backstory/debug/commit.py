@@ -15,10 +15,9 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
+from backstory.columns.table_bytes import read_table, table_bytes
 from backstory.debug.case import Case, Workshop, read_cases
 from backstory.debug.other_version import features_with
 from backstory.debug.step_code import Steps
@@ -33,6 +32,9 @@ from backstory.lineage.trace import Tracer
 from backstory.models.isolated import Interpreter, run_isolated, this_interpreter
 from backstory.records import canonical
 from backstory.storage.world import World
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 SECONDS_MAX = 600.0
 """Time that one commit's code has to make some features."""
@@ -112,8 +114,7 @@ def features_at_commit(
         interpreter = Interpreter(executable=own.executable, path=path, variables={})
         place = (__name__, "features_of_body")
         answer = run_isolated(place, json.dumps(asked).encode(), interpreter, seconds=SECONDS_MAX, walled=False)
-    with pa.ipc.open_stream(answer) as reader:
-        return reader.read_all()
+    return read_table(answer)
 
 
 def features_of_body(body: bytes) -> bytes:
@@ -141,10 +142,7 @@ def features_of_body(body: bytes) -> bytes:
     steps = [_function(text, Path(asked["folder"])) for text in asked["steps"]]
     made = features_with(shop, case, steps, versions)
     _require_no_other_code(Path(asked["top"]))
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, made.schema) as writer:
-        writer.write_table(made)
-    return bytes(sink.getvalue())
+    return table_bytes(made)
 
 
 def names_of(steps: Steps) -> list[str]:

@@ -159,7 +159,7 @@ def search_counterfactuals(
 
     Raises:
         ForbiddenError: The values are sealed, and the gate lets nothing through.
-        InputError: A feature is none, nothing says which values to try, or the target is none.
+        InputError: A feature is none, nothing says which values to try, or the target is none, or reached already.
         ModelError: The call failed, the model is not there, or its replay diverges.
     """
     if min(steps, budget, count) < 1:
@@ -181,6 +181,8 @@ def search_counterfactuals(
         raise ModelError(
             f"counterfactual: its replay diverges ({judgement.reason}), so another answer would be changed"
         )
+    if bool(is_reached(case.output.slice(row, 1))[0]):
+        raise InputError(f"counterfactual: expected a target that it does not have, got what it has: {wanted}")
     profile = _profile(shop, case) if set(change) - set(bounds) else None
     axes = {name: _axis(features[name], name, bounds.get(name), profile, steps) for name in change}
     search = _Search(
@@ -318,6 +320,7 @@ def _target(target: object, case: Case) -> tuple[Callable[[pa.Array], np.ndarray
         raise InputError(f"counterfactual: expected a truth value or a text as target, got {type(target).__name__}")
     comparison = _COMPARISON.fullmatch(target)
     if comparison is None:
+        _require_label(target, case.output.type)
         return lambda output: np.array([str(python_value(one)) == target for one in output]), f"the output {target!r}"
     try:
         bound = float(comparison[2])
@@ -335,6 +338,16 @@ def _target(target: object, case: Case) -> tuple[Callable[[pa.Array], np.ndarray
         return np.asarray(compare(scores.to_numpy(zero_copy_only=False), bound))
 
     return is_reached, f"an output {target.strip()}"
+
+
+def _require_label(target: str, outputs: pa.DataType) -> None:
+    """Refuse a label where outputs are numbers: none would ever be found."""
+    try:
+        is_number = math.isfinite(float(target))
+    except ValueError:
+        is_number = False
+    if pa.types.is_struct(outputs) or (pa.types.is_floating(outputs) and not is_number):
+        raise InputError("counterfactual: the output is no label; expected a comparison such as '< 0.5', or a decision")
 
 
 def _profile(shop: Workshop, case: Case) -> Profile | None:

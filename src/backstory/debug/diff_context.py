@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from backstory.debug.case import Workshop
 from backstory.debug.diff_model import diff_models
 from backstory.debug.diff_parts import Change, Documents, StageDiff, changes_of, environment_stage, stage_of
 from backstory.lineage import registry
 from backstory.records.canonical import JsonObject, JsonValue
 
-_CALL = ("method", "options", "output")
-_RECORDING = ("policy", "watch")
-"""Members that say how records were written and what they were compared with; they change no output."""
+_CALL = ("method", "options", "output", "tile")
+_OTHER_STAGES = frozenset({*_CALL, "code", "container", "decision", "environment", "features", "model", "refs"})
+"""Members that have stages of their own. All others say how records were written, such as what they were compared with
+and how they were explained; they change no output."""
 
 
 def diff_contexts(shop: Workshop, documents: Documents, before: str, after: str) -> tuple[StageDiff, ...]:
@@ -30,7 +33,7 @@ def diff_contexts(shop: Workshop, documents: Documents, before: str, after: str)
         compare_container(one, two),
         *compare_contexts(shop, documents, one, two),
         compare_rule(one, two),
-        stage_of("recording", tuple(changes_of(_members(one, _RECORDING), _members(two, _RECORDING)))),
+        stage_of("recording", tuple(changes_of(_recording(one), _recording(two)))),
     )
 
 
@@ -55,8 +58,12 @@ def compare_rule(one: JsonObject, two: JsonObject) -> StageDiff:
     return stage_of("decision rule", tuple(changes_of(one.get("decision"), two.get("decision"), "rule")))
 
 
-def _members(context: JsonObject, names: tuple[str, ...]) -> JsonObject:
-    return {name: context[name] for name in names if name in context}
+def _recording(context: JsonObject) -> JsonObject:
+    return _members(context, context.keys() - _OTHER_STAGES)
+
+
+def _members(context: JsonObject, names: Iterable[str]) -> JsonObject:
+    return {name: context[name] for name in sorted(names) if name in context}
 
 
 def _model(shop: Workshop, documents: Documents, before: JsonValue, after: JsonValue) -> StageDiff:

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from backstory.debug.chart import write_chart
 from backstory.debug.drift_alarms import DriftAlarm
 from backstory.debug.drift_measures import ROWS_MIN, Floors, Measure, Spread, compare, compare_rates
 from backstory.debug.drift_read import Gathered, Window, gather, spreads_of_profile
@@ -152,10 +153,15 @@ class Drift:
         }
 
     def plot(self, path: str | Path) -> None:
-        """Draw the measures that moved most, by period, as an SVG file."""
+        """Draw the measures that moved most, by period, as an SVG file.
+
+        Raises:
+            InputError: Its name has another ending.
+            StorageError: It cannot be written.
+        """
         from backstory.debug.drift_page import drift_chart
 
-        Path(path).write_text(drift_chart(self), encoding="utf-8")
+        write_chart(path, "drift", drift_chart(self))
 
     def __repr__(self) -> str:
         """Return the counts on one line."""

@@ -106,7 +106,8 @@ def _most_moved(measures: tuple[ColumnMeasure, ...]) -> str:
     if not measures:
         return "too few predictions"
     most = max(measures, key=_ratio)
-    return f"{label(most.column)} {most.measure.kind} {_ratio(most):.2g} of the threshold"
+    chance = ", maybe by chance" if _ratio(most) >= 1 and not most.alarm else ""
+    return f"{label(most.column)} {most.measure.kind}, {_ratio(most):.2g} × what is large{chance}"
 
 
 def _ratio(one: ColumnMeasure) -> float:

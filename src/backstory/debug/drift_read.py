@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from backstory.columns.arrow_type import unchunked
 from backstory.debug.drift_measures import Spread, together
-from backstory.errors import ForbiddenError
+from backstory.errors import ForbiddenError, NotFoundError
 from backstory.frames.sketch import COLUMNS, LISTED_MAX, ColumnSketch, category_text, sketch_of
 from backstory.frames.sketch_document import Sketched, is_sealed, parse_sealed, parse_sketched
 from backstory.ledger.read import merge_columns, records_now
@@ -162,8 +162,9 @@ def gather(ledger: Ledger, gate: Gate, model: str, window: Window) -> dict[int, 
     found: dict[int, _Gathering] = defaultdict(_Gathering)
     for manifest, said in due:
         period = None if said is None else window.period_of(parse_time(said.first), parse_time(said.last))
-        if said is not None and period is not None:
-            found[period].add(said.rows, said.errors, _opened(ledger, said))
+        columns = None if said is None or period is None else _opened(ledger, said)
+        if said is not None and period is not None and columns is not None:
+            found[period].add(said.rows, said.errors, columns)
         else:
             table = read_segment(ledger, manifest, _READ)
             for number, part in _parts(ledger, model, window, table):
@@ -253,12 +254,16 @@ def _open_gate(
     return True
 
 
-def _opened(ledger: Ledger, said: Sketched) -> tuple[ColumnSketch, ...]:
-    """Return the sketches that are said of a model, from the vault where they are sealed."""
+def _opened(ledger: Ledger, said: Sketched) -> tuple[ColumnSketch, ...] | None:
+    """Return the sketches that are said of a model, from the vault where they are sealed; None of erased ones."""
     if said.sealed is None:
         return said.columns
     name, root = (canonical.text_of(said.sealed, member) for member in ("sealed_table", "root"))
-    return parse_sealed(checked_shard(ledger, name, root), said.rows)
+    try:
+        table = checked_shard(ledger, name, root)
+    except NotFoundError:
+        return None  # the records may still be there
+    return parse_sealed(table, said.rows)
 
 
 def read_segment(ledger: Ledger, manifest: Manifest, names: Sequence[str]) -> pa.Table:

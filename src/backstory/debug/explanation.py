@@ -190,8 +190,9 @@ def _baseline_text(baseline: JsonObject) -> str:
     drawn = {"given": "rows that were given", "training": "rows it was trained on"}.get(
         str(baseline.get("drawn")), "rows"
     )
-    digest = str(baseline.get("digest"))[:12]
-    return f"{baseline.get('rows')} of {baseline.get('of')} {drawn}, seed {baseline.get('seed')}, digest {digest}"
+    digest = baseline.get("digest")
+    kept = f", digest {digest[:12]}" if isinstance(digest, str) else ""
+    return f"{baseline.get('rows')} of {baseline.get('of')} {drawn}, seed {baseline.get('seed')}{kept}"
 
 
 def _afterwards_text(found: Explanation) -> str:

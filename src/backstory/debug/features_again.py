@@ -31,6 +31,7 @@ from backstory.records import canonical
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+ONLY_ALL = "whole snapshots give the recorded features; on traced rows alone the steps do not run"
 USES_OTHERS = "the steps use rows their ids do not name: whole snapshots give the recorded features, traced rows do not"
 
 
@@ -195,7 +196,9 @@ def _run_until_same(
         tried = _stages(made, compared)
         if best is None or compared.agreeing > best[1].agreeing:
             is_again = rows != fed[0]
-            finding = USES_OTHERS if is_again and compared.agreeing else ""
+            finding = ""
+            if is_again and compared.agreeing:
+                finding = USES_OTHERS if refused is None else f"{ONLY_ALL}: {refused}"
             stages += tuple(replace(one, name=f"{one.name} (all rows)") if is_again else one for one in tried)
             best = made, compared
         if compared.agreeing == len(compared.verdicts):

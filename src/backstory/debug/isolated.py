@@ -11,6 +11,7 @@ from collections.abc import Collection
 import pyarrow as pa
 
 from backstory.columns.arrow_type import flat_fields, unchunked
+from backstory.columns.table_bytes import read_table, table_bytes
 from backstory.debug.case import Case, Workshop, call_model
 from backstory.errors import BackstoryError, ModelError
 from backstory.lineage import registry
@@ -75,7 +76,7 @@ def run_in_own_process(
         "size": len(data),
         "trusted": model.get("trusted"),
     }
-    body = json.dumps(task).encode() + b"\n" + data + _written(features)
+    body = json.dumps(task).encode() + b"\n" + data + table_bytes(features)
     with_ = interpreter or this_interpreter(_variables())
     return _checked(run_isolated(_ANSWER, body, with_, seconds=seconds, walled=form == PICKLE), features.num_rows)
 
@@ -88,7 +89,7 @@ def answer(body: bytes) -> bytes:
     """
     head, _, rest = body.partition(b"\n")
     task = json.loads(head)
-    data, features = rest[: task["size"]], _read(rest[task["size"] :])
+    data, features = rest[: task["size"]], read_table(rest[task["size"] :])
     try:
         if task["format"] == PICKLE:
             model = pickle_format.open_trusted(data)
@@ -96,7 +97,7 @@ def answer(body: bytes) -> bytes:
             model = load_artifact(task["format"], data, trusted=task["trusted"] or ())
     except Exception as error:  # opening it may raise anything
         raise ModelError(f"it cannot be opened: {type(error).__name__}: {error}", stage="load") from error
-    return _written(pa.table({"output": call_model(model, task["context"], features, sealed=task["sealed"])}))
+    return table_bytes(pa.table({"output": call_model(model, task["context"], features, sealed=task["sealed"])}))
 
 
 def _variables() -> dict[str, str]:
@@ -105,22 +106,10 @@ def _variables() -> dict[str, str]:
     return {name: str(value) for name, value in given.items()} if isinstance(given, dict) else {}
 
 
-def _written(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return bytes(sink.getvalue())
-
-
-def _read(data: bytes) -> pa.Table:
-    with pa.ipc.open_stream(data) as reader:
-        return reader.read_all()
-
-
 def _checked(data: bytes, rows: int) -> pa.Array:
     """Read an answer nobody vouches for: of the type of an output, with as many rows as were asked about."""
     try:
-        table = _read(data)
+        table = read_table(data)
         table.validate(full=True)
         flat_fields(table.schema)
     except (BackstoryError, pa.ArrowException, OSError, ValueError):

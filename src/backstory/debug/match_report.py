@@ -146,7 +146,9 @@ class Tally:
         name = f"{model['name']}:{model['version']}" if isinstance(model, dict) else _NO_MODEL
         digest = environment if isinstance(environment, str) else _NO_ENVIRONMENT
         self._calls += 1
-        for stage in replays[0].stages if replays else ():
+        longest = max((one.stages for one in replays), key=len, default=())  # a stage that is of the call is in each
+        apart = [stage for one in replays if one.level == 0 for stage in one.stages]
+        for stage in apart or longest:
             self._seconds[stage.name] = self._seconds.get(stage.name, 0.0) + stage.seconds
         for one in replays:
             self._counts[one.verdict] += 1
@@ -206,7 +208,11 @@ def report_page(found: MatchReport) -> Page:
 
 def _sections(found: MatchReport) -> list[Section]:
     def counted(title: str, column: str, counts: Mapping[str, int]) -> list[Section]:
-        rows = rows_of((f"{count:,}", name) for name, count in list(counts.items())[:_SHOWN_MAX])
+        shown = list(counts.items())[:_SHOWN_MAX]
+        left = sum(counts.values()) - sum(count for _, count in shown)
+        rows = rows_of(
+            (f"{count:,}", name) for name, count in [*shown, *([("others; JSON has them", left)] if left else [])]
+        )
         return [Section(title=title, columns=("predictions", column), rows=rows)] if rows else []
 
     def by(title: str, groups: Mapping[str, Mapping[Verdict, int]]) -> list[Section]:

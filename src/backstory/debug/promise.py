@@ -47,7 +47,7 @@ def promise_of(ledger: Ledger, case: Case, *, alone: bool, same_environment: boo
     method = case.context.get("method")
     return promised(
         None if said is None else said.class_of(str(method)),
-        "" if said is None else said.reason,
+        "" if said is None else said.reason or said.unprobed,
         rows=case.table.num_rows,
         alone=alone,
         tiled="tile" in case.context,
@@ -62,7 +62,7 @@ def promised(
 
     Args:
         class_name: The class, or None.
-        reason: Why it is of that class, where that is known.
+        reason: Why it is of that class, or none is known, where that is known.
         rows: Rows of the recorded call.
         alone: Whether a row is run by itself.
         tiled: Whether the call was made in tiles.
@@ -73,7 +73,8 @@ def promised(
     """
     apart = f"alone; its call had {count_text(rows, 'row')}" if alone and rows > 1 else ""
     if class_name is None:
-        return Promise(class_name=None, words="nothing: its determinism class was not recorded", varies="")
+        why = f"is not known: {reason}" if reason else "was not recorded"
+        return Promise(class_name=None, words=f"nothing: its determinism class {why}", varies="")
     if class_name == "run-varying":
         why = f"run-varying: {reason}" if reason else "run-varying: the same call gives other bytes each time"
         return Promise(class_name=class_name, words="nothing: the same call may give other bytes", varies=why)

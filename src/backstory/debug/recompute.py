@@ -158,6 +158,8 @@ def typed(values: pa.Table, columns: pa.Schema) -> pa.Table:
             if not _is_castable(column.type, field.type):
                 raise pa.ArrowInvalid
             found.append(column.cast(field.type))
+            if pa.types.is_floating(column.type) and not _is_same(column, found[-1].cast(column.type)):
+                raise pa.ArrowInvalid
         except pa.ArrowException:
             raise PreparationError(
                 f"recompute: expected column {field.name!r} as {field.type}, got {column.type}"
@@ -171,7 +173,13 @@ def _is_castable(came: pa.DataType, recorded: pa.DataType) -> bool:
         return True
     if pa.types.is_integer(came) and (pa.types.is_integer(recorded) or pa.types.is_floating(recorded)):
         return True
-    if pa.types.is_floating(came) and pa.types.is_integer(recorded):
+    if pa.types.is_floating(came) and (pa.types.is_integer(recorded) or pa.types.is_floating(recorded)):
         return True
     one, other = (flat_fields(pa.schema([("value", kind)])) for kind in (came, recorded))
     return one == other
+
+
+def _is_same(one: pa.Array, other: pa.Array) -> bool:
+    """Say whether floats are the same, all NaN being one."""
+    before, after = (values.to_numpy(zero_copy_only=False) for values in (one, other))
+    return np.array_equal(before, after, equal_nan=True)

@@ -21,10 +21,12 @@ from pathlib import Path
 import pyarrow as pa
 
 from backstory.columns.arrow_type import unchunked
+from backstory.columns.table_bytes import read_table, table_bytes
 from backstory.debug.case import Workshop
 from backstory.debug.runner import Job, Ran, RanIn, model_digest
 from backstory.errors import BackstoryError, ModelError, StorageError, VerificationError
 from backstory.lineage.registry import find_version
+from backstory.models.environment import VARIABLES
 from backstory.models.isolated import Interpreter, run_isolated
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject, JsonValue
@@ -47,6 +49,10 @@ _NAMED_OTHERWISE = {"sklearn": "scikit-learn"}
 _NEEDED_TO_COMPARE = ("threadpoolctl",)
 """Says which kernels ran."""
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.!+_-]*")
+"""What a recorded package or version may be: anything else would be an order to `uv`, which runs what it installs."""
+
 _ANSWER = ("backstory.debug.recorded_process", "answer")
 _COMPLETE = "complete"
 _DIGITS = 16
@@ -56,7 +62,7 @@ SECONDS = 600.0
 
 def cache_of(env: str | Path) -> Path:
     """Return the directory in which recorded environments are made: the user's cache directory unless one is given."""
-    return env if isinstance(env, Path) else Path.home() / ".cache" / "backstory" / "environments"
+    return env.absolute() if isinstance(env, Path) else Path.home() / ".cache" / "backstory" / "environments"
 
 
 class RecordedRunner:
@@ -260,6 +266,8 @@ def _make_python(uv: str, folder: Path, recorded: JsonObject) -> None:
     """Make an environment of the recorded Python; of this one, which the replay then names, where `uv` finds none."""
     python = recorded.get("python")
     version = str(python.get("version")) if isinstance(python, dict) else ""
+    if not _VERSION.fullmatch(version):
+        raise ModelError("the recorded environment names no version of Python")
     here = ".".join(map(str, sys.version_info[:3]))
     choices = [sys.executable] if version == here else [version, sys.executable]
     for choice in choices:
@@ -299,24 +307,12 @@ def _versions(recorded: JsonObject) -> dict[str, str]:
     }
     if not found:
         raise ModelError("the recorded environment names no packages")
+    if not all(_NAME.fullmatch(name) and _VERSION.fullmatch(version) for name, version in found.items()):
+        raise ModelError("the recorded environment names a package or version that can be none")
     return found
 
 
 def _variables(recorded: JsonObject) -> dict[str, str]:
     numerics = recorded.get("numerics")
     given = numerics.get("variables") if isinstance(numerics, dict) else None
-    return {name: str(value) for name, value in given.items()} if isinstance(given, dict) else {}
-
-
-def table_bytes(table: pa.Table) -> bytes:
-    """Return a table as Arrow's stream."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return bytes(sink.getvalue())
-
-
-def read_table(data: bytes) -> pa.Table:
-    """Return the table of an Arrow stream."""
-    with pa.ipc.open_stream(data) as reader:
-        return reader.read_all()
+    return {name: str(value) for name, value in given.items() if name in VARIABLES} if isinstance(given, dict) else {}

@@ -8,8 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from backstory.columns.table_bytes import read_table, table_bytes
 from backstory.debug.case import call_model
-from backstory.debug.recorded_environment import read_table, table_bytes
 from backstory.errors import BackstoryError
 from backstory.models import load_artifact
 from backstory.models.environment import environment

@@ -7,7 +7,7 @@ than in its batch (docs/adr/0006). What a verdict may be also depends on what th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from backstory.columns.arrow_type import unchunked
-from backstory.columns.python_value import python_value
+from backstory.columns.python_value import python_rows, python_value
 from backstory.debug.case import Case, Workshop, read_case
 from backstory.debug.environment_diff import environment_changes, has_pools, kernel_families
 from backstory.debug.features_again import FeaturesAgain, Stage, features_of_calls
@@ -163,9 +163,9 @@ def replay_cases(shop: Workshop, cases: Sequence[tuple[Case, float]], manner: Ma
 
 def _made(shop: Workshop, cases: Sequence[tuple[Case, float]], manner: Manner) -> list[_Made | list[Replay]]:
     """Return what the model of each call is given; or the replays, where nothing can be given to it."""
+    heads = shop.ledger.heads()
     reads = [
-        Stage(name="record", verdict="exact", seconds=seconds, note="proven, or not in the log yet")
-        for _, seconds in cases
+        Stage(name="record", verdict="exact", seconds=seconds, note=_proof(case, heads)) for case, seconds in cases
     ]
     calls = [case for case, _ in cases]
     if manner.level < _FROM_ROWS:
@@ -174,6 +174,13 @@ def _made(shop: Workshop, cases: Sequence[tuple[Case, float]], manner: Manner) -
         ]
     made = features_of_calls(shop, calls, manner.steps)
     return [_from_rows(*one, manner) for one in zip(calls, reads, made, strict=True)]
+
+
+def _proof(case: Case, heads: Mapping[str, int]) -> str:
+    """Say whether the records that were read are proven: those below the head of their stream are."""
+    last = python_rows(case.table.slice(case.table.num_rows - 1).select(["stream", "seq"]))[0]
+    is_sealed = last["seq"] < heads.get(last["stream"].hex(), 0)
+    return "proven by the log" if is_sealed else "not in the log yet: no proof covers it"
 
 
 def _from_rows(case: Case, read: Stage, again: FeaturesAgain | BackstoryError, manner: Manner) -> _Made | list[Replay]:
@@ -210,7 +217,8 @@ def _compared(shop: Workshop, made: _Made, ran: Sequence[Ran | BackstoryError], 
     clock = shop.ledger.world.monotonic_ns
     began = clock()
     recorded = case.output.take(pa.array(case.rows))
-    outcomes = judge(recorded, outputs, case.decision, promised=promise.is_exact and made.rows is None)
+    as_given = made.rows is None or all(row.verdict in {"exact", "not-replayable"} for row in made.rows)
+    outcomes = judge(recorded, outputs, case.decision, promised=promise.is_exact and as_given)
     decided = _decisions(case, recorded, outputs)
     took = (clock() - began) / 1e9
     model_seconds = sum(one.seconds for one in done)
@@ -218,13 +226,14 @@ def _compared(shop: Workshop, made: _Made, ran: Sequence[Ran | BackstoryError], 
     values = outputs if typed is None else typed
     stages = [*_row_stages(made, outcomes, decided, promise, kernel_families(changes), (model_seconds, took))]
     of_call = len(made.stages) - (made.rows is not None)
+    ran_on = [made.rows is None or made.rows[at].verdict != "not-replayable" for at in range(len(outcomes))]
     return [
         replace(
             _verdict_of(name, stages[at], of_call, same_environment=not changes),
             level=manner.level,
             recorded=python_value(recorded[at]),
-            replayed=python_value(values[at]),
-            difference=outcomes[at].difference,
+            replayed=python_value(values[at]) if ran_on[at] else None,
+            difference=outcomes[at].difference if ran_on[at] else None,
             batch_rows=case.table.num_rows,
             alone=manner.alone,
             environment=changes,

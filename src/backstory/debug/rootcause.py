@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from backstory.debug.case import Workshop
+from backstory.debug.chart import write_chart
 from backstory.debug.enrichment import SUPPORT, Enriched, Searched, Selection, search, selected
 from backstory.debug.factors import Factors, build_factors
 from backstory.debug.recompute import Steps
@@ -21,7 +22,6 @@ from backstory.debug.rootcause_swap import Bench, Given
 from backstory.errors import InputError
 from backstory.lineage.page import page_text
 from backstory.lineage.plain import plain
-from backstory.storage.disk import storage_errors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,10 +194,7 @@ class RootCause:
         """
         from backstory.debug.rootcause_page import rootcause_chart
 
-        if Path(path).suffix != ".svg":
-            raise InputError(f"rootcause: expected a file that ends in .svg, got {Path(path).suffix!r}")
-        with storage_errors("writing", Path(path)):
-            Path(path).write_text(rootcause_chart(self), "utf-8")
+        write_chart(path, "rootcause", rootcause_chart(self))
 
     def __repr__(self) -> str:
         """Return the answer on one line."""

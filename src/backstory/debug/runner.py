@@ -6,6 +6,7 @@ answers for, and the recorded environment made again (`recorded_environment`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,7 +16,7 @@ import pyarrow as pa
 
 from backstory.debug.case import Case, Workshop, run_model
 from backstory.debug.isolated import run_in_own_process
-from backstory.errors import BackstoryError, ModelError, VerificationError
+from backstory.errors import BackstoryError, InputError, ModelError, VerificationError
 from backstory.lineage.registry import find_version, load_model
 from backstory.models.artifact import PICKLE
 from backstory.models.environment import environment
@@ -24,6 +25,7 @@ from backstory.records.canonical import JsonObject
 
 RanIn = Literal["present", "recorded"]
 _MODELS_KEPT = 4
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -84,7 +86,12 @@ class PresentRunner:
         Args:
             shop: The archive.
             pickles: Digests of artifacts that may be opened by running them, in processes of their own.
+
+        Raises:
+            InputError: One is no whole digest.
         """
+        if any(not _DIGEST.fullmatch(digest) for digest in pickles):
+            raise InputError("replay: expected pickles by their whole SHA-256, 64 hex digits in lower case")
         self._shop = shop
         self._pickles = frozenset(pickles)
         self._model: Callable[[str], object] = lru_cache(_MODELS_KEPT)(self._load)

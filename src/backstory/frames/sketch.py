@@ -155,7 +155,8 @@ def _spread_places(values: int) -> NDArray[np.uint64]:
     step = _step(values)
     begins = np.arange(0, values, step, dtype=np.uint64)
     turns = (np.arange(len(begins), dtype=np.uint64) * np.uint64(_GOLDEN)) >> np.uint64(32)
-    return begins + (turns * np.minimum(np.uint64(step), np.uint64(values) - begins) >> np.uint64(32))
+    begins += turns * np.minimum(np.uint64(step), np.uint64(values) - begins) >> np.uint64(32)
+    return begins
 
 
 def equal_ranks(rising: NDArray[np.float64], points: int) -> NDArray[np.float64]:

@@ -7,15 +7,15 @@ answers for them and why they may be used is said beside it. Bytes: docs/format.
 from __future__ import annotations
 
 import inspect
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backstory.errors import AmbiguousError, InputError, NotFoundError, QueryError
+from backstory.errors import InputError
 from backstory.ledger.ledger import Ledger
+from backstory.lineage.definition import find_definition, unknown_definition
 from backstory.lineage.feature_set import (
     Feature,
     FeatureDefinition,
@@ -30,12 +30,11 @@ from backstory.lineage.registry import require_model_name
 from backstory.models.code_version import code_version
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject
-from backstory.records.names import names_instead
 
 DEFINED = "features.defined"
 """Type of the entry that names a version of a feature set."""
 
-_DIGEST_PREFIX = re.compile(r"[0-9a-f]{6,64}")
+_WHAT = "feature set"
 
 
 def define_features(
@@ -118,7 +117,7 @@ def feature_sets(ledger: Ledger, name: str | None = None) -> list[FeatureSet]:
     """
     latest = {canonical.text_of(entry, "features"): entry for entry in ledger.find_entries(DEFINED, name)}
     if name is not None and not latest:
-        raise _unknown(ledger, name)
+        raise unknown_definition(ledger, name, entry=DEFINED, what=_WHAT)
     first: dict[str, JsonObject] = {}
     for entry in ledger.find_entries(DEFINED, name):
         first.setdefault(canonical.text_of(entry, "features"), entry)
@@ -133,27 +132,7 @@ def find_features(ledger: Ledger, spec: str) -> FeatureSet:
         AmbiguousError: A digest prefix fits several.
         QueryError: What names it is no text.
     """
-    if not isinstance(spec, str):
-        raise QueryError(f"features: expected the name of a feature set as text, got {type(spec).__name__}")
-    name, mark, number = spec.partition(":")
-    entries = ledger.find_entries(DEFINED, name)
-    if entries:
-        fitting = [found for found in feature_sets(ledger, name) if not mark or str(found.version) == number]
-        if not fitting:
-            raise NotFoundError(f"features: no version {number!r} of {name!r}")
-        return fitting[-1]
-    if _DIGEST_PREFIX.fullmatch(spec):
-        fitting = [found for found in feature_sets(ledger) if found.digest.startswith(spec)]
-        if len(fitting) > 1:
-            raise AmbiguousError(f"features: {len(fitting)} versions have digests that begin with {spec!r}")
-        if fitting:
-            return fitting[0]
-    raise _unknown(ledger, name)
-
-
-def _unknown(ledger: Ledger, name: str) -> NotFoundError:
-    names = {canonical.text_of(entry, "name") for entry in ledger.find_entries(DEFINED)}
-    return NotFoundError(f"features: no feature set called {name!r}{names_instead(name, names)}")
+    return find_definition(ledger, spec, lambda name: feature_sets(ledger, name), entry=DEFINED, what=_WHAT)
 
 
 def _latest(ledger: Ledger, name: str, digest: str) -> JsonObject | None:

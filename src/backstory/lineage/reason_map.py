@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from backstory.errors import AmbiguousError, InputError, NotFoundError, QueryError
+from backstory.errors import InputError
 from backstory.ledger.ledger import Ledger
+from backstory.lineage.definition import find_definition, unknown_definition
 from backstory.lineage.page import Page, Row, Section, page_text
 from backstory.lineage.plain import count_text, label
 from backstory.lineage.registry import require_model_name
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject
-from backstory.records.names import names_instead
 from backstory.records.schema import dataset_columns
 
 DEFINED = "reasons.defined"
@@ -28,7 +28,7 @@ Direction: TypeAlias = Literal["increases", "decreases"]
 
 _DIRECTIONS: dict[str, Direction] = {"increases": "increases", "decreases": "decreases"}
 _CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-_DIGEST_PREFIX = re.compile(r"[0-9a-f]{6,64}")
+_WHAT = "reason map"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,7 +172,7 @@ def reason_maps(ledger: Ledger, name: str | None = None) -> list[ReasonMap]:
     """
     found = [_read(ledger, entry) for entry in ledger.find_entries(DEFINED, name)]
     if name is not None and not found:
-        raise _unknown(ledger, name)
+        raise unknown_definition(ledger, name, entry=DEFINED, what=_WHAT)
     return found
 
 
@@ -184,26 +184,7 @@ def find_reasons(ledger: Ledger, spec: str) -> ReasonMap:
         AmbiguousError: A digest prefix fits several.
         QueryError: What names it is no text.
     """
-    if not isinstance(spec, str):
-        raise QueryError(f"reasons: expected the name of a reason map as text, got {type(spec).__name__}")
-    name, mark, number = spec.partition(":")
-    if ledger.find_entries(DEFINED, name):
-        fitting = [one for one in reason_maps(ledger, name) if not mark or str(one.version) == number]
-        if not fitting:
-            raise NotFoundError(f"reasons: no version {number!r} of {name!r}")
-        return fitting[-1]
-    if _DIGEST_PREFIX.fullmatch(spec):
-        fitting = [one for one in reason_maps(ledger) if one.digest.startswith(spec)]
-        if len(fitting) > 1:
-            raise AmbiguousError(f"reasons: {len(fitting)} versions have digests that begin with {spec!r}")
-        if fitting:
-            return fitting[0]
-    raise _unknown(ledger, name)
-
-
-def _unknown(ledger: Ledger, name: str) -> NotFoundError:
-    names = {canonical.text_of(entry, "name") for entry in ledger.find_entries(DEFINED)}
-    return NotFoundError(f"reasons: no reason map called {name!r}{names_instead(name, names)}")
+    return find_definition(ledger, spec, lambda name: reason_maps(ledger, name), entry=DEFINED, what=_WHAT)
 
 
 def _read(ledger: Ledger, entry: JsonObject) -> ReasonMap:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from backstory.errors import InputError
 from backstory.ledger.ledger import Ledger
@@ -21,6 +21,9 @@ from backstory.records.canonical import JsonObject
 
 DISCLOSED = "reasons.disclosed"
 """Type of the entry that says what was disclosed."""
+
+NOISE: Final = 1e-6
+"""What a feature added is rounding, and no reason, up to this part of what all features added."""
 
 Adverse: TypeAlias = Literal["high", "low"]
 
@@ -157,10 +160,11 @@ def reasons_of(scored: Scored, known: ReasonMap, count: int | None, adverse: Adv
     if known.model is not None and known.model != scored.model:
         raise InputError(f"reasons: {known.name}:{known.version} is for another model than made this prediction")
     sign, direction = (1, "increases") if adverse == "high" else (-1, "decreases")
+    least_added = NOISE * sum(abs(factor.added) for factor in scored.factors)
     applying: dict[str, dict[str, float]] = {}
     alone: list[Given] = []
     for factor in scored.factors:
-        if factor.added * sign <= 0:
+        if factor.added * sign <= least_added:
             continue
         name = " + ".join(factor.columns)
         fitting = (one for one in known.reasons if one.direction == direction)

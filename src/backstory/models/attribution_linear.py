@@ -12,12 +12,23 @@ from backstory.errors import ModelError
 from backstory.models.attribution_terms import DOUBLE, Terms, column_of, dense, sign_of
 
 _TWO_CLASSES = 2
+_MODULES = ("sklearn.discriminant_analysis", "sklearn.linear_model.", "sklearn.svm.")
+_LINKED = "sklearn.linear_model._glm"
+"""Of these the answer is a function of the sum, which is not told."""
 
 
 def explains(model: Any) -> bool:
-    """Say whether a fitted model is linear: of scikit-learn, with coefficients and an intercept."""
-    is_own = type(model).__module__.partition(".")[0] == "sklearn"
-    return is_own and hasattr(model, "coef_") and hasattr(model, "intercept_")
+    """Say whether a fitted model is linear: of scikit-learn, its answer a sum of coefficients and an intercept."""
+    module = type(model).__module__
+    if not module.startswith(_MODULES) or module.startswith(_LINKED):
+        return False
+    if not (hasattr(model, "coef_") and hasattr(model, "intercept_")):
+        return False
+    if not hasattr(model, "classes_"):
+        return not hasattr(model, "decision_function")  # one class: it answers which side of the line a row is on
+    rows = len(np.atleast_2d(dense(model.coef_)))
+    is_by_pairs = hasattr(model, "n_support_") and len(model.classes_) > _TWO_CLASSES
+    return rows == (1 if len(model.classes_) == _TWO_CLASSES else len(model.classes_)) and not is_by_pairs
 
 
 def versions_of(_model: Any) -> dict[str, str]:

@@ -39,7 +39,10 @@ def explains(model: Any) -> bool:
     """Say whether a fitted model is made of trees that can be explained here."""
     library, name = _library(model), type(model).__name__
     if library == "sklearn":
-        return name in _OF_PROBABILITIES | _OF_MARGINS | _OF_VALUES
+        if name == "GradientBoostingClassifier" and len(model.classes_) > 2:  # noqa: PLR2004  shap has none of these
+            return False
+        is_linked = name == "HistGradientBoostingRegressor" and model.loss in {"gamma", "poisson"}
+        return name in _OF_PROBABILITIES | _OF_MARGINS | _OF_VALUES and not is_linked
     return library in {"xgboost", "lightgbm"} and getattr(model, "booster", "gbtree") != "gblinear"
 
 

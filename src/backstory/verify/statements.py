@@ -12,11 +12,13 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Final, TypeAlias
 
-from backstory.errors import FormatError
+from backstory.errors import BackstoryError, FormatError
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject, JsonValue
 from backstory.records.identity import check_digest, parse_time
 from backstory.records.membership import SHOWN_TYPE
+from backstory.storage.blobs import BlobStore
+from backstory.storage.disk import Disk
 from backstory.verify.audit import Audit
 from backstory.verify.entries import Entries
 
@@ -156,6 +158,7 @@ _FORMS: Final[Mapping[str, Mapping[str, Form]]] = {
 def check_statements(audit: Audit, entries: Entries) -> None:
     """Check the entries about data, models, features and runs."""
     known = _Versions()
+    maps: dict[str, JsonValue] = {}
     for index, entry in entries.documents(*_FORMS):
         type_ = str(entry["type"])
         problem = _problem_of_form(entry, _FORMS[type_])
@@ -163,6 +166,8 @@ def check_statements(audit: Audit, entries: Entries) -> None:
             problem = _problem_of_whole(entry, type_)
         if problem is None and entries.is_whole:  # otherwise what it speaks of may be in an entry that is not there
             problem = known.problem_of(entry, type_)
+        if problem is None and type_ == "reasons.disclosed":
+            problem = _problem_of_codes(audit, entry, maps)
         if problem is not None:
             audit.add("failed", f"entry {index}", f"{type_}: {problem}", index=index, meaning=_MEANS)
 
@@ -181,6 +186,21 @@ def _problem_of_whole(entry: JsonObject, type_: str) -> str | None:
     if type_ == "contract.set" and len({entry.get(one) is None for one in ("contract", "id", "version")}) > 1:
         return "expected a contract with its id and version, or none of them"
     return None
+
+
+def _problem_of_codes(audit: Audit, entry: JsonObject, maps: dict[str, JsonValue]) -> str | None:
+    """Say which open codes of a disclosure are none of its map, those read before being kept in `maps`."""
+    digest, disclosed = canonical.text_of(entry, "reasons"), entry.get("codes")
+    if digest not in maps:
+        try:
+            data = BlobStore(audit.layout.blobs, Disk()).get(digest)
+            maps[digest] = canonical.parse_object(data, f"blob {digest}").get("codes")
+        except BackstoryError:  # a map that is lost or changed is named with the blobs
+            maps[digest] = None
+    known = maps[digest]
+    if not isinstance(known, dict) or not isinstance(disclosed, list) or known.keys() >= set(map(str, disclosed)):
+        return None
+    return "discloses codes that its map does not have"
 
 
 class _Versions:
