@@ -198,6 +198,14 @@ def test_ends_nothing_can_be_found_between_are_refused(kept, models, good, error
         archive.bisect(ids[0], models=models, good=good)
 
 
+def test_the_answer_is_a_page_for_a_notebook(kept):
+    """As every answer is."""
+    archive, ids = kept
+    answer = archive.bisect(ids[0], models=("delay:40", "delay:41"))
+    assert "delay:40 is good" in answer._repr_html_()
+    assert "<table" in answer._repr_html_()
+
+
 def test_the_answer_has_a_json_form(kept):
     """With everything that was tried."""
     archive, ids = kept

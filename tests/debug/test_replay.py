@@ -139,6 +139,8 @@ def test_another_decision_diverges_at_the_decision(kept, asked):
         {"env": "yesterday"},
         {"level": 0, "alone": True},
         {"level": 1, "steps": len},
+        {"level": 2},
+        {"level": 3},
         {"model": "linear"},
         {"fit": len},
     ],

@@ -1,4 +1,7 @@
-"""What an archive is asked about behaviour: the part of the front door that runs models again."""
+"""What an archive is asked about behaviour: the part of the front door that runs models again.
+
+What a question needs is imported when it is asked: opening an archive should not take longer for it.
+"""
 
 from __future__ import annotations
 
@@ -6,44 +9,36 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 from uuid import UUID
 
 from backstory.archive.questions import Questions
 from backstory.capture.model_version import ModelVersion
-from backstory.debug.bisect import Bisection, Say, bisect
-from backstory.debug.capsule import check_capsule
-from backstory.debug.case import Workshop
-from backstory.debug.condition import Good
-from backstory.debug.diff import Diff, compare
-from backstory.debug.enrichment import SUPPORT
-from backstory.debug.explanation import Explanation, explain_prediction
-from backstory.debug.explanation_plan import Asked as AskedMethod
-from backstory.debug.explanation_plan import Explain
-from backstory.debug.levers import Rig, commit_lever, model_lever, package_lever, source_lever
-from backstory.debug.match_report import MatchReport
-from backstory.debug.period import Period, replay_period
-from backstory.debug.recompute import Steps
-from backstory.debug.recorded_environment import RecordedRunner, cache_of
-from backstory.debug.refit import Fit
-from backstory.debug.replay import Replay
-from backstory.debug.replaying import RETRAIN, Manner, replay_prediction, require_question
-from backstory.debug.retrain import retrain
-from backstory.debug.retraining import Retraining
-from backstory.debug.rootcause import RootCause, find_root_cause
-from backstory.debug.rootcause_confirm import SAMPLE
-from backstory.debug.rootcause_records import Asked
-from backstory.debug.rootcause_swap import Given
-from backstory.debug.runner import PresentRunner
-from backstory.debug.stages import Stages, run_prediction
-from backstory.debug.whatif import WhatIf, ask_whatif
-from backstory.debug.whatif_ask import question_of
 from backstory.errors import InputError
 from backstory.lineage import registry
 from backstory.lineage.data_diff import ROWS_SHOWN, DataDiff, diff_data
 from backstory.lineage.reconcile import moment_ns
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject
+
+if TYPE_CHECKING:
+    from backstory.archive.drift import DriftWatch
+    from backstory.archive.explanations import Explanations, Plans
+    from backstory.debug.bisect import Bisection, Say
+    from backstory.debug.case import Workshop
+    from backstory.debug.condition import Good
+    from backstory.debug.diff import Diff
+    from backstory.debug.explanation import Explanation
+    from backstory.debug.explanation_plan import Asked as AskedMethod
+    from backstory.debug.match_report import MatchReport
+    from backstory.debug.recompute import Steps
+    from backstory.debug.refit import Fit
+    from backstory.debug.replay import Replay
+    from backstory.debug.retraining import Retraining
+    from backstory.debug.rootcause import RootCause
+    from backstory.debug.rootcause_swap import Given
+    from backstory.debug.stages import Stages
+    from backstory.debug.whatif import WhatIf
 
 
 class Debugging(Questions):
@@ -141,6 +136,13 @@ class Debugging(Questions):
             InputError: There is no such level or environment, or what was given does not go together.
             VerificationError: A record, a model or something else they refer to was changed.
         """
+        from backstory.debug.capsule import check_capsule
+        from backstory.debug.period import Period, replay_period
+        from backstory.debug.recorded_environment import RecordedRunner, cache_of
+        from backstory.debug.replaying import RETRAIN, Manner, replay_prediction, require_question
+        from backstory.debug.retrain import retrain
+        from backstory.debug.runner import PresentRunner
+
         many = any(given is not None for given in (model, since, until, sample))
         is_one = isinstance(prediction, str | UUID | ModelVersion)
         require_question(level, is_one=is_one, is_many=many, alone=alone, steps=steps, fit=fit, env=env)
@@ -189,6 +191,8 @@ class Debugging(Questions):
             InputError: The features cannot be made again as the model was given them.
             VerificationError: The record or the model was changed.
         """
+        from backstory.debug.stages import run_prediction
+
         return run_prediction(self._ledger, self._gate, self._found(prediction), self._stored_model)
 
     def bisect(
@@ -237,6 +241,9 @@ class Debugging(Questions):
             ForbiddenError: Values are sealed.
             ModelError: A call failed, so there is nothing to compare with.
         """
+        from backstory.debug.bisect import bisect
+        from backstory.debug.levers import Rig, commit_lever, model_lever, package_lever, source_lever
+
         names = [predictions] if isinstance(predictions, str) else list(predictions)
         self._recorder.write()
         levers = [] if models is None else [model_lever(self._ledger, *models)]
@@ -293,6 +300,9 @@ class Debugging(Questions):
             ForbiddenError: Rows are about people, and no actor and purpose were given.
             PreparationError: A step raises an error now, or returns no such columns.
         """
+        from backstory.debug.whatif import ask_whatif
+        from backstory.debug.whatif_ask import question_of
+
         self._recorder.write()
         names = [predictions] if isinstance(predictions, str | UUID) else predictions
         question = question_of(
@@ -324,6 +334,8 @@ class Debugging(Questions):
             QueryError: They are of different kinds.
             VerificationError: Something was changed.
         """
+        from backstory.debug.diff import compare
+
         self._recorder.write()
         one, two = (f"model:{x.digest}" if isinstance(x, ModelVersion) else x for x in (a, b))
         one, two = (f"prediction:{x}" if isinstance(x, UUID) else x for x in (one, two))
@@ -338,12 +350,12 @@ class Debugging(Questions):
         since: str | datetime | None = None,
         until: str | datetime | None = None,
         features: bool = True,
-        support: int = SUPPORT,
+        support: int = 20,
         confirm: bool = True,
         steps: Steps = None,
         reference: Mapping[str, Given] | None = None,
         still_bad: str | None = None,
-        sample: int = SAMPLE,
+        sample: int = 50,
     ) -> RootCause:
         """Find what bad predictions share upstream: a model version, a file, a row, a group, an attribute of rows.
 
@@ -379,6 +391,9 @@ class Debugging(Questions):
             QueryError: It is not said as it can be which predictions are bad.
             VerificationError: Something that was read was changed.
         """
+        from backstory.debug.rootcause import find_root_cause
+        from backstory.debug.rootcause_records import Asked
+
         self._recorder.write()
         asked = Asked(
             bad=bad,
@@ -431,11 +446,36 @@ class Debugging(Questions):
             InputError: There is no such method, or the background does not fit.
             VerificationError: The record or the model was changed.
         """
+        from backstory.debug.explanation import explain_prediction
+        from backstory.debug.explanation_plan import Explain
+
         asked = Explain(method=method, background=background, column=column)
         return explain_prediction(self._workshop, self._found(prediction), asked, anew=anew)
 
     @cached_property
+    def explanations(self) -> Explanations:
+        """Reasons by a versioned map, what was disclosed, and what would have changed an output."""
+        from backstory.archive.explanations import Explanations
+
+        return Explanations(self._inside, self._workshop, self._found)
+
+    @cached_property
+    def drift(self) -> DriftWatch:
+        """Whether what models are given and say has moved, and how right they were."""
+        from backstory.archive.drift import DriftWatch
+
+        return DriftWatch(self._inside)
+
+    @cached_property
+    def _plans(self) -> Plans:
+        from backstory.archive.explanations import Plans
+
+        return Plans(self._inside)
+
+    @cached_property
     def _workshop(self) -> Workshop:
+        from backstory.debug.case import Workshop
+
         return Workshop(
             ledger=self._ledger,
             gate=self._gate,

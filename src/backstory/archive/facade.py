@@ -7,15 +7,13 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, ParamSpec, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, overload
 from uuid import UUID
 
 from backstory.archive.calls import Calls
 from backstory.archive.contracts import Contracts
 from backstory.archive.data import Data
 from backstory.archive.deployments import Deployments
-from backstory.archive.drift import DriftWatch
-from backstory.archive.explanations import Explanations, Plans
 from backstory.archive.features import Features
 from backstory.archive.inside import Inside
 from backstory.archive.job import Job
@@ -33,7 +31,6 @@ from backstory.capture.policy import Policy
 from backstory.capture.prediction import Capture, Predictions
 from backstory.capture.steps import Keep, Sampling
 from backstory.capture.subject import Id
-from backstory.debug.explanation_plan import Explain
 from backstory.errors import (
     ForbiddenError,
     InputError,
@@ -56,6 +53,9 @@ from backstory.storage.fork import renew_in_child
 from backstory.storage.worker_spool import WorkerSpoolInfo, write_worker_spool
 from backstory.storage.world import World
 from backstory.tlog.signer import Signer
+
+if TYPE_CHECKING:  # what they need is imported when it is asked for
+    from backstory.debug.explanation_plan import Explain
 
 Mode = Literal["r", "rw"]
 P = ParamSpec("P")
@@ -546,11 +546,6 @@ class Archive(Preparation):
         return Data(self._inside)
 
     @functools.cached_property
-    def explanations(self) -> Explanations:
-        """Reasons by a versioned map, what was disclosed, and what would have changed an output."""
-        return Explanations(self._inside, self._workshop, self._found)
-
-    @functools.cached_property
     def features(self) -> Features:
         """Feature sets: named, versioned definitions of features, with owner and justification."""
         return Features(self._inside)
@@ -565,16 +560,7 @@ class Archive(Preparation):
         """What serves which part of the traffic, and who approved it."""
         return Deployments(self._inside, self._found)
 
-    @functools.cached_property
-    def drift(self) -> DriftWatch:
-        """Whether what models are given and say has moved, and how right they were."""
-        return DriftWatch(self._inside)
-
     # --- within -------------------------------------------------------------------------------------------------------
-
-    @functools.cached_property
-    def _plans(self) -> Plans:
-        return Plans(self._inside)
 
     def _version(self, version: registry.Registered, load: Callable[[], object]) -> ModelVersion:
         return ModelVersion(

@@ -26,7 +26,8 @@ from backstory.debug.bisection import (
 from backstory.debug.condition import Good, holds, like_the_good_end, told
 from backstory.debug.levers import Rig
 from backstory.errors import BackstoryError, QueryError
-from backstory.lineage.page import Page, Section, page_text, rows_of
+from backstory.lineage.answer import Answer
+from backstory.lineage.page import Page, Section, rows_of
 from backstory.lineage.plain import count_text
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject
@@ -58,7 +59,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bisection:
+class Bisection(Answer):
     """Which change turned good into bad.
 
     Attributes:
@@ -95,9 +96,8 @@ class Bisection:
         """Return the answer on one line."""
         return f"<Bisection: {bisection_page(self).headline}>"
 
-    def __str__(self) -> str:
-        """Return the answer as text: the change, then what was tried."""
-        return page_text(bisection_page(self))
+    def _page(self) -> Page:
+        return bisection_page(self)
 
 
 def bisect(
@@ -146,7 +146,8 @@ def bisect(
             _keep(state, question, [*trials.done.values()], with_notes=not rig.is_sealed)
 
     named = " and ".join(f"{one.name} ({count_text(len(one.values), 'value')})" for one in dimensions)
-    say(f"bisecting {named}: about {sum(steps_left(len(one.values)) for one in dimensions)} replays beside the ends")
+    replays = count_text(sum(steps_left(len(one.values)) for one in dimensions), "replay")
+    say(f"bisecting {named}: about {replays} beside the ends")
     trials = Trials(test, known, note)
     flip = find_flip(dimensions, trials)
     return _answer(rig, flip, trials)

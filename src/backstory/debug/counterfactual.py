@@ -27,7 +27,8 @@ from backstory.debug.verdict import judge
 from backstory.errors import InputError, ModelError
 from backstory.frames.profile import ColumnProfile, Profile
 from backstory.ledger.read import Found
-from backstory.lineage.page import Page, Section, page_text, rows_of
+from backstory.lineage.answer import Answer
+from backstory.lineage.page import Page, Section, rows_of
 from backstory.lineage.plain import count_text, label, plain, shown
 from backstory.lineage.registry import find_version
 from backstory.lineage.store import read_profile
@@ -68,7 +69,7 @@ class Counterfactual:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Counterfactuals:
+class Counterfactuals(Answer):
     """What a search found.
 
     Attributes:
@@ -111,9 +112,8 @@ class Counterfactuals:
         """Return the answer on one line."""
         return f"<Counterfactuals of {self.id}: {counterfactuals_page(self).headline}>"
 
-    def __str__(self) -> str:
-        """Return it as text."""
-        return page_text(counterfactuals_page(self))
+    def _page(self) -> Page:
+        return counterfactuals_page(self)
 
 
 def counterfactuals_page(found: Counterfactuals) -> Page:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from backstory.debug.case import Workshop
 from backstory.debug.diff_context import diff_contexts
@@ -19,16 +19,14 @@ from backstory.debug.diff_spec import Kind, find_pair
 from backstory.debug.diff_swap import Swap, swap_predictions
 from backstory.ledger.read import find_record
 from backstory.lineage import registry
+from backstory.lineage.answer import Answer
 from backstory.lineage.data_diff import DataDiff
-from backstory.lineage.page import page_text
+from backstory.lineage.page import Page
 from backstory.records.envelope import PREDICTION
-
-if TYPE_CHECKING:
-    from rich.panel import Panel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Diff:
+class Diff(Answer):
     """What differs between two things of a kind.
 
     Attributes:
@@ -81,21 +79,8 @@ class Diff:
         """Return the answer on one line."""
         return f"<Diff of {self.before} and {self.after}: {diff_page(self).headline}>"
 
-    def __str__(self) -> str:
-        """Return the answer as text: what differs first, then each stage that does."""
-        return page_text(diff_page(self))
-
-    def __rich__(self) -> Panel:
-        """Return the answer for a terminal."""
-        from backstory.lineage.page_rich import page_rich
-
-        return page_rich(diff_page(self))
-
-    def _repr_html_(self) -> str:
-        """Return the answer for a notebook."""
-        from backstory.lineage.page_html import page_html
-
-        return page_html(diff_page(self))
+    def _page(self) -> Page:
+        return diff_page(self)
 
 
 def compare(shop: Workshop, before: str, after: str, diff_data: Callable[[str, str], DataDiff]) -> Diff:

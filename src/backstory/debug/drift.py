@@ -17,7 +17,8 @@ from backstory.debug.drift_measures import ROWS_MIN, Floors, Measure, Spread, co
 from backstory.debug.drift_read import Gathered, Window, gather, spreads_of_profile
 from backstory.errors import ForbiddenError, InputError, NotFoundError
 from backstory.lineage import registry
-from backstory.lineage.page import page_text
+from backstory.lineage.answer import Answer
+from backstory.lineage.page import Page
 from backstory.lineage.plain import plain
 from backstory.lineage.reconcile import moment_ns
 from backstory.lineage.store import read_profile
@@ -82,7 +83,7 @@ class Period:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Drift:
+class Drift(Answer):
     """What a model version was given and said, period by period, compared with a reference.
 
     Attributes:
@@ -169,11 +170,10 @@ class Drift:
 
         return f"<Drift: {drift_page(self).headline}>"
 
-    def __str__(self) -> str:
-        """Return the alarms and the periods as text."""
+    def _page(self) -> Page:
         from backstory.debug.drift_page import drift_page
 
-        return page_text(drift_page(self))
+        return drift_page(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,7 +24,8 @@ from backstory.errors import ModelError
 from backstory.frames.container import rebuild
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.read import Found
-from backstory.lineage.page import Page, Section, page_text, rows_of
+from backstory.lineage.answer import Answer
+from backstory.lineage.page import Page, Section, rows_of
 from backstory.lineage.plain import count_text, label, plain, shown
 from backstory.lineage.trace import Tracer
 from backstory.models import function_of
@@ -68,7 +69,7 @@ class Contribution:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Explanation:
+class Explanation(Answer):
     """What the features of a prediction added to its output.
 
     Attributes:
@@ -138,9 +139,8 @@ class Explanation:
         """Return the answer on one line."""
         return f"<Explanation of {self.id}: {explanation_page(self).headline}>"
 
-    def __str__(self) -> str:
-        """Return it as text: what added most, how it was computed, then all of it."""
-        return page_text(explanation_page(self))
+    def _page(self) -> Page:
+        return explanation_page(self)
 
 
 def explanation_page(found: Explanation) -> Page:

@@ -12,7 +12,8 @@ from backstory.debug.replay import LEVELS, Replay, environment_section
 from backstory.debug.runner import RanIn
 from backstory.debug.verdict import Verdict
 from backstory.ledger.ledger import Ledger
-from backstory.lineage.page import Page, Section, page_text, rows_of
+from backstory.lineage.answer import Answer
+from backstory.lineage.page import Page, Section, rows_of
 from backstory.lineage.plain import count_text, plain
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Worst:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MatchReport:
+class MatchReport(Answer):
     """What came of replaying many predictions.
 
     Attributes:
@@ -117,9 +118,8 @@ class MatchReport:
         """Return the counts on one line."""
         return f"<MatchReport: {report_page(self).headline}>"
 
-    def __str__(self) -> str:
-        """Return the counts, then what they are made of."""
-        return page_text(report_page(self))
+    def _page(self) -> Page:
+        return report_page(self)
 
 
 class Tally:

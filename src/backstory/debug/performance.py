@@ -21,7 +21,8 @@ from backstory.debug.drift_read import read_predictions, read_segment
 from backstory.errors import InputError, NotFoundError
 from backstory.frames.sketch import category_text
 from backstory.ledger.read import records_now
-from backstory.lineage.page import Page, Section, page_text, rows_of
+from backstory.lineage.answer import Answer
+from backstory.lineage.page import Page, Section, rows_of
 from backstory.lineage.plain import count_text, label, plain, shown, to_second
 from backstory.records.envelope import OUTCOME
 from backstory.records.identity import time_text
@@ -63,7 +64,7 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Performance:
+class Performance(Answer):
     """How right a model version was.
 
     Attributes:
@@ -94,9 +95,8 @@ class Performance:
         """Return the counts on one line."""
         return f"<Performance: {_page(self).headline}>"
 
-    def __str__(self) -> str:
-        """Return the groups as text."""
-        return page_text(_page(self))
+    def _page(self) -> Page:
+        return _page(self)
 
 
 def measure_performance(

@@ -11,7 +11,8 @@ from typing import Any
 from backstory.debug.features_again import Stage
 from backstory.debug.runner import RanIn
 from backstory.debug.verdict import Verdict
-from backstory.lineage.page import Page, Section, facts_section, page_text, rows_of
+from backstory.lineage.answer import Answer
+from backstory.lineage.page import Page, Section, facts_section, rows_of
 from backstory.lineage.plain import count_text, plain, shown
 
 LEVELS = {
@@ -23,7 +24,7 @@ LEVELS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Replay:
+class Replay(Answer):
     """What a replay showed.
 
     Attributes:
@@ -86,9 +87,8 @@ class Replay:
         """Return the verdict on one line."""
         return f"<Replay of {self.id}: {self.verdict}, {self.reason}>"
 
-    def __str__(self) -> str:
-        """Return verdict, values, stages and differences of the environment."""
-        return page_text(replay_page(self))
+    def _page(self) -> Page:
+        return replay_page(self)
 
 
 def replay_page(found: Replay) -> Page:

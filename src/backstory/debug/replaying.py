@@ -92,6 +92,8 @@ def require_question(
         raise InputError(f"replay: level {level} runs no prediction, so neither alone nor in another environment")
     if (steps is not None and level < _FROM_ROWS) or (fit is not None and level != RETRAIN):
         raise InputError("replay: steps are for level 2 and 3, fit is for level 3")
+    if steps is None and level in {_FROM_ROWS, RETRAIN}:
+        raise InputError(f"replay: expected steps at level {level}: the functions that prepare features")
 
 
 def replay_prediction(shop: Workshop, found: Found, manner: Manner) -> Replay:

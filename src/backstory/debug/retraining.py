@@ -7,7 +7,8 @@ from typing import Any
 
 from backstory.debug.features_again import Stage
 from backstory.debug.verdict import Verdict
-from backstory.lineage.page import Page, Section, facts_section, page_text, rows_of
+from backstory.lineage.answer import Answer
+from backstory.lineage.page import Page, Section, facts_section, rows_of
 
 _NAMED_MAX = 5
 
@@ -28,7 +29,7 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Retraining:
+class Retraining(Answer):
     """What training a model again showed.
 
     Attributes:
@@ -78,9 +79,8 @@ class Retraining:
         """Return the verdict on one line."""
         return f"<Retraining of {self.model}: {self.verdict}, {self.reason}>"
 
-    def __str__(self) -> str:
-        """Return it as text: verdict, stages, what is not as it was."""
-        return page_text(retraining_page(self))
+    def _page(self) -> Page:
+        return retraining_page(self)
 
 
 def retraining_page(found: Retraining) -> Page:

@@ -20,7 +20,8 @@ from backstory.debug.rootcause_records import Asked, Population, read_population
 from backstory.debug.rootcause_statistics import Counts
 from backstory.debug.rootcause_swap import Bench, Given
 from backstory.errors import InputError
-from backstory.lineage.page import page_text
+from backstory.lineage.answer import Answer
+from backstory.lineage.page import Page
 from backstory.lineage.plain import plain
 
 
@@ -139,7 +140,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RootCause:
+class RootCause(Answer):
     """What bad predictions share upstream.
 
     Attributes:
@@ -202,11 +203,10 @@ class RootCause:
 
         return f"<RootCause: {rootcause_page(self).headline}>"
 
-    def __str__(self) -> str:
-        """Return the answer as text: what was found, with its counts, and what a replay says."""
+    def _page(self) -> Page:
         from backstory.debug.rootcause_page import rootcause_page
 
-        return page_text(rootcause_page(self))
+        return rootcause_page(self)
 
 
 def find_root_cause(

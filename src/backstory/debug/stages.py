@@ -21,7 +21,8 @@ from backstory.errors import BackstoryError, ModelError
 from backstory.frames.container import rebuild
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.read import Found, read_sequence
-from backstory.lineage.page import Page, Section, facts_section, page_text
+from backstory.lineage.answer import Answer
+from backstory.lineage.page import Page, Section, facts_section
 from backstory.lineage.plain import count_text, label, plain, shown
 from backstory.models import output_names
 from backstory.models.sklearn_lineage import input_names, structure_of
@@ -51,7 +52,7 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stages:
+class Stages(Answer):
     """A prediction step by step.
 
     Attributes:
@@ -91,9 +92,8 @@ class Stages:
         """Return the answer on one line."""
         return f"<Stages of {self.id}: {stages_page(self).headline}>"
 
-    def __str__(self) -> str:
-        """Return it as text: the features, then what each step made of them."""
-        return page_text(stages_page(self))
+    def _page(self) -> Page:
+        return stages_page(self)
 
 
 def stages_page(found: Stages) -> Page:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,14 +25,12 @@ from backstory.debug.whatif_model import OtherModel
 from backstory.debug.whatif_page import whatif_page
 from backstory.debug.whatif_rows import Corrected, with_corrections
 from backstory.errors import BackstoryError, ForbiddenError, ModelError, NotFoundError, VerificationError
+from backstory.lineage.answer import Answer
 from backstory.lineage.impact import ReachedModel
-from backstory.lineage.page import page_text
+from backstory.lineage.page import Page
 from backstory.lineage.plain import count_text, plain, shown
 from backstory.lineage.reference import Part
 from backstory.lineage.retry import despite_merges
-
-if TYPE_CHECKING:
-    from rich.panel import Panel
 
 QUESTION = "whatif"
 ROWS_TOLD = 10
@@ -66,7 +64,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class WhatIf:
+class WhatIf(Answer):
     """What the model would have said.
 
     Attributes:
@@ -106,21 +104,8 @@ class WhatIf:
         """Return the counts on one line."""
         return f"<WhatIf: {whatif_page(self).headline}>"
 
-    def __str__(self) -> str:
-        """Return the answer as text: the counts, then what changed most, or of one prediction each stage."""
-        return page_text(whatif_page(self))
-
-    def __rich__(self) -> Panel:
-        """Return the answer for a terminal."""
-        from backstory.lineage.page_rich import page_rich
-
-        return page_rich(whatif_page(self))
-
-    def _repr_html_(self) -> str:
-        """Return the answer for a notebook."""
-        from backstory.lineage.page_html import page_html
-
-        return page_html(whatif_page(self))
+    def _page(self) -> Page:
+        return whatif_page(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

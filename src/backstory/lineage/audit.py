@@ -32,8 +32,9 @@ from backstory.frames.table import (
     row_count,
 )
 from backstory.frames.token import id_columns
+from backstory.lineage.answer import Answer
 from backstory.lineage.audit_output import ROWS, Influence, Output, differences, influences, read_output
-from backstory.lineage.page import page_text
+from backstory.lineage.page import Page
 from backstory.lineage.refs import Grade, RowRefs
 from backstory.lineage.source import Sources
 from backstory.lineage.step import frames_of, is_frame, named_arguments, plain_function
@@ -41,7 +42,6 @@ from backstory.models.source_text import describe
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from rich.panel import Panel
 
 _STYLES: tuple[Style, ...] = ("above", "other", "below")
 
@@ -70,7 +70,7 @@ class ColumnAudit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Audit:
+class Audit(Answer):
     """What an audit of a step found.
 
     Attributes:
@@ -127,25 +127,10 @@ class Audit:
 
         return f"<Audit: {audit_page(self).headline}>"
 
-    def __str__(self) -> str:
-        """Return what was found as text."""
+    def _page(self) -> Page:
         from backstory.lineage.audit_page import audit_page
 
-        return page_text(audit_page(self))
-
-    def __rich__(self) -> Panel:
-        """Return what was found for a terminal."""
-        from backstory.lineage.audit_page import audit_page
-        from backstory.lineage.page_rich import page_rich
-
-        return page_rich(audit_page(self))
-
-    def _repr_html_(self) -> str:
-        """Return what was found for a notebook."""
-        from backstory.lineage.audit_page import audit_page
-        from backstory.lineage.page_html import page_html
-
-        return page_html(audit_page(self))
+        return audit_page(self)
 
 
 @dataclass(slots=True)

@@ -17,8 +17,9 @@ from backstory.frames.table import hold, names_given, require_columns
 from backstory.frames.table_diff import Columns, RowChange, Rows, Side, compare_columns, compare_rows
 from backstory.frames.token import id_columns
 from backstory.ledger.ledger import Ledger
+from backstory.lineage.answer import Answer
 from backstory.lineage.dataset import DatasetVersion, find_versions
-from backstory.lineage.page import Page, page_text
+from backstory.lineage.page import Page
 from backstory.lineage.plain import plain
 from backstory.lineage.referenced import Places
 from backstory.lineage.store import personal_snapshot, snapshot_reader
@@ -33,7 +34,7 @@ ROWS_SHOWN = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DataDiff:
+class DataDiff(Answer):
     """What changed between two tables; counts are of all rows, values of the first ones.
 
     Attributes:
@@ -90,15 +91,6 @@ class DataDiff:
                 "removed_first": _listed(rows.removed_positions, rows.removed_rows),
             },
         }
-
-    def __str__(self) -> str:
-        """Return the answer as text."""
-        return page_text(self._page())
-
-    def _repr_html_(self) -> str:
-        from backstory.lineage.page_html import page_html
-
-        return page_html(self._page())
 
     def _page(self) -> Page:
         from backstory.lineage.data_page import diff_page

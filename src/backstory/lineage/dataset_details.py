@@ -7,10 +7,10 @@ from typing import Any
 
 from backstory.frames.profile import ColumnProfile, Profile
 from backstory.ledger.ledger import Ledger
+from backstory.lineage.answer import Answer
 from backstory.lineage.data_page import dataset_page
 from backstory.lineage.dataset import DatasetVersion, find_version, kept_text
-from backstory.lineage.page import page_text
-from backstory.lineage.page_html import page_html
+from backstory.lineage.page import Page
 from backstory.lineage.plain import plain
 from backstory.records.access import Gate
 from backstory.records.canonical import JsonObject
@@ -19,7 +19,7 @@ _QUARTILES = (0.25, 0.5, 0.75)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DatasetDetails:
+class DatasetDetails(Answer):
     """What is known of a dataset version.
 
     Attributes:
@@ -64,12 +64,8 @@ class DatasetDetails:
         column = None if self.profile is None else self.profile.column(name)
         return None if column is None else _profile_dict(column)
 
-    def __str__(self) -> str:
-        """Return the answer as text."""
-        return page_text(dataset_page(self.version, self.profile))
-
-    def _repr_html_(self) -> str:
-        return page_html(dataset_page(self.version, self.profile))
+    def _page(self) -> Page:
+        return dataset_page(self.version, self.profile)
 
 
 def show_dataset(ledger: Ledger, gate: Gate, spec: str) -> DatasetDetails:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias, get_args
 
 from backstory.errors import FormatError, InputError
-from backstory.lineage.page import Page, Row, Section, facts_section, page_text
+from backstory.lineage.answer import Answer
+from backstory.lineage.page import Page, Row, Section, facts_section
 from backstory.lineage.plain import count_text, label, plain
 from backstory.models import source_text
 from backstory.models.json_value import json_safe, parameters_of
@@ -107,7 +108,7 @@ class FeatureDefinition:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FeatureSet:
+class FeatureSet(Answer):
     """A version of a feature set.
 
     Attributes:
@@ -160,9 +161,8 @@ class FeatureSet:
         """Return name, number and the beginning of the digest."""
         return f"FeatureSet({self.name}:{self.version}, {self.digest[:12]})"
 
-    def __str__(self) -> str:
-        """Return it as text: who answers for it, then its features."""
-        return page_text(feature_set_page(self))
+    def _page(self) -> Page:
+        return feature_set_page(self)
 
 
 def feature_set_page(found: FeatureSet) -> Page:

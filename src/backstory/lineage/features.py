@@ -15,6 +15,7 @@ from typing import Any
 
 from backstory.errors import InputError
 from backstory.ledger.ledger import Ledger
+from backstory.lineage.answer import Answer
 from backstory.lineage.definition import find_definition, unknown_definition
 from backstory.lineage.feature_set import (
     Feature,
@@ -24,7 +25,7 @@ from backstory.lineage.feature_set import (
     feature_of,
     parse_definition,
 )
-from backstory.lineage.page import Page, Row, Section, page_text
+from backstory.lineage.page import Page, Row, Section
 from backstory.lineage.plain import count_text, label
 from backstory.lineage.registry import require_model_name
 from backstory.models.code_version import code_version
@@ -166,7 +167,7 @@ def _read(ledger: Ledger, entry: JsonObject, first: JsonObject | None = None) ->
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FeatureDiff:
+class FeatureDiff(Answer):
     """What is different between two feature sets.
 
     Attributes:
@@ -194,9 +195,8 @@ class FeatureDiff:
             "removed": list(self.removed),
         }
 
-    def __str__(self) -> str:
-        """Return it as text."""
-        return page_text(diff_page(self))
+    def _page(self) -> Page:
+        return diff_page(self)
 
 
 def diff_features(before: FeatureSet, after: FeatureSet) -> FeatureDiff:

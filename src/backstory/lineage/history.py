@@ -6,9 +6,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from backstory.ledger.ledger import Ledger
+from backstory.lineage.answer import Answer
 from backstory.lineage.deployments import Approval, Interval, find_approvals, find_deployments
 from backstory.lineage.impact_page import DIGITS_SHOWN
-from backstory.lineage.page import Page, Row, Section, page_text
+from backstory.lineage.page import Page, Row, Section
 from backstory.lineage.plain import count_text, to_second
 from backstory.lineage.registry import Registered, find_version, versions_of
 from backstory.lineage.runs import RecordedRun, find_runs, runs_of
@@ -58,7 +59,7 @@ class VersionHistory:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class History:
+class History(Answer):
     """The versions of a model, oldest first."""
 
     name: str
@@ -68,9 +69,8 @@ class History:
         """Return it as values JSON has."""
         return {"name": self.name, "versions": [one.to_dict() for one in self.versions]}
 
-    def __str__(self) -> str:
-        """Return the history as text."""
-        return page_text(history_page(self))
+    def _page(self) -> Page:
+        return history_page(self)
 
 
 def model_history(ledger: Ledger, model: str) -> History:

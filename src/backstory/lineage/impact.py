@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,9 +25,10 @@ from backstory.errors import NotFoundError
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.read import records_now
 from backstory.ledger.sealed import read_shard
+from backstory.lineage.answer import Answer
 from backstory.lineage.footing import stands_on
 from backstory.lineage.impact_page import PREDICTIONS_SHOWN
-from backstory.lineage.page import page_text
+from backstory.lineage.page import Page
 from backstory.lineage.plain import count_text, plain
 from backstory.lineage.reach import Chosen, Reach
 from backstory.lineage.reached_people import ReachedPeople
@@ -43,9 +44,6 @@ from backstory.records.envelope import PREDICTION
 from backstory.records.identity import time_text
 from backstory.records.names import names_instead
 from backstory.records.schema import dataset_columns
-
-if TYPE_CHECKING:
-    from rich.panel import Panel
 
 _FIELDS = (
     ("id", pa.string()),
@@ -80,7 +78,7 @@ class ReachedModel:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Impact:
+class Impact(Answer):
     """What rows, a model or a feature reached: counts, and on demand the predictions, cases and people.
 
     Attributes:
@@ -209,25 +207,10 @@ class Impact:
 
         return f"<Impact: {impact_page(self, 0).headline}>"
 
-    def __str__(self) -> str:
-        """Return the answer as text: counts, then models, features and the first predictions."""
+    def _page(self) -> Page:
         from backstory.lineage.impact_page import impact_page
 
-        return page_text(impact_page(self))
-
-    def __rich__(self) -> Panel:
-        """Return the answer for a terminal."""
-        from backstory.lineage.impact_page import impact_page
-        from backstory.lineage.page_rich import page_rich
-
-        return page_rich(impact_page(self))
-
-    def _repr_html_(self) -> str:
-        """Return the answer for a notebook."""
-        from backstory.lineage.impact_page import impact_page
-        from backstory.lineage.page_html import page_html
-
-        return page_html(impact_page(self))
+        return impact_page(self)
 
 
 class Found:

@@ -23,9 +23,10 @@ from backstory.errors import InputError, QueryError
 from backstory.frames.key import row_codes
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.sealed_table import DATASET_KEY
+from backstory.lineage.answer import Answer
 from backstory.lineage.footing import Footing
 from backstory.lineage.overlap_values import compared
-from backstory.lineage.page import page_text
+from backstory.lineage.page import Page
 from backstory.lineage.reference import Part
 from backstory.lineage.refs import RowRefs
 from backstory.lineage.registry import find_version
@@ -39,7 +40,6 @@ from backstory.records.canonical import JsonValue
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from rich.panel import Panel
 
 QUESTION = "overlap"
 
@@ -78,7 +78,7 @@ class SharedRows:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Overlap:
+class Overlap(Answer):
     """What two sets of rows share.
 
     Attributes:
@@ -120,25 +120,10 @@ class Overlap:
 
         return f"<Overlap: {overlap_page(self).headline}>"
 
-    def __str__(self) -> str:
-        """Return the answer as text."""
+    def _page(self) -> Page:
         from backstory.lineage.overlap_page import overlap_page
 
-        return page_text(overlap_page(self))
-
-    def __rich__(self) -> Panel:
-        """Return the answer for a terminal."""
-        from backstory.lineage.overlap_page import overlap_page
-        from backstory.lineage.page_rich import page_rich
-
-        return page_rich(overlap_page(self))
-
-    def _repr_html_(self) -> str:
-        """Return the answer for a notebook."""
-        from backstory.lineage.overlap_page import overlap_page
-        from backstory.lineage.page_html import page_html
-
-        return page_html(overlap_page(self))
+        return overlap_page(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,8 +13,9 @@ from typing import Any, Literal, TypeAlias
 
 from backstory.errors import InputError
 from backstory.ledger.ledger import Ledger
+from backstory.lineage.answer import Answer
 from backstory.lineage.definition import find_definition, unknown_definition
-from backstory.lineage.page import Page, Row, Section, page_text
+from backstory.lineage.page import Page, Row, Section
 from backstory.lineage.plain import count_text, label
 from backstory.lineage.registry import require_model_name
 from backstory.records import canonical
@@ -53,7 +54,7 @@ class Reason:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReasonMap:
+class ReasonMap(Answer):
     """A version of a reason map.
 
     Attributes:
@@ -87,9 +88,8 @@ class ReasonMap:
         """Return name, number and the beginning of the digest."""
         return f"ReasonMap({self.name}:{self.version}, {self.digest[:12]})"
 
-    def __str__(self) -> str:
-        """Return it as text: each code with its features and words."""
-        return page_text(reason_map_page(self))
+    def _page(self) -> Page:
+        return reason_map_page(self)
 
 
 def define_reasons(ledger: Ledger, name: str, codes: Mapping[str, Mapping[str, Any]], model: str | None) -> ReasonMap:

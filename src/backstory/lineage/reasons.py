@@ -13,7 +13,8 @@ from typing import Any, Final, Literal, TypeAlias
 
 from backstory.errors import InputError
 from backstory.ledger.ledger import Ledger
-from backstory.lineage.page import Page, Row, Section, page_text
+from backstory.lineage.answer import Answer
+from backstory.lineage.page import Page, Row, Section
 from backstory.lineage.plain import count_text, label, plain
 from backstory.lineage.reason_map import ReasonMap
 from backstory.records import canonical
@@ -81,7 +82,7 @@ class Given:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reasons:
+class Reasons(Answer):
     """The codes that apply to a prediction.
 
     Attributes:
@@ -118,9 +119,8 @@ class Reasons:
         """Return the answer on one line."""
         return f"<Reasons of {self.scored.id}: {reasons_page(self).headline}>"
 
-    def __str__(self) -> str:
-        """Return it as text."""
-        return page_text(reasons_page(self))
+    def _page(self) -> Page:
+        return reasons_page(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from backstory.lineage.answer import Answer
 from backstory.lineage.deployments import Served
 from backstory.lineage.feature_story import FeatureLineage
 from backstory.lineage.online import OnlineRow
-from backstory.lineage.page import page_text
+from backstory.lineage.page import Page
 from backstory.lineage.plain import plain
 from backstory.models.determinism import Determinism
 from backstory.records.canonical import JsonObject
-
-if TYPE_CHECKING:
-    from rich.panel import Panel
 
 _ANSWERS = frozenset({"determinism", "lineage", "online", "rows", "served"})
 """Parts of a story that are answers themselves."""
@@ -62,7 +60,7 @@ class RowStory:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Story:
+class Story(Answer):
     """What `why` answers.
 
     Attributes:
@@ -147,22 +145,7 @@ class Story:
 
         return f"<Story of {self.id}: {story_page(self).headline}>"
 
-    def __str__(self) -> str:
-        """Return the story as text: the answer, then rows, model, outcomes, proof."""
+    def _page(self) -> Page:
         from backstory.lineage.story_page import story_page
 
-        return page_text(story_page(self))
-
-    def __rich__(self) -> Panel:
-        """Return the story for a terminal."""
-        from backstory.lineage.page_rich import page_rich
-        from backstory.lineage.story_page import story_page
-
-        return page_rich(story_page(self))
-
-    def _repr_html_(self) -> str:
-        """Return the story for a notebook."""
-        from backstory.lineage.page_html import page_html
-        from backstory.lineage.story_page import story_page
-
-        return page_html(story_page(self))
+        return story_page(self)

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from backstory.ledger.ledger import Ledger
+from backstory.lineage.answer import Answer
 from backstory.lineage.dataset import DatasetVersion
 from backstory.lineage.graph import Graph
 from backstory.lineage.graph_walk import GraphWalk
-from backstory.lineage.page import Page, Row, Section, page_text
+from backstory.lineage.page import Page, Row, Section
 from backstory.lineage.plain import plain, shown
 from backstory.lineage.registry import Registered, determinism_of
 from backstory.models.determinism import Determinism
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject
 
-if TYPE_CHECKING:
-    from rich.panel import Panel
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class VersionStory:
+class VersionStory(Answer):
     """What a model version or a dataset version was made from.
 
     Attributes:
@@ -61,21 +59,8 @@ class VersionStory:
         """Return the answer on one line."""
         return f"<VersionStory: {version_page(self).headline}>"
 
-    def __str__(self) -> str:
-        """Return the story as text."""
-        return page_text(version_page(self))
-
-    def __rich__(self) -> Panel:
-        """Return the story for a terminal."""
-        from backstory.lineage.page_rich import page_rich
-
-        return page_rich(version_page(self))
-
-    def _repr_html_(self) -> str:
-        """Return the story for a notebook."""
-        from backstory.lineage.page_html import page_html
-
-        return page_html(version_page(self))
+    def _page(self) -> Page:
+        return version_page(self)
 
 
 def tell_version(ledger: Ledger, walk: GraphWalk, version: Registered | DatasetVersion) -> VersionStory:

@@ -16,8 +16,9 @@ import pyarrow as pa
 from backstory.errors import ForbiddenError, InputError, NotFoundError, QueryError
 from backstory.frames.row_set import RowSet
 from backstory.ledger.ledger import Ledger
+from backstory.lineage.answer import Answer
 from backstory.lineage.footing import Footing, stands_on
-from backstory.lineage.page import page_text
+from backstory.lineage.page import Page
 from backstory.lineage.reach import Chosen
 from backstory.lineage.reference import Part, parse_references
 from backstory.lineage.registry import Registered, all_versions
@@ -31,7 +32,6 @@ from backstory.records.canonical import JsonObject
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from rich.panel import Panel
 
 QUESTION = "why-not"
 
@@ -87,7 +87,7 @@ class ModelVerdict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WhyNot:
+class WhyNot(Answer):
     """Why rows are not there.
 
     Attributes:
@@ -130,25 +130,10 @@ class WhyNot:
 
         return f"<WhyNot: {why_not_page(self).headline}>"
 
-    def __str__(self) -> str:
-        """Return the answer as text."""
+    def _page(self) -> Page:
         from backstory.lineage.why_not_page import why_not_page
 
-        return page_text(why_not_page(self))
-
-    def __rich__(self) -> Panel:
-        """Return the answer for a terminal."""
-        from backstory.lineage.page_rich import page_rich
-        from backstory.lineage.why_not_page import why_not_page
-
-        return page_rich(why_not_page(self))
-
-    def _repr_html_(self) -> str:
-        """Return the answer for a notebook."""
-        from backstory.lineage.page_html import page_html
-        from backstory.lineage.why_not_page import why_not_page
-
-        return page_html(why_not_page(self))
+        return why_not_page(self)
 
 
 _SCHEMA = pa.schema(
