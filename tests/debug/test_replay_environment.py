@@ -16,9 +16,10 @@ from tests.support.archives import ORIGIN, fitted, loans
 import backstory
 from backstory.archive import Archive
 from backstory.debug.case import read_case
-from backstory.debug.recorded_environment import NEEDED_HERE, RecordedRunner, _variables, cache_of, made_environment
+from backstory.debug.recorded_environment import NEEDED_HERE, RecordedRunner, cache_of, made_environment
 from backstory.debug.runner import Job, Ran
 from backstory.errors import ModelError
+from backstory.models.environment import variables_of
 
 MADE = os.environ.get("BACKSTORY_ENVIRONMENTS_MADE")
 PROJECT = Path(__file__).parents[2] / "pyproject.toml"
@@ -113,7 +114,7 @@ def test_what_is_recorded_gives_uv_no_orders(python, name, version, tmp_path):
 def test_only_variables_of_arithmetic_are_recreated():
     """Whatever else an environment names would run code."""
     given = {"LD_PRELOAD": "/tmp/other.so", "OMP_NUM_THREADS": "1"}
-    assert _variables({"numerics": {"variables": given}}) == {"OMP_NUM_THREADS": "1"}
+    assert variables_of({"numerics": {"variables": given}}) == {"OMP_NUM_THREADS": "1"}
 
 
 def test_a_directory_of_environments_may_be_relative(monkeypatch, tmp_path):

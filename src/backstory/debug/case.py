@@ -234,19 +234,19 @@ def read_cases(
         NotFoundError: There is no such prediction.
         VerificationError: Records were changed.
     """
-    calls: dict[tuple[bytes, int], list[Found]] = {}
+    calls: dict[tuple[str, int], tuple[Schema, list[dict[str, Any]], list[str]]] = {}
     for name in predictions:
         found = find_record(shop.ledger, name, PREDICTION)
-        record = python_rows(found.table.select(["stream", "seq", "batch_row"]))[0]
-        calls.setdefault((record["stream"], record["seq"] - record["batch_row"]), []).append(found)
-    for asked in calls.values():
+        record = python_rows(found.table.select(_OF_CALL))[0]
+        call = record["stream"].hex(), record["seq"] - record["batch_row"]
+        _, records, ids = calls.setdefault(call, (found.schema, [], []))
+        records.append(record)
+        ids.append(found.id)
+    for (stream, _), (schema, records, ids) in calls.items():
         try:
-            case = read_case(shop, asked[0], question)
+            yield read_call(shop, asked_of(schema, stream, records), question)
         except (ForbiddenError, ModelError, NotFoundError) as error:
-            yield from ((found.id, error) for found in asked)
-            continue
-        rows = sorted({python_rows(found.table.select(["batch_row"]))[0]["batch_row"] for found in asked})
-        yield Case(context=case.context, schema=case.schema, table=case.table, rows=tuple(rows))
+            yield from ((name, error) for name in ids)
 
 
 def model_of(shop: Workshop, case: Case) -> object:

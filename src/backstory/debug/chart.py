@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from xml.sax.saxutils import escape
 
 from backstory.errors import InputError
-from backstory.lineage.plain import printable
+from backstory.lineage.svg import cut_text as _cut
+from backstory.lineage.svg import svg_number as _n
+from backstory.lineage.svg import svg_text as _text
 from backstory.storage.disk import storage_errors
 
 _LONG, _SHORT = 1123.0, 794.0
@@ -315,15 +316,3 @@ def _number(value: float) -> str:
     if float(value).is_integer() and abs(value) < _WHOLE_MAX:
         return f"{int(value):,}"
     return f"{value:,.0f}" if abs(value) >= _ROUNDED_FROM else f"{value:.3g}"
-
-
-def _cut(text: str, characters: int) -> str:
-    return text if len(text) <= characters else text[: characters - 1] + "…"
-
-
-def _text(text: str) -> str:
-    return escape(printable(text))
-
-
-def _n(value: float) -> str:
-    return f"{value:.1f}".removesuffix(".0")

@@ -17,7 +17,7 @@ from backstory.errors import BackstoryError, ModelError
 from backstory.lineage import registry
 from backstory.models import load_artifact, pickle_format
 from backstory.models.artifact import PICKLE
-from backstory.models.environment import environment
+from backstory.models.environment import environment, variables_of
 from backstory.models.isolated import Interpreter, run_isolated, this_interpreter
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject
@@ -70,15 +70,22 @@ def run_in_own_process(
         raise ModelError(pickle_format.refusal(version.artifact))
     data = shop.ledger.blobs.get(version.artifact)
     task: JsonObject = {
-        "context": {name: case.context[name] for name in _OF_CONTEXT if name in case.context},
+        **how_called(case),
         "format": form,
-        "sealed": not pa.types.is_struct(case.table.schema.field("output").type),
         "size": len(data),
         "trusted": model.get("trusted"),
     }
     body = json.dumps(task).encode() + b"\n" + data + table_bytes(features)
-    with_ = interpreter or this_interpreter(_variables())
+    with_ = interpreter or this_interpreter(variables_of(environment()))
     return _checked(run_isolated(_ANSWER, body, with_, seconds=seconds, walled=form == PICKLE), features.num_rows)
+
+
+def how_called(case: Case) -> JsonObject:
+    """Return what another process needs to know of a call, to call a model as it did; see `call_model`."""
+    return {
+        "context": {name: case.context[name] for name in _OF_CONTEXT if name in case.context},
+        "sealed": not pa.types.is_struct(case.table.schema.field("output").type),
+    }
 
 
 def answer(body: bytes) -> bytes:
@@ -98,12 +105,6 @@ def answer(body: bytes) -> bytes:
     except Exception as error:  # opening it may raise anything
         raise ModelError(f"it cannot be opened: {type(error).__name__}: {error}", stage="load") from error
     return table_bytes(pa.table({"output": call_model(model, task["context"], features, sealed=task["sealed"])}))
-
-
-def _variables() -> dict[str, str]:
-    numerics = environment().get("numerics")
-    given = numerics.get("variables") if isinstance(numerics, dict) else None
-    return {name: str(value) for name, value in given.items()} if isinstance(given, dict) else {}
 
 
 def _checked(data: bytes, rows: int) -> pa.Array:

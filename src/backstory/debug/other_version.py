@@ -11,8 +11,8 @@ from backstory.columns.arrow_type import decoded, unchunked
 from backstory.debug.case import Case, Workshop
 from backstory.debug.features_again import features_again
 from backstory.debug.recompute import Correction, Steps
-from backstory.debug.source_rows import QUESTION, rows_behind
-from backstory.errors import ForbiddenError, InputError, ModelError
+from backstory.debug.source_rows import rows_behind, version_rows
+from backstory.errors import InputError, ModelError
 from backstory.lineage.dataset import DatasetVersion
 from backstory.lineage.plain import count_text
 from backstory.lineage.reference import Part, parse_references
@@ -85,8 +85,8 @@ def _correction(
     keys = [str(key) for key in shop.tracer.dataset(part.dataset).get("key") or ()]  # type: ignore[union-attr]
     if not keys:
         raise InputError(f"bisect: expected source {name} to have a key, by which rows of two versions are matched")
-    was = _columns(shop, part.dataset, name).take(pa.array(positions - part.first))
-    now = pa.concat_tables([_columns(shop, one.digest, name) for one in version], promote_options="permissive")
+    was = version_rows(shop, part.dataset, name).take(pa.array(positions - part.first))
+    now = pa.concat_tables([version_rows(shop, one.digest, name) for one in version], promote_options="permissive")
     gone = sorted({*was.column_names} - {*now.column_names})
     if gone:
         raise ModelError(f"{version[0].spec} has no column {', '.join(gone)}, which these predictions were made with")
@@ -103,15 +103,6 @@ def _correction(
         positions=positions,
         values=now.select(columns).take(pa.array(at, pa.int64())),
     )
-
-
-def _columns(shop: Workshop, dataset: str, name: str) -> pa.Table:
-    document = shop.tracer.dataset(dataset)
-    if document.get("personal") is True:
-        if not shop.gate.allows():
-            raise ForbiddenError(f"rows of {name} are about people: give an actor and a purpose to read them")
-        shop.gate.pass_through(QUESTION, ["source"], int(str(document["rows"])))
-    return shop.tracer.columns(dataset, None)
 
 
 def _numbered(table: pa.Table, keys: Sequence[str]) -> list[tuple[object, ...]]:

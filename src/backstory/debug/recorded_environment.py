@@ -18,15 +18,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import pyarrow as pa
-
 from backstory.columns.arrow_type import unchunked
 from backstory.columns.table_bytes import read_table, table_bytes
 from backstory.debug.case import Workshop
+from backstory.debug.isolated import how_called
 from backstory.debug.runner import Job, Ran, RanIn, model_digest
 from backstory.errors import BackstoryError, ModelError, StorageError, VerificationError
 from backstory.lineage.registry import find_version
-from backstory.models.environment import VARIABLES
+from backstory.models.environment import variables_of
 from backstory.models.isolated import Interpreter, run_isolated
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject, JsonValue
@@ -138,7 +137,7 @@ class RecordedRunner:
 
     def _exchange(self, python: Path, recorded: JsonObject, jobs: Sequence[Job]) -> list[Ran | BackstoryError]:
         with _only_this_package() as folder:
-            interpreter = Interpreter(executable=python, path=[str(folder)], variables=_variables(recorded))
+            interpreter = Interpreter(executable=python, path=[str(folder)], variables=variables_of(recorded))
             answer = run_isolated(_ANSWER, self._written(jobs), interpreter, seconds=SECONDS, walled=False)
         head, _, rest = answer.partition(b"\n")
         said = json.loads(head)
@@ -170,14 +169,11 @@ class RecordedRunner:
         for job in jobs:
             data = table_bytes(job.features)
             blobs.append(data)
-            context = {name: job.case.context[name] for name in _OF_CONTEXT if name in job.case.context}
-            output = job.case.table.schema.field("output").type
             described.append(
                 {
-                    "context": context,
+                    **how_called(job.case),
                     "model": models[model_digest(job.case)],
                     "rows": list(job.rows),
-                    "sealed": not pa.types.is_struct(output),
                     "size": len(data),
                 }
             )
@@ -191,9 +187,6 @@ class RecordedRunner:
             raise ModelError(f"model {version.name}:{version.version} cannot be loaded: {reason}")
         data = self._shop.ledger.blobs.get(version.artifact)
         return data, {"format": model.get("format"), "size": len(data), "trusted": model.get("trusted")}
-
-
-_OF_CONTEXT = ("container", "method", "options", "tile")
 
 
 def made_environment(cache: Path, digest: str, recorded: JsonObject, names: Sequence[str]) -> Path:
@@ -310,9 +303,3 @@ def _versions(recorded: JsonObject) -> dict[str, str]:
     if not all(_NAME.fullmatch(name) and _VERSION.fullmatch(version) for name, version in found.items()):
         raise ModelError("the recorded environment names a package or version that can be none")
     return found
-
-
-def _variables(recorded: JsonObject) -> dict[str, str]:
-    numerics = recorded.get("numerics")
-    given = numerics.get("variables") if isinstance(numerics, dict) else None
-    return {name: str(value) for name, value in given.items() if name in VARIABLES} if isinstance(given, dict) else {}

@@ -11,11 +11,11 @@ import numpy as np
 
 from backstory.debug.case import Workshop
 from backstory.debug.chart import write_chart
-from backstory.debug.enrichment import SUPPORT, Enriched, Searched, Selection, search, selected
+from backstory.debug.enrichment import Enriched, Searched, Selection, search, selected
 from backstory.debug.factors import Factors, build_factors
 from backstory.debug.recompute import Steps
 from backstory.debug.rootcause_columns import LATER
-from backstory.debug.rootcause_confirm import SAMPLE, Confirmation, Confirmer
+from backstory.debug.rootcause_confirm import Confirmation, Confirmer
 from backstory.debug.rootcause_records import Asked, Population, read_population
 from backstory.debug.rootcause_statistics import Counts
 from backstory.debug.rootcause_swap import Bench, Given
@@ -213,13 +213,13 @@ def find_root_cause(
     shop: Workshop,
     asked: Asked,
     *,
-    features: bool = True,
-    support: int = SUPPORT,
-    confirm: bool = True,
-    steps: Steps = None,
-    reference: Mapping[str, Given] | None = None,
-    still_bad: str | None = None,
-    sample: int = SAMPLE,
+    features: bool,
+    support: int,
+    confirm: bool,
+    steps: Steps,
+    reference: Mapping[str, Given] | None,
+    still_bad: str | None,
+    sample: int,
 ) -> RootCause:
     """Find what bad predictions share; see `Archive.rootcause`."""
     if support < 1 or sample < 1:

@@ -26,7 +26,6 @@ from backstory.errors import BackstoryError, VerificationError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SAMPLE = 50
 _GOLDEN = (math.sqrt(5) - 1) / 2
 CAUSE_FROM = 0.5
 """Part of the tried predictions that must no longer be bad."""

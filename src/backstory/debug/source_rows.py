@@ -25,6 +25,7 @@ from backstory.lineage.loading import origin_of
 from backstory.lineage.reference import Part, Reference
 from backstory.lineage.source import NOTHING_SAID, Snapshot
 from backstory.lineage.store import note_sealed_positions
+from backstory.records import canonical
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -178,7 +179,7 @@ def feed_of(shop: Workshop, name: str, wanted: Wanted, fed: Fed, corrections: It
     positions = np.unique(np.concatenate([np.zeros(0, np.int64), *wanted.positions]))
     snapshots, tables, places, with_nulls, corrected = [], [], [], set(), 0
     for part in parts:
-        whole = _rows_of(shop, part, name)
+        whole = version_rows(shop, part.dataset, name)
         with_nulls |= {
             field.name for field, column in zip(whole.schema, whole.columns, strict=True) if column.null_count
         }
@@ -204,12 +205,20 @@ def feed_of(shop: Workshop, name: str, wanted: Wanted, fed: Fed, corrections: It
     )
 
 
-def _rows_of(shop: Workshop, part: Part, name: str) -> pa.Table:
-    if shop.tracer.dataset(part.dataset).get("personal") is True:
+def version_rows(shop: Workshop, dataset: str, name: str) -> pa.Table:
+    """Return all rows of a dataset version.
+
+    Raises:
+        ForbiddenError: They are about people, and the gate lets nothing through.
+        NotFoundError: They were erased.
+        VerificationError: They were changed.
+    """
+    document = shop.tracer.dataset(dataset)
+    if document.get("personal") is True:
         if not shop.gate.allows():
             raise ForbiddenError(f"rows of {name} are about people: give an actor and a purpose to read them")
-        shop.gate.pass_through(QUESTION, ["source"], part.rows)
-    return shop.tracer.columns(part.dataset, None)
+        shop.gate.pass_through(QUESTION, ["source"], canonical.count_of(document, "rows"))
+    return shop.tracer.columns(dataset, None)
 
 
 def _snapshot(shop: Workshop, name: str, part: Part, whole: pa.Table) -> Snapshot:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from xml.sax.saxutils import escape
 
 from backstory.lineage.graph import GRADES, KINDS, Edge, Grade, Graph, Kind, Node
 from backstory.lineage.graph_layout import arrange
-from backstory.lineage.plain import printable
+from backstory.lineage.svg import cut_text as _cut
+from backstory.lineage.svg import svg_number as _n
+from backstory.lineage.svg import svg_text as _text
 
 _PAGE = (1123.0, 794.0)
 """A4 across, at 96 points an inch; a larger graph is drawn smaller, and on larger paper."""
@@ -247,15 +248,3 @@ def _legend(graph: Graph, width: float, height: float) -> list[str]:
         left += room
     at = f'x="{_n(_MARGIN)}" y="{_n(top + _LINE)}" font-size="{_n(_SMALL_SIZE)}"'
     return [*parts, f"<text {at}>{_text(_HOW_TO_READ)}</text>"]
-
-
-def _cut(text: str, characters: int) -> str:
-    return text if len(text) <= characters else text[: characters - 1] + "…"
-
-
-def _text(text: str) -> str:
-    return escape(printable(text))
-
-
-def _n(value: float) -> str:
-    return f"{value:.1f}".removesuffix(".0")

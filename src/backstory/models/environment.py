@@ -224,3 +224,11 @@ def _pools() -> JsonValue:
         {fact: json_safe(pool[fact]) for fact in _POOL_FACTS if fact in pool} for pool in controller.info()
     ]
     return pools
+
+
+def variables_of(document: JsonObject) -> dict[str, str]:
+    """Return the variables of arithmetic that an environment's description names, and no others it may name."""
+    numerics = document.get("numerics")
+    given = numerics.get("variables") if isinstance(numerics, dict) else None
+    found = given if isinstance(given, dict) else {}
+    return {name: str(value) for name, value in found.items() if name in VARIABLES}
