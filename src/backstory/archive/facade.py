@@ -15,10 +15,10 @@ from backstory.archive.contracts import Contracts
 from backstory.archive.data import Data
 from backstory.archive.deployments import Deployments
 from backstory.archive.features import Features
+from backstory.archive.governing import Governing
 from backstory.archive.inside import Inside
 from backstory.archive.job import Job
 from backstory.archive.measuring import measure
-from backstory.archive.preparation import Preparation
 from backstory.archive.promising import create_promise_key, promise_key
 from backstory.archive.runs import Runs
 from backstory.archive.sealing import Sealer, Sealing
@@ -62,7 +62,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Archive(Preparation):
+class Archive(Governing):
     """One archive: fix sources, register models, predict, and ask questions.
 
     Made by `backstory.init` and `backstory.open`; a context manager. Threads may share it.

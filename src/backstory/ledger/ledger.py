@@ -22,7 +22,7 @@ from backstory.ledger.sequencer import Entries, Heads, Leases, Renewal, Sequence
 from backstory.ledger.signing import KeyFiles
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject
-from backstory.records.commitment import commit
+from backstory.records.commitment import commit, verify_opening
 from backstory.records.identity import time_text
 from backstory.records.manifest import FileRef, Manifest
 from backstory.records.merge import Merge, parse_merge
@@ -165,6 +165,23 @@ class Ledger:
         commitment = commit(group, salt, encode_row([("name", "string", text)])).hex()
         self.vault.write_opening(commitment, {"name": text, "salt": salt.hex()})
         return commitment
+
+    def text_of(self, commitment: str, group: str) -> str:
+        """Return the text that an entry commits to; that it may be read is the caller's to see to.
+
+        Args:
+            commitment: The commitment, in hex.
+            group: What the text is, as in `commit_text`.
+
+        Raises:
+            NotFoundError: The opening was erased, or is not here.
+            VerificationError: It does not open the commitment.
+        """
+        opening = self.vault.read_opening(commitment)
+        text = canonical.text_of(opening, "name")
+        salt = bytes.fromhex(canonical.text_of(opening, "salt"))
+        verify_opening(bytes.fromhex(commitment), group, salt, encode_row([("name", "string", text)]))
+        return text
 
     def catch_up(self) -> None:
         """Bring the catalog to the published checkpoint."""

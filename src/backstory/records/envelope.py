@@ -6,14 +6,13 @@ from collections.abc import Iterable, Sequence
 
 from backstory.records.canonical import JsonValue
 from backstory.records.schema import Column, Schema, escape_name
+from backstory.records.sensitivity import IDENTIFYING, OPERATIONAL, PSEUDONYMOUS, STRUCTURAL
 
 PREDICTION, OUTCOME = "prediction", "outcome"
 OK, FAILED = "ok", "error"
 
 NO_ROW = -1
 """A row reference that says: the row matched none."""
-
-STRUCTURAL, OPERATIONAL, PSEUDONYMOUS, IDENTIFYING = "D0", "D1", "D3", "D4"
 
 ENVELOPE: tuple[Column, ...] = tuple(
     Column(name=name, type=type_, sensitivity=class_)

@@ -14,12 +14,10 @@ from backstory.errors import FormatError
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject, JsonValue
 from backstory.records.limits import COLUMN_COUNT_MAX, NESTING_DEPTH_MAX
+from backstory.records.sensitivity import CLASSES
 
 COMMITMENT_PREFIX = "commitment."
 """Name of the leaf column that holds a sealed group's commitment, before the group's name."""
-
-CLASSES = ("D0", "D1", "D2", "D3", "D4", "D5", "D6")
-"""Sensitivity classes, from structural to staff data."""
 
 _PRIMITIVE = re.compile(
     r"null|bool|u?int(8|16|32|64)|float(16|32|64)|string|bytes|date|time|duration"
@@ -89,7 +87,7 @@ class Column:
     Attributes:
         name: Flattened, escaped name.
         type: Logical type as JSON.
-        sensitivity: Class D0 … D6.
+        sensitivity: Class D0 … D7.
         group: Sealed group the column belongs to, or None for an open column.
     """
 

@@ -125,3 +125,20 @@ class Vault:
         self._disk.write(
             folder / commitment, OPENING_MAGIC + encrypt(key, canonical.encode(document), commitment), mode=_FILE_MODE
         )
+
+    def read_opening(self, commitment: str) -> canonical.JsonObject:
+        """Return the opening of a commitment.
+
+        Raises:
+            NotFoundError: It, or its key, was erased or lives elsewhere.
+            FormatError: Not an opening.
+            VerificationError: Changed bytes.
+        """
+        path = self._root / "openings" / commitment
+        if not path.is_file():
+            raise NotFoundError(f"vault: no opening of {commitment}; it was erased or lives elsewhere")
+        data = read_file(path)
+        if not data.startswith(OPENING_MAGIC):
+            raise FormatError(f"vault: openings/{commitment} is not an opening of version 1")
+        key = self._keys.key(OPENINGS_KEY, "key")
+        return canonical.parse_object(decrypt(key, data[len(OPENING_MAGIC) :], commitment), "opening")

@@ -1,0 +1,73 @@
+"""Who may, how long, who decided: the namespaces of the front door for governance.
+
+What a namespace needs is imported when it is first used: opening an archive should not take longer for it.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from backstory.archive.preparation import Preparation
+
+if TYPE_CHECKING:
+    from backstory.archive.access import Access
+    from backstory.archive.decisions import Decisions
+    from backstory.archive.privacy import Privacy
+    from backstory.archive.reports import Reports
+    from backstory.archive.retention import Retention
+    from backstory.archive.rights import Rights
+    from backstory.archive.sharing import Sharing
+
+
+class Governing(Preparation):
+    """The namespaces for governance of an open archive; see `Archive`."""
+
+    @cached_property
+    def access(self) -> Access:
+        """Who may see what: roles, policies, grants, and who saw whom."""
+        from backstory.archive.access import Access
+
+        return Access(self._inside)
+
+    @cached_property
+    def privacy(self) -> Privacy:
+        """Classes of columns, records of a person, erasure and rectification, keys of the vault."""
+        from backstory.archive.privacy import Privacy
+
+        return Privacy(self._inside)
+
+    @cached_property
+    def retention(self) -> Retention:
+        """How long records are kept: floors, ceilings, holds, disposal, freezes."""
+        from backstory.archive.retention import Retention
+
+        return Retention(self._inside)
+
+    @cached_property
+    def decisions(self) -> Decisions:
+        """What people and programs decided with predictions, and who approved what."""
+        from backstory.archive.decisions import Decisions
+
+        return Decisions(self._inside)
+
+    @cached_property
+    def rights(self) -> Rights:
+        """Notices that were given and requests that people made, with their clocks."""
+        from backstory.archive.rights import Rights
+
+        return Rights(self._inside)
+
+    @cached_property
+    def sharing(self) -> Sharing:
+        """Figures that can be given away: differentially private, under a budget per audience."""
+        from backstory.archive.sharing import Sharing
+
+        return Sharing(self._inside)
+
+    @cached_property
+    def reports(self) -> Reports:
+        """Reports for persons, auditors and authorities, as signed bundles."""
+        from backstory.archive.reports import Reports
+
+        return Reports(self._inside)
