@@ -65,8 +65,8 @@ def test_a_missing_subject_stays_missing(archive, subjects):
         assert other.receipt(ids[1]) is not None
         opened = [other.replay(one).verdict for one in ids]
     assert opened == ["exact"] * 4
-    shard = next(path for path in (archive.path / "vault").iterdir() if path.suffix == ".shard")
-    table = archive._ledger.vault.read_table(shard.name)
+    tables = [archive._ledger.vault.read_table(path.name) for path in (archive.path / "vault").glob("*.shard")]
+    (table,) = [table for table in tables if "output" in table.column_names]
     assert table["subject"].to_pylist() == ["7", None, "8", "9"]
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from sklearn.linear_model import LinearRegression
+from tests.support.accesses import accesses
 from tests.support.archives import ORIGIN
 
 import backstory
@@ -144,11 +145,11 @@ def test_subjects_need_a_purpose(reader: Archive):
 def test_subjects_are_read_through_the_gate(officer: Archive):
     """The people, each once; the log says that so many records were opened."""
     hits = officer.impact("rates", part="tuesday")
-    before = len(officer._ledger.find_entries("sealed.opened"))
+    before = len(accesses(officer._ledger))
     assert hits.subjects == ["di", "ed", "flo"]
     assert hits.subjects == ["di", "ed", "flo"]
-    (entry,) = officer._ledger.find_entries("sealed.opened")[before:]
-    assert (entry["question"], entry["records"]) == ("impact", "3")
+    (entry,) = accesses(officer._ledger)[before:]
+    assert (entry["question"], entry["records"]) == ("impact", 3)
 
 
 def test_people_are_found_by_the_rows_of_predictions(tmp_path: Path):

@@ -198,7 +198,7 @@ def test_two_trees_share_no_leaf(made):
     """The same person has other leaves in a dataset and in a training set: proofs cannot be matched with each other."""
     vault = made.archive._ledger.vault
     documents = [made.models["direct"].document["training"], made.archive.data.show("people").version.document]
-    leaves = [set(vault.read_table(f"{one['subjects']['root']}.shard")["tag"].to_pylist()) for one in documents]
+    leaves = [set(vault.read_table(f"{one['subjects']['key']}.shard")["tag"].to_pylist()) for one in documents]
     assert [len(one) for one in leaves] == [20, 30]
     assert not leaves[0] & leaves[1]
 
@@ -207,7 +207,7 @@ def test_two_trees_share_no_leaf(made):
 def copied(made, tmp_path):
     """Return a copy of the archive, and the name of the shard with the leaves of its dataset."""
     made.archive.flush()
-    root = made.archive.data.show("people").version.document["subjects"]["root"]
+    root = made.archive.data.show("people").version.document["subjects"]["key"]
     path = tmp_path / "audit"
     shutil.copytree(made.path, path)
     return path, f"{root}.shard"
@@ -226,15 +226,14 @@ def test_leaves_and_key_that_were_changed(made, copied, change):
         elif change == "gone":
             vault.path(name).unlink()
         elif change == "key":
-            keys.put("subjects", {"seed": bytes(32)})
+            keys.put(name, {**keys.get(name), "seed": bytes(32)})
         else:
-            keys.destroy("subjects")
+            keys.destroy(name)
         with pytest.raises((VerificationError, NotFoundError)):
             archive.data.prove("people", subject="c-01")
     report = verify_archive(path, vkey=made.vkey)
     found = {finding.place: finding.severity for finding in report.findings if finding.severity != "note"}
-    place = "keys/subjects.json" if "key" in change else f"vault/{name}"
-    assert found == {place: "unknown" if change in {"gone", "no key"} else "failed"}
+    assert found == {f"vault/{name}": "unknown" if change in {"gone", "no key"} else "failed"}
 
 
 @pytest.mark.parametrize("fewer", [True, False])
@@ -284,7 +283,7 @@ def test_without_the_library_nothing_is_guessed(made, monkeypatch):
         made.archive.data.prove("people", subject="c-01")
     report = verify_archive(made.path, vkey=made.vkey)
     found = [(finding.severity, finding.place) for finding in report.findings if finding.severity != "note"]
-    assert found == [("unknown", "keys/subjects.json")]
+    assert found == [("unknown", "trees of persons")]
 
 
 def test_parts_are_told_apart(made):

@@ -19,11 +19,11 @@ BEGAN_NS = 1_800_000_000_000_000_000
 FEATURES = ["amount", "years"]
 
 
-def opened_at(path, began):
+def opened_at(path, began, actor="validator"):
     """Open an archive with a clock that goes on by a second a look, and an actor."""
     seconds = count(began)
     world = dataclasses.replace(World(), now_ns=lambda: BEGAN_NS + next(seconds) * 10**9)
-    return Archive(path, actor="validator", world=world)
+    return Archive(path, actor=actor, world=world)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def template(tmp_path_factory):
     """A closed archive with two versions of a model."""
     path = tmp_path_factory.mktemp("deployments") / "audit"
     backstory.init(path, origin=ORIGIN).close()
-    with opened_at(path, 0) as opened:
+    with opened_at(path, 0, "author") as opened:
         for rows in (20, 30):
             opened.register(fitted(loans(rows)), name="credit")
     return path
@@ -246,6 +246,19 @@ def test_a_verdict_is_somebodys(archive):
     assert len(verdict.by) == 64
     with backstory.open(archive.path) as nobody, pytest.raises(ForbiddenError, match="actor"):
         nobody.deployments.approve("credit:1")
+
+
+@pytest.mark.parametrize(("author", "ground"), [("VALIDATOR ", "same person"), (None, "author unknown")])
+def test_whoever_registered_a_version_does_not_approve_it(archive, author, ground):
+    """Nor anybody where nobody knows who did; the refusal is recorded, and whoever registered it may withdraw it."""
+    with opened_at(archive.path, 5_000, author) as opened:
+        opened.register(fitted(loans(25)), name="credit")
+    with pytest.raises(ForbiddenError, match="refusal is in the log"):
+        archive.deployments.approve("credit:3")
+    refused = archive._ledger.find_entries("action.refused")[-1]
+    assert (refused["action"], refused["ground"]) == ("approving a model version", ground)
+    assert archive.deployments.approvals("credit:3") == []
+    archive.deployments.approve("credit:3", verdict="withdrawn")
 
 
 def test_it_verifies(archive):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pytest
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.ledgers import OPEN, SEALED, make_body
 
-from backstory.columns.commit import commitments, salts
+from backstory.columns.commit import commitments
 from backstory.columns.encode import iter_blocks
+from backstory.columns.salt import salts
 from backstory.columns.seal import commit_groups, pick_columns, sealed_columns, with_commitments
 from backstory.columns.tree import (
     leaf_hashes,
@@ -20,28 +20,13 @@ from backstory.columns.tree import (
     subtree_roots,
 )
 from backstory.errors import FormatError, VerificationError
-from backstory.records.commitment import SALT_SIZE, commit, verify_opening
+from backstory.records.commitment import commit, verify_opening
 from backstory.records.row import encode_row
 from backstory.records.schema import Schema
 from backstory.tlog.hashing import hash_leaf, root_hash
 
 KEY = bytes(range(32))
 GROUP = st.text(alphabet=st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
-
-
-@given(st.integers(0, 5000), st.integers(0, 300), st.integers(1, 5))
-def test_a_salt_does_not_depend_on_where_a_run_begins(first, rows, groups):
-    """The salts of a run are the slice of the whole key stream that docs/format.md section 5 names."""
-    whole = salts(KEY, 0, first + rows, groups).tobytes()
-    start = SALT_SIZE * first * groups
-    assert salts(KEY, first, rows, groups).tobytes() == whole[start:]
-
-
-def test_salts_are_those_of_aes_in_counter_mode():
-    """The key stream starts with the encryption of an all-zero block, computed apart."""
-    block = Cipher(algorithms.AES256(KEY), modes.ECB()).encryptor()  # a block cipher alone, to build the mode by hand
-    stream = block.update(bytes(16)) + block.update(bytes(15) + b"\x01")
-    assert salts(KEY, 0, 1, 1).tobytes() == stream
 
 
 @given(GROUP, st.lists(st.none() | st.floats() | st.just(float("nan")), min_size=1, max_size=40))
@@ -100,7 +85,7 @@ def test_no_sealed_value_is_left_in_the_leaf_table():
         kind=SEALED.kind, columns=tuple(c for c in SEALED.columns if c.group is not None or c.name == "seq")
     )
     table = make_body(SEALED, 0, 20).append_column("seq", pa.array(range(20), pa.uint64()))
-    leaf, sealed = with_commitments(schema, table, commit_groups(schema, table, KEY)), sealed_columns(schema, table)
+    leaf, sealed = with_commitments(schema, table, commit_groups(schema, table, {"personal": KEY})), sealed_columns(schema, table)["personal"]
     assert leaf.column_names == ["seq", "commitment"]
     assert [f.name for f in leaf.schema.field("commitment").type] == list(schema.groups)
     for position, group in enumerate(schema.groups):

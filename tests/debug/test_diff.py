@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from tests.support.accesses import accesses
 from tests.support.archives import ORIGIN, loans
 from tests.support.flights import flights, planes, weather
 from tests.support.pipeline import Prepared, traced_features
@@ -238,7 +239,7 @@ def test_sealed_values_are_not_compared_without_a_purpose(tmp_path):
     with backstory.open(tmp_path / "audit", actor="me", purpose="case 77") as archive:
         assert changed(archive.diff(ids[0], ids[1]), "features")["amount"] == (0.0, 137.5)
         ledger: Ledger = archive._ledger
-        assert {entry["question"] for entry in ledger.find_entries("sealed.opened")} == {"diff"}
+        assert {entry["question"] for entry in accesses(ledger)} == {"diff"}
 
 
 def _doubled(table):

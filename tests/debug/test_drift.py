@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
+from tests.support.accesses import accesses
 
 import backstory
 from backstory.cli.main import run
@@ -244,7 +245,7 @@ def test_what_is_about_people_needs_a_purpose(tmp_path):
     with backstory.open(root, actor="auditor", purpose="drift of loans") as archive:
         found = archive.drift.compare("loan")
         assert (found.periods[0].rows, found.periods[0].read, found.alarms) == (3060, 60, ())
-        assert archive._ledger.find_entries("sealed.opened")[-1]["question"] == "drift"
+        assert accesses(archive._ledger)[-1]["question"] == "drift"
         performance = archive.drift.performance("loan")
         assert (performance.groups[0].value, performance.suppressed) == (None, 1)
         assert [one for one in verify_archive(root).findings if one.severity != "note"] == []

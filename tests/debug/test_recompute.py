@@ -12,6 +12,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+from tests.support.accesses import accesses
 from tests.support.archives import ORIGIN, loans
 from tests.support.purchases import FEATURES, PIPELINES, arrow, double, tables
 
@@ -467,8 +468,8 @@ def test_rows_about_people_are_read_through_the_gate(tmp_path: Path):
         assert isinstance(case, Case)
         found = features_again(archive._workshop, case, lambda loans: loans)
         other = features_again(archive._workshop, case, lambda loans: loans.assign(amount=1.5))
-        opened = archive._workshop.ledger.find_entries("sealed.opened")
-        assert [entry["records"] for entry in opened if entry["question"] == "recompute"][:2] == ["40", "40"]
+        opened = accesses(archive._workshop.ledger)
+        assert [entry["records"] for entry in opened if entry["question"] == "recompute"][:2] == [40, 40]
     assert set(found.verdicts) == {"exact"}
     assert set(other.reasons) == {"another value of amount"}
     with backstory.open(tmp_path / "audit", mode="r") as archive, pytest.raises(ForbiddenError):

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import LogisticRegression
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+from tests.support.accesses import accesses
 from tests.support.archives import ORIGIN, archive_with_predictions, fitted, loans
 
 import backstory
@@ -224,8 +225,8 @@ def test_sealed_values_need_a_purpose_and_are_noted_once(tmp_path):
         assert "sealed" in next(iter(report.reasons))
     with backstory.open(path, actor="me", purpose="case 77") as archive:
         assert archive.replay(model="credit").counts["exact"] == 3
-        (entry,) = archive._ledger.find_entries("sealed.opened")
-    assert (entry["question"], entry["records"]) == ("replay", "3")
+        (entry,) = accesses(archive._ledger)
+    assert (entry["question"], entry["records"]) == ("replay", 3)
 
 
 # --- what a verdict may be --------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ import pytest
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import make_pipeline
 from sklearn.tree import DecisionTreeRegressor
+from tests.support.accesses import accesses
 
 import backstory
 from backstory.cli.main import run
@@ -397,6 +398,6 @@ def test_with_a_purpose_people_are_looked_at_and_the_log_says_so(sealed: Path) -
     with backstory.open(sealed, mode="rw", actor="me", purpose="case 7") as one:
         ids = [row["id"] for row in one.search("model = 'loan'").to_dict("records")][::4]
         found = one.rootcause(ids, still_bad="output < 20")
-        opened = [entry for entry in one._ledger.find_entries("sealed.opened") if entry["question"] == "rootcause"]
+        opened = [entry for entry in accesses(one._ledger) if entry["question"] == "rootcause"]
     assert any("people.district = 'Hidden'" in one.names for one in found.findings)
     assert {group for entry in opened for group in entry["groups"]} == {"features", "output", "source", "subject"}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import pytest
+from tests.support.accesses import accesses
 from tests.support.archives import ORIGIN, loans
 from tests.support.flights import FEATURES, flights, planes, weather
 from tests.support.pipeline import LAST_TRAINING_DAY, ROUTE, joined, traced_features
@@ -374,5 +375,5 @@ def test_what_cannot_be_run_is_counted_with_its_reason(tmp_path):
     with backstory.open(tmp_path / "audit", actor="me", purpose="case 77") as archive:
         answer = archive.whatif(source="loans", keys=["loan-0001"], values={"amount": 999.0}, steps=lambda loans: loans)
         assert moved(answer) == {ids[1]: ["amount"]}
-        opened = {entry["question"] for entry in archive._ledger.find_entries("sealed.opened")}
+        opened = {entry["question"] for entry in accesses(archive._ledger)}
         assert {"whatif", "impact"} <= opened

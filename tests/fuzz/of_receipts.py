@@ -76,7 +76,8 @@ def _check_file(data):
     assert theirs == receipts
     for receipt in receipts:
         true = _true_facts()[receipt["id"]]
-        assert {**receipt, "opened": 0, "sealed": 0} == {**true, "opened": 0, "sealed": 0}
+        shown = dict.fromkeys(("erased", "opened", "sealed", "undisclosed"), 0)
+        assert receipt | shown == true | shown
         known = {group: values for claim in _ones_opened() for group, values in claim.items()}
         assert set(receipt["opened"]) | set(receipt["sealed"]) == set(GROUPS)
         assert set(receipt["opened"]) <= set(known)

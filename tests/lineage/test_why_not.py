@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.linear_model import LinearRegression
+from tests.support.accesses import accesses
 
 import backstory
 from backstory.errors import ForbiddenError, InputError, NotFoundError, QueryError
@@ -166,7 +167,7 @@ def test_people_are_asked_about_through_the_gate(made, opened):
     assert made.archive.why_not("people", rows=[0]).sealed
     answer = opened.why_not("people", rows=[0, 1, 59], model="personal")
     assert verdicts(answer, "personal") == {0: (DROPPED, "clean"), 1: (USED, None), 59: (LEFT_OUT, "clean")}
-    assert {entry["question"] for entry in opened._ledger.find_entries("sealed.opened")} == {"why-not"}
+    assert {entry["question"] for entry in accesses(opened._ledger)} == {"why-not"}
 
 
 def test_a_model_without_rows_says_nothing(made):

@@ -10,6 +10,7 @@ import zipfile
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from tests.support.accesses import accesses
 from tests.support.archives import ORIGIN, archive_with_predictions
 
 import backstory
@@ -203,12 +204,13 @@ def test_only_the_groups_asked_for_are_opened(people, tmp_path):
 
 
 def test_opening_all_groups_is_recorded_once(people, tmp_path):
-    """The log has one entry about it, and one about the bundle."""
+    """There is one access about it, and in the log one entry about the bundle."""
     with backstory.open(people[0], actor="Ada", purpose="complaint") as archive:
         groups = archive._ledger.schema(archive._found(archive.search("true")["id"][0]).schema.digest).groups
         size = archive.verify(workers=1).counts["entries"]
         archive.bundle(tmp_path / "b.zip", model="rule", opened=groups)
-        assert archive.verify(workers=1).counts["entries"] == size + 2
+        assert [access["records"] for access in accesses(archive._ledger, "bundle")] == [2]
+        assert archive.verify(workers=1).counts["entries"] == size + 1
     verify_bundle(tmp_path / "b.zip", vkey=people[1])
 
 

@@ -116,6 +116,9 @@ def _document(chance, document, other):
     if isinstance(value, dict) and value:
         group = chance.choice(sorted(value))
         opening = value[group]
+        if "fields" in opening:
+            ways += [lambda: {**value, group: _of_fields(chance, value[group])}] * 9
+            opening = next(iter(opening["fields"].values()))
         ways += [lambda: {group + "x": opening}, lambda: {**value, group: {**opening, "row": opening["row"][:-4]}},
                  lambda: {**value, group: {**opening, "salt": "0" * 64}}, lambda: {**value, group: {**opening, "x": 1}},
                  lambda: {**value, group: chance.choice([None, [], {}, opening["row"]])}] * 4  # fmt: skip
@@ -126,6 +129,21 @@ def _document(chance, document, other):
     else:
         target[name] = chance.choice(ways)()
     return _dump(document, chance)
+
+
+def _of_fields(chance, opening):
+    """Change the opening of some fields of a group."""
+    fields, leaves = opening["fields"], opening["leaves"]
+    name = chance.choice(sorted(fields))
+    one, rest = fields[name], {other: field for other, field in fields.items() if other != name}
+    return chance.choice([
+        {**opening, "fields": {**fields, name: {**one, "salt": "0" * 64}}}, {**opening, "fields": rest},
+        {**opening, "fields": {**fields, name: {**one, "row": one["row"][:-4]}}}, {**opening, "leaves": leaves[::-1]},
+        {**opening, "fields": {**rest, "field.x": one}}, {**opening, "fields": {**rest, "": one}}, {"fields": fields},
+        {**opening, "fields": {**fields, name: opening}}, {**opening, "fields": chance.choice([[], {}, None, [one]])},
+        {**opening, "leaves": leaves[1:]}, {**opening, "leaves": [*leaves, "0" * 64]}, {**opening, "leaves": None},
+        {**opening, "leaves": _put(leaves, 0, 0) if leaves else {}}, one,
+    ])  # fmt: skip
 
 
 def _dump(document, chance=None):

@@ -194,7 +194,7 @@ CASES = {
     "a column twice": (file_of(schema=with_columns(lambda all_: [*all_[:-4], all_[0], *all_[-3:]])), FAILED),
     "a column with the name of a commitment": (file_of(schema=first_column(name="commitment.z", group=None)), FAILED),
     "a column without name": (file_of(schema=first_column(name=None)), FAILED),
-    "a column of no class": (file_of(schema=first_column(**{"class": "D7"})), FAILED),
+    "a column of no class": (file_of(schema=first_column(**{"class": "D8"})), FAILED),
     "a column of class list": (file_of(schema=first_column(**{"class": []})), FAILED),
     "a group that is a number": (file_of(schema=first_column(group=1)), FAILED),
     "no such type": (file_of(schema=first_column(type="float128")), FAILED),
@@ -228,6 +228,22 @@ CASES = {
     "a receipt without record": (with_extra(row=""), FAILED),
     "openings of a group there is not": (with_extra(openings={"no": {"row": "AA==", "salt": "0" * 64}}), FAILED),
     "openings of an object's own": (with_extra(openings={"__proto__": {"row": "AA==", "salt": "0" * 64}}), FAILED),
+    "an erased group": (with_extra(erased=["by.field", "z"]), OK),
+    "erased groups out of order": (with_extra(erased=["z", "by.field"]), FAILED),
+    "an erased group twice": (with_extra(erased=["z", "z"]), FAILED),
+    "no erased group": (with_extra(erased=[]), FAILED),
+    "erased groups that are none": (with_extra(erased=[1]), FAILED),
+    "an erased group there is not": (with_extra(erased=["no"]), FAILED),
+    "a schema that opens no group by field": (file_of(schema=canonical.encode({**DOCUMENT, "fields": []})), FAILED),
+    "a schema that opens groups by field there are not": (
+        file_of(schema=canonical.encode({**DOCUMENT, "fields": ["no"]})), FAILED
+    ),
+    "a schema with groups by field in another order": (
+        file_of(schema=canonical.encode({**DOCUMENT, "fields": ["z", "by.field"]})), FAILED
+    ),
+    "a schema of several groups by field": (
+        file_of(schema=canonical.encode({**DOCUMENT, "fields": ["by.field", "z"]})), OK
+    ),
     "many": (many_with(), OK),
     "later ones": (many_with(v=2), UNVERIFIED),
     "many with more": (many_with(more=1), FAILED),

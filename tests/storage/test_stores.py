@@ -132,9 +132,9 @@ def test_shards_open_under_their_key_and_name_alone(tmp_path):
     vault.path("b.shard").write_bytes(data)
     with pytest.raises(VerificationError):
         vault.read_table("b.shard")
-    for at in (5, 17, len(data) - 1):
+    for at in (5, 17, len(data) // 2, len(data) - 1):
         vault.path("a.shard").write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
-        with pytest.raises(VerificationError):
+        with pytest.raises((VerificationError, FormatError)):
             vault.read_table("a.shard")
     vault.path("a.shard").write_bytes(b"x" + data[1:])
     with pytest.raises(FormatError):

@@ -14,7 +14,7 @@ from decimal import Decimal
 from functools import cached_property
 
 from backstory.records import canonical
-from backstory.records.commitment import commit
+from backstory.records.commitment import commit, commit_fields, field_data, field_salt
 from backstory.records.identity import time_text
 from backstory.records.row import NULL_STRUCT, encode_row
 from backstory.records.schema import Column, Schema
@@ -59,7 +59,10 @@ GROUPS = {
     "output": [("output.a", "float64"), ("output.b", "string")],
     "é.1": [("feature.age", "int64")],
     "z": [("z", "time")],
+    "by.field": [("field.a", "int64"), ("field.__proto__", "string"), ("field.é", "string"), ("field.b", "float64")],
 }
+BY_FIELD = "by.field"
+"""The group of which each column can be opened alone."""
 SCHEMA = Schema(
     kind="prediction",
     columns=(
@@ -70,6 +73,7 @@ SCHEMA = Schema(
             for name, type_ in columns
         ),
     ),
+    fields=(BY_FIELD,),
 )
 
 
@@ -113,6 +117,23 @@ def record_values(chance: random.Random, seq: int, stream: bytes, context: bytes
     }  # fmt: skip
 
 
+def open_fields(
+    chance: random.Random, columns: list[tuple[str, object]], values: dict[str, object]
+) -> tuple[dict[str, object], bytes]:
+    """Return the opening of some fields of a group, and the commitment to all of them."""
+    salt, fields, leaves, hidden = chance.randbytes(32), {}, [], []
+    ordered = sorted(columns, key=lambda column: column[0].encode())
+    chosen = {name for name, _ in chance.sample(ordered, chance.randint(1, len(ordered)))}
+    for index, (name, type_) in enumerate(ordered):
+        own, row = field_salt(salt, index), encode_row([(name, type_, values[name])])
+        leaves.append(hash_leaf(field_data(own, row)))
+        if name in chosen:
+            fields[name] = {"row": text64(row), "salt": own.hex()}
+        else:
+            hidden.append(leaves[-1].hex())
+    return {"fields": fields, "leaves": hidden}, commit_fields(BY_FIELD, len(leaves), root_hash(leaves))
+
+
 @dataclass
 class Segment:
     """A segment of a log: its entry, and the rows and openings of its records."""
@@ -121,7 +142,7 @@ class Segment:
     schema: bytes
     context: bytes
     rows: list[bytes]
-    openings: list[dict[str, dict[str, str]]]
+    openings: list[dict[str, dict[str, object]]]
 
     @cached_property
     def hashes(self) -> list[bytes]:
@@ -149,6 +170,9 @@ def make_segment(
         values = record_values(chance, seq, stream, context)
         opened = {}
         for group, columns in GROUPS.items():
+            if group == BY_FIELD:
+                opened[group], values["commitment." + group.replace(".", "\\.")] = open_fields(chance, columns, values)
+                continue
             salt, row = chance.randbytes(32), encode_row([(name, type_, values[name]) for name, type_ in columns])
             opened[group] = {"row": text64(row), "salt": salt.hex()}
             values["commitment." + group.replace(".", "\\.")] = commit(group, salt, row)

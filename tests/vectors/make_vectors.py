@@ -21,11 +21,12 @@ from pathlib import Path
 import msgspec
 import numpy as np
 from tests.support.archives import archive_with_predictions
+from tests.support.erasures import certificate_of, salt_of
 from tests.support.ledgers import OPEN, SEALED, make_batch, new_ledger, new_recorder
 from tests.support.memberships import KEY, holder_of, honest_claim, model_document, tag_of
 from tests.support.receipts import SIGNER
 
-from backstory.columns.commit import salts
+from backstory.columns.salt import ShardSalts, salts
 from backstory.columns.tree import subtree_roots
 from backstory.frames.row_set import RowSet
 from backstory.frames.token import POSITION_MAX, mint_tokens
@@ -33,7 +34,9 @@ from backstory.ledger.read import find_places, find_record
 from backstory.ledger.receipt import make_receipt, make_receipts
 from backstory.ledger.seal import seal_all
 from backstory.records import canonical
-from backstory.records.commitment import commit
+from backstory.records.commitment import commit, commit_fields, field_data, field_salt
+from backstory.records.erasure import leaf_data
+from backstory.records.keyed import keyed
 from backstory.records.membership import tree_context
 from backstory.records.promise import PromiseDocument, PromiseText, frame_digest, key_name, runs_of
 from backstory.records.row import NULL_STRUCT, decode_row, encode_row
@@ -45,6 +48,7 @@ from backstory.tlog.checkpoint import Checkpoint, sign_checkpoint
 from backstory.tlog.hashing import hash_leaf, root_hash
 from backstory.tlog.note import sign_note
 from backstory.tlog.signer import Ed25519Signer
+from backstory.verify.erasure_certificate import verify_erasure
 from backstory.verify.membership import verify_membership
 from backstory.verify.membership_file import encode_membership
 from backstory.verify.state import AuditState
@@ -106,16 +110,50 @@ def write(name, document):
 
 
 def commitment_cases():
-    """Commitments of two groups in the rows of a shard."""
+    """Commitments of two groups in rows of two blocks of a section, and what is left of its salts after an erasure."""
     key = hashlib.sha256(b"salt key").digest()
-    cut = salts(key, 0, 4, 2)
+    cut = salts(key, 0, 258, 2)
     cases = []
-    for row in range(4):
+    for row in (0, 1, 255, 256):
         for position, group in enumerate(("features", "output")):
             data, salt = encode_row([("x", "int64", row)]), cut[row, position].tobytes()
             case = {"group": group, "row_index": row, "salt": salt.hex(), "row": data.hex()}
             cases.append(case | {"commitment": commit(group, salt, data).hex()})
-    return {"cases": cases, "groups": ["features", "output"], "salt_key": key.hex()}
+    gone = np.zeros((258, 2), np.bool_)
+    gone[256], gone[257, 1] = True, True
+    left = ShardSalts.whole(key, 258, 2).without(gone)
+    kept = {"erased": [[256, 0], [256, 1], [257, 1]], "rows": 258, "salts": left.encode().hex()}
+    return {"cases": cases, "groups": ["features", "output"], "kept": kept, "salt_key": key.hex()}
+
+
+FIELDS = {
+    "features.D5": [("feature.sex", "string", "f"), ("feature.age", "int64", 41), (r"feature.a\.b", "float64", 0.5)],
+    "output": [("output", "float64", 0.25)],
+    "features": [(f"feature.{name}", "int64", None) for name in ("é", "z", "a", "Z", "\U0001f600")],
+}
+
+
+def field_cases():
+    """Return groups that are committed to by field, with all on the way, and the opening of their first field."""
+    cases = []
+    for number, (group, columns) in enumerate(FIELDS.items()):
+        salt = hashlib.sha256(b"%d" % number).digest()
+        ordered = sorted(columns, key=lambda column: column[0].encode())
+        own = [field_salt(salt, index) for index in range(len(ordered))]
+        rows = [encode_row([column]) for column in ordered]
+        leaves = [hash_leaf(field_data(*pair)) for pair in zip(own, rows, strict=True)]
+        root = root_hash(leaves)
+        opened = {ordered[0][0]: {"row": base64.b64encode(rows[0]).decode(), "salt": own[0].hex()}}
+        cases.append({
+            "commitment": commit_fields(group, len(leaves), root).hex(), "group": group, "salt": salt.hex(),
+            "fields": [
+                {"leaf": leaf.hex(), "name": name, "row": row.hex(), "salt": one.hex(), "type": type_,
+                 "value": to_json(value, type_)}
+                for (name, type_, value), one, row, leaf in zip(ordered, own, rows, leaves, strict=True)
+            ],
+            "opening": {"fields": opened, "leaves": [leaf.hex() for leaf in leaves[1:]]}, "root": root.hex(),
+        })  # fmt: skip
+    return {"cases": cases}
 
 
 def token_cases():
@@ -280,17 +318,31 @@ def membership_of():
     }  # fmt: skip
 
 
+def erasure_of():
+    """Return a certificate of an erasure and what it proves, a keyed digest, and the hashes of the leaves."""
+    texts = ["record 0198c0de-0000-7000-8000-000000000001", f"row {'ab' * 32} 17"]
+    data = certificate_of(texts)
+    leaves = {text: hash_leaf(leaf_data(salt_of(text), text)).hex() for text in texts}
+    return {
+        "facts": verify_erasure(data, vkey=SIGNER.vkey).to_dict(), "file": data.decode(),
+        "keyed": {"data": b"rows".hex(), "digest": keyed(bytes(range(32)), b"rows"), "key": bytes(range(32)).hex()},
+        "leaves": leaves, "salts": {text: salt_of(text).hex() for text in texts}, "vkey": SIGNER.vkey,
+    }  # fmt: skip
+
+
 def main():
     """Write every file."""
     (HERE / "audit_state.json").write_bytes(audit_state())
     write("row_encoding", {"rows": {name: row_case(columns) for name, columns in ROWS.items()}})
     write("commitment", commitment_cases())
+    write("field_opening", field_cases())
     write("token", token_cases())
     write("row_set", row_set_cases())
     write("segment_tree", tree_cases())
     write("spool", spool_cases())
     write("rotation", rotation_case())
     write("membership", membership_of())
+    write("erasure", erasure_of())
     data, expected = promise_of()
     (HERE / "promise.promise").write_bytes(data)
     write("promise", expected)

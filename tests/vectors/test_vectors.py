@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
+import itertools
 import json
 import struct
 from decimal import Decimal
@@ -14,11 +16,12 @@ import pytest
 from tests.support.memberships import KEY
 
 from backstory.columns.arrow_type import arrow_type
-from backstory.columns.commit import commitments, salts
+from backstory.columns.commit import commitments
 from backstory.columns.encode import iter_blocks
-from backstory.columns.tree import leaf_hashes, root_of_subtrees, subtree_roots
+from backstory.columns.salt import block_keys, parse_salts, salts
+from backstory.columns.tree import leaf_hashes, root_of_subtrees, split_hashes, subtree_roots
 from backstory.frames.token import check_tokens, mint_tokens, positions_of
-from backstory.records.commitment import commit, verify_opening
+from backstory.records.commitment import commit, field_salt, verify_opening
 from backstory.records.membership import subject_message
 from backstory.records.promise import frame_digest, parse_promise
 from backstory.records.row import NULL_STRUCT, decode_row, encode_row
@@ -28,11 +31,13 @@ from backstory.storage.keys import KeyStore
 from backstory.storage.spool import Spool, StreamInfo
 from backstory.tlog.hashing import hash_leaf, root_hash
 from backstory.verify.bundle import verify_bundle
+from backstory.verify.erasure_certificate import verify_erasure
 from backstory.verify.membership import verify_membership
 from backstory.verify.promise import verify_promise
 from backstory.verify.receipt import verify_receipt, verify_receipts
 from backstory.verify.standalone import check_bundle as alone
 from backstory.verify.standalone import verify_membership as membership_alone
+from backstory.verify.standalone import verify_receipt as receipt_alone
 
 HERE = Path(__file__).parent
 SIZE_MAX = 100_000
@@ -139,7 +144,7 @@ def test_commitment():
     """Salts are cut from the pinned key stream, and commitments are the pinned ones, alone and in bulk."""
     vectors = read("commitment")
     groups, cases = vectors["groups"], vectors["cases"]
-    cut = salts(bytes.fromhex(vectors["salt_key"]), 0, len(cases) // len(groups), len(groups))
+    cut = salts(bytes.fromhex(vectors["salt_key"]), 0, vectors["kept"]["rows"], len(groups))
     for case in cases:
         salt, row = bytes.fromhex(case["salt"]), bytes.fromhex(case["row"])
         assert cut[case["row_index"], groups.index(case["group"])].tobytes() == salt
@@ -147,8 +152,55 @@ def test_commitment():
         verify_opening(bytes.fromhex(case["commitment"]), case["group"], salt, row)
     table = pa.table({"x": pa.array(range(len(cut)), pa.int64())})
     for position, group in enumerate(groups):
-        expected = "".join(case["commitment"] for case in cases if case["group"] == group)
-        assert commitments(table, group, cut[:, position]).hex() == expected
+        bulk = split_hashes(commitments(table, group, cut[:, position]))
+        for case in (case for case in cases if case["group"] == group):
+            assert bulk[case["row_index"]].hex() == case["commitment"]
+
+
+def test_kept_salts():
+    """What is left after an erasure is read from the pinned bytes, by the library and by format.md section 37."""
+    vectors = read("commitment")
+    kept, groups = vectors["kept"], len(vectors["groups"])
+    data = bytes.fromhex(kept["salts"])
+    left, whole = parse_salts(data, "vector"), salts(bytes.fromhex(vectors["salt_key"]), 0, kept["rows"], groups)
+    gone = {tuple(place) for place in kept["erased"]}
+    for row, group in itertools.product(range(kept["rows"]), range(groups)):
+        assert left.has(row, 1)[0, group] == ((row, group) not in gone)
+        assert left.cut(row, 1)[0, group].tobytes() == (
+            bytes(32) if (row, group) in gone else whole[row, group].tobytes()
+        )
+    # rows and groups, the second of two blocks is touched, the first one's key, which of 2 x 2 salts remain, that salt
+    key = block_keys(bytes.fromhex(vectors["salt_key"]), 0, 1).tobytes()
+    head = kept["rows"].to_bytes(8, "little") + groups.to_bytes(4, "little")
+    assert data == head + b"\x02" + key + b"\x04" + whole[257, 0].tobytes()
+
+
+@pytest.mark.parametrize("case", read("field_opening")["cases"], ids=lambda case: case["group"])
+def test_field_opening(case):
+    """Fields have the pinned salts, leaves and commitment, by the formulas of format.md section 5 and in bulk."""
+    salt, fields, group = bytes.fromhex(case["salt"]), case["fields"], case["group"].encode()
+    assert [field["name"] for field in fields] == sorted((field["name"] for field in fields), key=str.encode)
+    leaves = []
+    for index, field in enumerate(fields):
+        own = hashlib.sha256(b"backstory/field/v1\0" + salt + index.to_bytes(4, "little")).digest()
+        row = encode_row([(field["name"], field["type"], value_of(field["value"]))])
+        leaves.append(hashlib.sha256(b"\0" + own + row).digest())
+        assert (own.hex(), row.hex(), leaves[-1].hex()) == (field["salt"], field["row"], field["leaf"])
+        assert field_salt(salt, index) == own
+    root = root_hash(leaves)
+    head = b"backstory/commitment/v2\0" + bytes([len(group)]) + group + len(fields).to_bytes(4, "little")
+    assert (root.hex(), hashlib.sha256(head + root).hexdigest()) == (case["root"], case["commitment"])
+    table = table_of({"columns": fields})
+    bulk = commitments(table, case["group"], np.frombuffer(salt, np.uint8).reshape(1, 32), by_field=True)
+    assert bulk.hex() == case["commitment"]
+
+
+@pytest.mark.parametrize("case", read("field_opening")["cases"], ids=lambda case: case["group"])
+def test_field_opening_by_the_stand_alone_verifier(case):
+    """The stand-alone verifier opens the first field alone, to the pinned commitment."""
+    opening = receipt_alone.read_opening(case["opening"])
+    names = [field["name"] for field in case["fields"]]
+    assert receipt_alone.commit(case["group"], names, *opening).hex() == case["commitment"]
 
 
 def test_token():
@@ -219,6 +271,18 @@ def test_receipts():
     assert [(receipt.seq, receipt.opened["output"]["output"]) for receipt in receipts] == [
         (n, n) for n in (0, 257, 299)
     ]
+
+
+def test_erasure():
+    """The certificate verifies with what it proves; leaves and keyed digest follow from the page alone."""
+    vector = read("erasure")
+    assert verify_erasure(vector["file"].encode(), vkey=vector["vkey"]).to_dict() == vector["facts"]
+    for text, leaf in vector["leaves"].items():
+        data = b"backstory/erasure/v1\0" + bytes.fromhex(vector["salts"][text]) + text.encode()
+        assert hashlib.sha256(b"\0" + data).hexdigest() == leaf
+    key, data = (bytes.fromhex(vector["keyed"][name]) for name in ("key", "data"))
+    name = hashlib.sha256(b"backstory/dataset-key/v1\0" + key).hexdigest()
+    assert vector["keyed"]["digest"] == f"{name}:{hmac.digest(key, data, 'sha256').hex()}"
 
 
 def test_membership():

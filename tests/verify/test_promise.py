@@ -225,7 +225,7 @@ def test_a_later_entry_shows_how_new_the_log_is(promised):
     """Without the holder's word: an entry of a time after the deadline, and the record is not there."""
     ledger = promised.ledger()
     object.__setattr__(ledger.world, "now_ns", lambda: LATER * 10**9)
-    ledger.append([{"type": "sealed.opened"}])
+    ledger.append([{"type": "role.removed"}])
     assert promised.check(now=LATER + 1).verdict == "broken"
 
 

@@ -8,8 +8,9 @@ import pytest
 from sklearn.linear_model import LinearRegression
 
 import backstory
+from backstory.columns.seal import merge_columns
 from backstory.frames.sketch_document import by_model, said_of
-from backstory.ledger.read import manifests, merge_columns
+from backstory.ledger.read import manifests
 from backstory.ledger.sealed import read_shard
 from backstory.records.envelope import PREDICTION
 from backstory.verify.archive import verify_archive

@@ -100,7 +100,7 @@ BAD = {
     "drift at no time": {**DRIFTED, "since": "yesterday"},
     "shown of nothing": {"proof": ONE, "type": "membership.shown"},
     "shown of two": {**SHOWN, "model": ONE},
-    "opened for nothing": {"groups": [], "question": "why", "records": "1", "type": "sealed.opened"},
+    "granted for nothing": {"case": "0" * 64, "classes": ["D4"], "kind": "granted", "type": "access.granted"},
 }  # fmt: skip
 
 

@@ -55,7 +55,7 @@ def copy(original, tmp_path):
     root = tmp_path / "archive"
     shutil.copytree(original, root)
     for path in root.rglob("*"):
-        path.chmod(0o755 if path.is_dir() else 0o644)
+        path.chmod(0o755 if path.is_dir() else 0o600 if path.parent.name == "master" else 0o644)
     return root
 
 

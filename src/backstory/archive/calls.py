@@ -23,7 +23,7 @@ from backstory.capture.single import SingleCapture
 from backstory.capture.steps import Sampling
 from backstory.capture.subject import Id, refuse_column_name
 from backstory.capture.traced import traced
-from backstory.errors import ForbiddenError, InputError, ModelError, StorageError, TokenError
+from backstory.errors import BackstoryError, ForbiddenError, InputError, ModelError, StorageError, TokenError
 from backstory.frames.table import LAZY, column_names, frame_of_records, hold, kind_of, row_count
 from backstory.frames.token import ROW_PREFIX, id_columns
 from backstory.frames.watch import Watch
@@ -41,6 +41,7 @@ from backstory.models.environment import environment
 from backstory.models.tile import TILE_ROWS_MAX, run_in_tiles
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject
+from backstory.records.classification import CONFIRMED, NO_CLASSES, UNKNOWN_CLASSES, Classes
 from backstory.records.schema import Schema, dataset_columns
 from backstory.storage.fork import renew_in_child
 
@@ -67,6 +68,7 @@ class Calls:
         self._features = FeatureBinding(ledger)
         self._stored_environment: tuple[JsonObject, str] | None = None
         self._watches: dict[str, tuple[Watch, JsonObject] | None] = {}
+        self._classes: dict[tuple[str | None, tuple[str, ...]], tuple[list[int], Classes]] = {}
 
     def known(self, *frames: Any) -> Sources:  # noqa: ANN401  any frames
         """Return the registry, after restoring sources of earlier sessions whose ids the frames carry."""
@@ -79,12 +81,15 @@ class Calls:
                 self._store.restore(self._sources, name.removeprefix(ROW_PREFIX))
         return self._sources
 
-    def record_outcomes(self, predictions: list[tuple[bytes, Schema]], values: pa.Array) -> list[str]:
-        """Record outcomes, those of predictions about people apart.
+    def record_outcomes(
+        self, predictions: list[tuple[bytes, Schema, bytes]], values: pa.Array, corrects: bytes | None = None
+    ) -> list[str]:
+        """Record outcomes: those of predictions about people, and of each classification, apart.
 
         Args:
-            predictions: Their ids, 16 bytes each, and their schemas.
+            predictions: Their ids, 16 bytes each, their schemas, and the digests of their contexts.
             values: One value for each.
+            corrects: Id of the outcome that a single one corrects.
 
         Returns:
             Ids of the outcomes' records; empty texts where they were refused.
@@ -93,20 +98,21 @@ class Calls:
             StorageError: They could not be recorded; `details["ids"]` is there if some of them were.
         """
         ids = [""] * len(predictions)
-        halves: list[tuple[list[int], Batch]] = []
+        kinds: dict[tuple[bool, Classes], list[int]] = {}
+        for row, (_, schema, context) in enumerate(predictions):
+            kinds.setdefault((bool(schema.groups), self._classes_said(context)), []).append(row)
+        parts: list[tuple[list[int], Batch]] = []
         try:
-            for sealed in (False, True):
-                rows = [row for row, (_, schema) in enumerate(predictions) if bool(schema.groups) == sealed]
-                if rows:
-                    of = [predictions[row][0] for row in rows]
-                    batch = outcome_batch(self._ledger.blobs, of, values.take(pa.array(rows)), sealed=sealed)
-                    halves.append((rows, batch))
-            for _, batch in halves:  # what can fail for one kind of record fails before the other is recorded
+            for (sealed, classes), rows in sorted(kinds.items(), key=lambda kind: kind[0][0]):
+                of, taken = [predictions[row][0] for row in rows], values.take(pa.array(rows))
+                batch = outcome_batch(self._ledger.blobs, of, taken, sealed=sealed, classes=classes, corrects=corrects)
+                parts.append((rows, batch))
+            for _, batch in parts:  # what can fail for one kind of record fails before another is recorded
                 self._recorder.open_stream(batch.schema)
         except StorageError as error:
             self._recorder.refuse_early(len(predictions), error)
             return ids
-        for rows, batch in halves:
+        for rows, batch in parts:
             try:
                 recorded = self._recorder.record(batch)
             except StorageError as error:
@@ -198,6 +204,7 @@ class Calls:
             watch=self._watch_of(version),
             tile=tile,
             explain=None if explain is None else explain(features),
+            classes=self._classes_of(version.name, rows),
         )
         return self._capture.predict(call, run)
 
@@ -255,6 +262,7 @@ class Calls:
             model=None if model is None else model.reference,
             feature_set=None if model is None else self._features_of(model, None),
             watch=None if model is None else self._watch_of(model),
+            classes=self._classes_of(None if model is None else model.name, None),
             method=method,
             features=None,
             code={**self._code, **code},
@@ -265,6 +273,62 @@ class Calls:
     def bind_features(self, spec: FeatureSet | str, rows: RowRefs | None) -> str:
         """Return the digest of the feature set a model is to be bound to; see `FeatureBinding.bind`."""
         return self._features.bind(spec, None if rows is None else column_names(rows.features))
+
+    def forget_classes(self) -> None:
+        """Let predictions that begin from here on be placed by what was confirmed since."""
+        with self._lock:
+            self._singles.clear()
+
+    def require_subject(self, source: str) -> None:
+        """Refuse a source without a subject if its classification says that its columns are about people.
+
+        Raises:
+            InputError: It does.
+        """
+        if isinstance(source, str) and self._ledger.catalog.entries(
+            CONFIRMED, source
+        ):  # what is no name is refused later
+            from backstory.governance.classification import require_subject
+
+            require_subject(self._ledger, source)
+
+    def _classes_of(self, model: str | None, rows: RowRefs | None) -> Classes:
+        """Return what the columns of records are placed by: what is in force now, as far as this process knows.
+
+        That it cannot be read must not keep a model from predicting, nor let what is sealed stand in clear.
+        """
+        origins = [] if rows is None else [one for one in rows.origins.values() if isinstance(one, tuple)]
+        key = model, tuple(sorted({part.name for parts in origins for part in parts}))
+        known = self._classes.get(key)
+        try:
+            confirmed = self._ledger.catalog.entries(CONFIRMED)
+            if confirmed and (known is None or known[0] != confirmed):
+                from backstory.governance.classification import classes_in_force
+
+                known = self._classes[key] = confirmed, classes_in_force(self._ledger, *key)
+        except BackstoryError as error:
+            _log.error("predictions of %s are sealed as known before, or whole: %s", model, error)
+            return UNKNOWN_CLASSES if known is None else known[1]
+        return NO_CLASSES if known is None else known[1]
+
+    def confirmed(self, model: str) -> JsonObject | None:
+        """Return the classification in force for a model as a worker's spool says it; None if there is none."""
+        from backstory.governance.classification import find_classification
+
+        found = find_classification(self._ledger, "model", model)
+        return None if found is None else found.document()
+
+    def _classes_said(self, context: bytes) -> Classes:
+        """Return what a context says its records were placed by: what of its model goes for their outcomes too."""
+        said = self._ledger.document(context.hex()).get("classification")
+        if said is None:
+            return NO_CLASSES
+        from backstory.governance.classification import confirmed_of
+
+        named = [one for one in said if isinstance(one, dict)] if isinstance(said, list) else []
+        return next(
+            (Classes(confirmed_of(self._ledger, one)) for one in named if one.get("kind") == "model"), NO_CLASSES
+        )
 
     def _watch_of(self, version: ModelVersion) -> tuple[Watch, JsonObject] | None:
         if version.digest not in self._watches:

@@ -58,6 +58,7 @@ class Data:
             NotFoundError: There is no such version.
             AmbiguousError: Several fit, or it has parts, each of which is a dataset version.
         """
+        self._inside.gate.require_open("data show")
         return show_dataset(self._inside.ledger, self._inside.gate, version)
 
     def diff(
@@ -93,6 +94,7 @@ class Data:
             NotFoundError: There is no such version or file, or its rows are not here.
             InputError: It is a stream, which cannot be read twice, or the limit is negative.
         """
+        self._inside.gate.require_open("data diff")
         inside = self._inside
         return diff_data(inside.ledger, inside.gate, inside.places, before, after, key=key, limit=limit, read=read)
 
@@ -143,6 +145,7 @@ class Data:
             ForbiddenError: No actor or purpose was given, or the archive is open for reading only.
             VerificationError: The archive's bytes are not those the log committed to.
         """
+        self._inside.gate.require_open("data prove")
         if (row is None) is (subject is None):
             raise InputError("prove: expected one of row= and subject=")
         given = version.digest if isinstance(version, ModelVersion) else version
@@ -175,6 +178,7 @@ class Data:
             NotFoundError: There is no such model or run, or rows to compare are not here.
             ForbiddenError: The rows lead to people, and no actor and purpose were given.
         """
+        self._inside.gate.require_open("data overlap")
         inside = self._inside
         first, second = (one.digest if isinstance(one, ModelVersion) else one for one in (a, b))
         return find_overlap(inside.ledger, inside.tracer, inside.gate, first, second, by)

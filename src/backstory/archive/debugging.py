@@ -136,6 +136,7 @@ class Debugging(Questions):
             InputError: There is no such level or environment, or what was given does not go together.
             VerificationError: A record, a model or something else they refer to was changed.
         """
+        self._gate.require_open("replay")
         from backstory.debug.capsule import check_capsule
         from backstory.debug.period import Period, replay_period
         from backstory.debug.recorded_environment import RecordedRunner, cache_of
@@ -191,6 +192,7 @@ class Debugging(Questions):
             InputError: The features cannot be made again as the model was given them.
             VerificationError: The record or the model was changed.
         """
+        self._gate.require_open("stages")
         from backstory.debug.stages import run_prediction
 
         return run_prediction(self._ledger, self._gate, self._found(prediction), self._stored_model)
@@ -241,6 +243,7 @@ class Debugging(Questions):
             ForbiddenError: Values are sealed.
             ModelError: A call failed, so there is nothing to compare with.
         """
+        self._gate.require_open("bisect")
         from backstory.debug.bisect import bisect
         from backstory.debug.levers import Rig, commit_lever, model_lever, package_lever, source_lever
 
@@ -300,6 +303,7 @@ class Debugging(Questions):
             ForbiddenError: Rows are about people, and no actor and purpose were given.
             PreparationError: A step raises an error now, or returns no such columns.
         """
+        self._gate.require_open("whatif")
         from backstory.debug.whatif import ask_whatif
         from backstory.debug.whatif_ask import question_of
 
@@ -334,6 +338,7 @@ class Debugging(Questions):
             QueryError: They are of different kinds.
             VerificationError: Something was changed.
         """
+        self._gate.require_open("diff")
         from backstory.debug.diff import compare
 
         self._recorder.write()
@@ -391,6 +396,7 @@ class Debugging(Questions):
             QueryError: It is not said as it can be which predictions are bad.
             VerificationError: Something that was read was changed.
         """
+        self._gate.require_open("rootcause")
         from backstory.debug.rootcause import find_root_cause
         from backstory.debug.rootcause_records import Asked
 
@@ -446,6 +452,7 @@ class Debugging(Questions):
             InputError: There is no such method, or the background does not fit.
             VerificationError: The record or the model was changed.
         """
+        self._gate.require_open("explain")
         from backstory.debug.explanation import explain_prediction
         from backstory.debug.explanation_plan import Explain
 

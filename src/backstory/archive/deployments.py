@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from backstory.archive.inside import Inside
 from backstory.capture.model_version import ModelVersion
+from backstory.governance.freeze import insist_deployment_free
 from backstory.ledger.read import Found
 from backstory.lineage import deployments as rules
 from backstory.lineage import registry
@@ -45,6 +46,7 @@ class Deployments:
         self._inside.calls.require_writable()
         given = {} if models is None else models if isinstance(models, Mapping) else {self._spec(models): 1}
         shares = [(registry.find_version(self._inside.ledger, spec), share) for spec, share in given.items()]
+        insist_deployment_free(self._inside.ledger, deployment, [version.digest for version, _ in shares])
         rules.set_deployment(self._inside.ledger, deployment, shares, reason)
 
     def intervals(self, deployment: str | None = None) -> list[Interval]:
@@ -70,12 +72,20 @@ class Deployments:
             reason: Why, in at most 1,024 characters.
 
         Raises:
-            ForbiddenError: The archive was opened without an actor.
+            ForbiddenError: The archive was opened without an actor; or whoever approves is who registered the version,
+                or nobody knows who did: that refusal is recorded.
             InputError: The verdict, the role or the reason cannot be used.
         """
         self._inside.calls.require_writable()
-        version = registry.find_version(self._inside.ledger, self._spec(model))
-        rules.approve(self._inside.ledger, version, verdict=verdict, deployment=deployment, role=role, reason=reason)
+        ledger = self._inside.ledger
+        version = registry.find_version(ledger, self._spec(model))
+        if verdict == "approved":
+            from backstory.governance.approval import require_other_author
+
+            entries = ledger.find_entries("model.registered", version.name)
+            registered = next(one for one in entries if one.get("model") == version.digest)
+            require_other_author(ledger, registered, "approving a model version")
+        rules.approve(ledger, version, verdict=verdict, deployment=deployment, role=role, reason=reason)
 
     def approvals(self, model: ModelVersion | str) -> list[Approval]:
         """Return the verdicts on a model version, in the order of the log.

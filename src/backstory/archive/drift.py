@@ -59,6 +59,7 @@ class DriftWatch:
             ForbiddenError: Its predictions are about people, and no purpose was given.
             InputError: A moment, period or reference is malformed.
         """
+        self._inside.gate.require_open("drift")
         version = registry.find_version(self._inside.ledger, _spec(model))
         self._inside.recorder.write()
         return compare_model(
@@ -84,6 +85,7 @@ class DriftWatch:
         Raises:
             ForbiddenError: As for `compare`, or the archive is open for reading only.
         """
+        self._inside.gate.require_open("drift")
         self._inside.calls.require_writable()
         found = self.compare(
             model, since=since, until=until, reference=reference, period=period, alpha=alpha, floors=floors
@@ -129,6 +131,7 @@ class DriftWatch:
             ForbiddenError: Its predictions are about people, and no purpose was given.
             InputError: The metric does not fit the outcomes.
         """
+        self._inside.gate.require_open("performance")
         version = registry.find_version(self._inside.ledger, _spec(model))
         self._inside.recorder.write()
         return measure_performance(

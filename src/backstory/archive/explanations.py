@@ -11,13 +11,13 @@ from backstory.capture.decision import Threshold
 from backstory.capture.model_version import ModelVersion
 from backstory.debug.case import Workshop
 from backstory.debug.counterfactual import Bounds, Counterfactuals, search_counterfactuals
-from backstory.debug.explanation import Explanation, baseline_asked, explain_prediction
+from backstory.debug.explanation import baseline_asked, explain_prediction, scored_of
 from backstory.debug.explanation_plan import Calling, Explain, Plan, explain_of, plan_of
 from backstory.errors import InputError, ModelError
 from backstory.frames.container import describe_container
 from backstory.ledger.read import Found
 from backstory.lineage.reason_map import ReasonMap, define_reasons, find_reasons, reason_maps
-from backstory.lineage.reasons import Adverse, Disclosure, Factor, Reasons, Scored, disclose_reasons, reasons_of
+from backstory.lineage.reasons import Adverse, Disclosure, Reasons, disclose_reasons, reasons_of
 from backstory.lineage.registry import find_version
 from backstory.models import function_of
 
@@ -173,6 +173,7 @@ class Explanations:
             InputError: The map is for another model.
             ModelError: The prediction cannot be explained.
         """
+        self._inside.gate.require_open("reasons")
         return self._reasons(prediction, map, count, adverse, explain)
 
     def disclose(
@@ -244,6 +245,7 @@ class Explanations:
             InputError: A feature is none, nothing says which values to try, or the target is none.
             ModelError: The model is not there, or its replay diverges.
         """
+        self._inside.gate.require_open("counterfactual")
         return search_counterfactuals(
             self._shop,
             self._find(prediction),
@@ -266,17 +268,4 @@ class Explanations:
     ) -> Reasons:
         known = given if isinstance(given, ReasonMap) else self.show(given)
         found = explain_prediction(self._shop, self._find(prediction), explain or Explain(), anew=False)
-        return reasons_of(_scored(found), known, count, adverse)
-
-
-def _scored(found: Explanation) -> Scored:
-    """Return the factors of an explanation as reasons look at them."""
-    return Scored(
-        id=found.id,
-        model=found.model_digest,
-        factors=tuple(Factor(columns=one.columns, added=one.added) for one in found.contributions),
-        units=found.units,
-        method=found.method,
-        computed=found.computed,
-        is_sealed=found.is_sealed,
-    )
+        return reasons_of(scored_of(found), known, count, adverse)

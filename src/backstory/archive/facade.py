@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 from uuid import UUID
 
 from backstory.archive.calls import Calls
@@ -15,6 +15,7 @@ from backstory.archive.contracts import Contracts
 from backstory.archive.data import Data
 from backstory.archive.deployments import Deployments
 from backstory.archive.features import Features
+from backstory.archive.forgetting import forget_whom_it_should
 from backstory.archive.governing import Governing
 from backstory.archive.inside import Inside
 from backstory.archive.job import Job
@@ -22,6 +23,7 @@ from backstory.archive.measuring import measure
 from backstory.archive.promising import create_promise_key, promise_key
 from backstory.archive.runs import Runs
 from backstory.archive.sealing import Sealer, Sealing
+from backstory.archive.who import Mode, require_recordable, require_role
 from backstory.capture.decision import Threshold
 from backstory.capture.metrics import Metrics
 from backstory.capture.model_version import ModelVersion
@@ -32,13 +34,13 @@ from backstory.capture.prediction import Capture, Predictions
 from backstory.capture.steps import Keep, Sampling
 from backstory.capture.subject import Id
 from backstory.errors import (
-    ForbiddenError,
     InputError,
     ModelError,
 )
 from backstory.frames.contract import Contract
 from backstory.frames.contract_odcs import read_contract
-from backstory.governance.access import PurposeGate
+from backstory.governance.access import AccessGate
+from backstory.governance.freeze import insist_alias_free
 from backstory.ledger.collect import collect, wrap_key
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.past import look_up
@@ -50,6 +52,7 @@ from backstory.lineage.source import Kept, Sources
 from backstory.lineage.store import LineageStore
 from backstory.lineage.trace import Tracer
 from backstory.storage.fork import renew_in_child
+from backstory.storage.master import KeyWrapper, Wrappers, wrappers_of
 from backstory.storage.worker_spool import WorkerSpoolInfo, write_worker_spool
 from backstory.storage.world import World
 from backstory.tlog.signer import Signer
@@ -57,7 +60,6 @@ from backstory.tlog.signer import Signer
 if TYPE_CHECKING:  # what they need is imported when it is asked for
     from backstory.debug.explanation_plan import Explain
 
-Mode = Literal["r", "rw"]
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -75,28 +77,30 @@ class Archive(Governing):
         mode: Mode = "rw",
         actor: str | None = None,
         purpose: str | None = None,
+        role: str | None = None,
+        case: str | None = None,
         vkey: str | None = None,
         signer: Signer | None = None,
+        wrapper: KeyWrapper | Wrappers | None = None,
         policy: Policy | None = None,
         sealer: Sealer = "process",
         keep: Kept = "copy",
         world: World | None = None,
     ) -> None:
         """Open an archive; see `backstory.open`."""
-        if mode not in {"r", "rw"}:
-            raise InputError(f"opening archive: expected mode 'r' or 'rw', got {mode!r}")
-        if purpose is not None and mode == "r":
-            raise ForbiddenError("opening archive: reading sealed values is recorded, so a purpose needs mode 'rw'")
-        if actor is not None and mode == "r":
-            raise ForbiddenError("opening archive: an actor is who writes or opens sealed values, and needs mode 'rw'")
-        if purpose is not None and actor is None:
-            raise InputError("opening archive: expected an actor with the purpose: the log says who read sealed values")
-        if signer is not None and mode == "r":
-            raise ForbiddenError("opening archive: nothing is signed in mode 'r'; a signer needs mode 'rw'")
-        # A process beside this one would have another world, and no access to a signer that was given to this one.
-        sealer = "none" if world or signer else sealer
+        require_recordable(mode, actor=actor, purpose=purpose, role=role, case=case, signer=signer)
+        # A process beside this one would have another world, and no access to what was given to this one.
+        sealer = "none" if world or signer or wrapper else sealer
         world = world or World()
-        ledger = Ledger(Path(path), world, writable=mode == "rw", vkey=vkey, actor=actor, signer=signer)
+        ledger = Ledger(
+            Path(path),
+            world,
+            writable=mode == "rw",
+            vkey=vkey,
+            actor=actor,
+            signer=signer,
+            wrappers=wrappers_of(wrapper),
+        )
         self._sealing = Sealing(ledger, policy, sealer, vkey)
         places = Places(ledger)
         recorder, store, sources = self._sealing.recorder, LineageStore(ledger, places), Sources()
@@ -107,7 +111,7 @@ class Archive(Governing):
             sources=sources,
             calls=Calls(ledger, store, sources, capture, recorder),
             tracer=Tracer(ledger, places),
-            gate=PurposeGate(ledger, purpose),
+            gate=AccessGate(ledger, recorder, purpose=purpose, role=role, case=case),
             recorder=recorder,
             places=places,
             keep=keep,
@@ -119,6 +123,9 @@ class Archive(Governing):
         self._is_closed = False
         if mode == "rw":
             self._sealing.seal_abandoned()
+            forget_whom_it_should(ledger)
+        if role is not None:
+            require_role(self._gate, self.close)
 
     @property
     def path(self) -> Path:
@@ -182,6 +189,8 @@ class Archive(Governing):
         parents = [parents] if isinstance(parents, ModelVersion | str) else parents
         if rows is not None and not isinstance(rows, RowRefs):
             _, rows = self.split(rows)
+        if alias is not None:
+            insist_alias_free(self._ledger, name, alias)
         with self._lock:
             given = registry.Submission(
                 model=model,
@@ -205,7 +214,9 @@ class Archive(Governing):
 
     def alias(self, model: ModelVersion | str, alias: str) -> None:
         """Let `name@alias` mean this version from now on; earlier meanings stay in the log."""
-        registry.set_alias(self._ledger, self._registered(model), alias)
+        version = self._registered(model)
+        insist_alias_free(self._ledger, version.name, alias)
+        registry.set_alias(self._ledger, version, alias)
 
     def model(self, spec: str, *, as_of: int | None = None) -> ModelVersion:
         """Return a model version by `name`, `name@alias`, `name:version` or a digest prefix.
@@ -411,7 +422,7 @@ class Archive(Governing):
         self._calls.require_writable()
         if isinstance(prediction, str | UUID):
             found = self._found(prediction)
-            only = found.table["id"][0].as_py(), found.schema
+            only = found.table["id"][0].as_py(), found.schema, found.table["context"][0].as_py()
             return self._calls.record_outcomes([only], outcome_values([value]))[0]
         if isinstance(prediction, bytes) or not isinstance(prediction, Iterable):
             raise InputError(f"outcome: expected an id as text, or a list of ids, got {type(prediction).__name__}")
@@ -451,6 +462,7 @@ class Archive(Governing):
                 vkey=self.vkey,
                 wrap_key=wrap_key(self._ledger),
                 models={spec: version.reference for spec, version in versions.items()},
+                classes={spec: said for spec, one in versions.items() if (said := self._calls.confirmed(one.name))},
             ),
             self._ledger.world.disk,
         )

@@ -121,6 +121,7 @@ class Features:
             NotFoundError: There is none.
             AmbiguousError: A digest prefix fits several.
         """
+        self._inside.gate.require_open("features show")
         return find_features(self._inside.ledger, spec)
 
     def diff(self, before: str | FeatureSet, after: str | FeatureSet) -> FeatureDiff:
@@ -129,6 +130,7 @@ class Features:
         Raises:
             NotFoundError: There is no such feature set.
         """
+        self._inside.gate.require_open("features diff")
         return diff_features(self._found(before), self._found(after))
 
     def used_by(self, spec: str | FeatureSet) -> FeatureUse:

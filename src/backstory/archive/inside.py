@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from backstory.archive.calls import Calls
 from backstory.capture.recorder import Recorder
-from backstory.governance.access import PurposeGate
+from backstory.governance.access import AccessGate
 from backstory.ledger.ledger import Ledger
 from backstory.lineage.referenced import Places
 from backstory.lineage.source import Kept, Sources
@@ -35,7 +35,7 @@ class Inside:
     sources: Sources
     calls: Calls
     tracer: Tracer
-    gate: PurposeGate
+    gate: AccessGate
     recorder: Recorder
     places: Places
     keep: Kept

@@ -107,13 +107,16 @@ class Preparation(Debugging):
         Raises:
             ColumnError: A named column is missing, the key has nulls, or the frame has such an id column already.
             KeyNotUniqueError: Two rows have the same key.
-            InputError: There are no rows, or what was given cannot be read or used so, or the contract refuses it.
+            InputError: There are no rows, or what was given cannot be read or used so, or the contract refuses it; or
+                its classification says that columns are about people, and there is no subject.
             NotFoundError: There is no such file, version or snapshot.
             StorageError: It cannot be read, or changed while it was read.
         """
         again = fed_instead(frame, name, as_frame)
         if again is not None:
             return again
+        if subject is None:
+            self._calls.require_subject(name)
         judge = judging(self._inside.ledger, contract, name, subject)
         salt = self._store.draw_salt()
         about = About(owner=owner, purpose=purpose, licence=licence, basis=basis, external=external_ids(snapshot))

@@ -10,32 +10,39 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from backstory.archive.following import followed_by
 from backstory.archive.inside import Inside
 from backstory.archive.online import fetch_online
 from backstory.archive.promising import promise_of
 from backstory.capture.model_version import ModelVersion
 from backstory.capture.promise import PromiseFile
 from backstory.errors import InputError, QueryError, VerificationError
+from backstory.governance.access_policy import EXPORT
 from backstory.ledger.ledger import Ledger
+from backstory.ledger.opening import groups_of_fields, require_fields
 from backstory.ledger.past import PastLedger, look_up, tree_size_at
-from backstory.ledger.read import Found, find_places, find_record, find_records
+from backstory.ledger.read import Found, find_contexts, find_places, find_record
 from backstory.ledger.receipt import ReceiptFile, ReceiptsFile, make_receipt, make_receipts
 from backstory.lineage import registry
 from backstory.lineage.graph import Graph
 from backstory.lineage.graph_walk import GraphWalk
+from backstory.lineage.hits import Hits
 from backstory.lineage.impact import Impact, impact_of_feature, impact_of_model, impact_of_rows
 from backstory.lineage.loading import Load
 from backstory.lineage.online import AsOf
+from backstory.lineage.predictions import Wanted, find_predictions
 from backstory.lineage.reconcile import Reconciliation, moment_ns, reconcile_predictions
 from backstory.lineage.refs import warn_of_lineage
 from backstory.lineage.rows import fixed_entries, select_rows
-from backstory.lineage.search import search_predictions
+from backstory.lineage.search_shown import search_shown
+from backstory.lineage.showing import about_record, note_places, open_classes
 from backstory.lineage.story import Story
 from backstory.lineage.subject import find_subject
 from backstory.lineage.trace import Tracer
 from backstory.lineage.version_story import VersionStory, tell_version
 from backstory.lineage.why import tell_story
 from backstory.lineage.why_not import WhyNot, explain_absence
+from backstory.records.access import Scope
 from backstory.records.envelope import PREDICTION
 from backstory.records.identity import ID_CHARACTERS
 from backstory.records.schema import Schema
@@ -89,7 +96,8 @@ class Questions:
         tracer = self._tracer_of(ledger)
         if isinstance(found, Found):
             story = tell_story(ledger, tracer, self._gate, found)
-            return dataclasses.replace(story, online=fetch_online(story, self._resolvers))
+            online = fetch_online(story, self._resolvers)
+            return dataclasses.replace(story, online=online, followed=followed_by(ledger, self._gate, story.id))
         return tell_version(ledger, GraphWalk(ledger, tracer, self._gate), found)
 
     def impact(
@@ -141,6 +149,7 @@ class Questions:
             QueryError: Not exactly one of rows, keys and where, and no load; a malformed predicate; positions of
                 several versions; not exactly one of source, model and feature.
         """
+        self._gate.require_open("impact", ("D0", "D1") if where is None and keys is None else ("D0", "D1", "D2"))
         self._recorder.write()
         if sum(choice is not None for choice in (source, model, feature)) != 1:
             raise QueryError("impact: expected exactly one of a source, model= and feature=")
@@ -190,6 +199,7 @@ class Questions:
             ForbiddenError: The source or the model is about people, and no actor and purpose were given.
             InputError: The model was registered without rows.
         """
+        self._gate.require_open("why-not")
         spec = model.digest if isinstance(model, ModelVersion) else model
         return explain_absence(
             self._ledger, self._tracer, self._gate, source,
@@ -213,6 +223,7 @@ class Questions:
             NotFoundError: There is none.
             AmbiguousError: Several fit.
         """
+        self._gate.require_open("graph", ("D0", "D1"))
         self._recorder.write()
         ledger, found = look_up(self._ledger, as_of, lambda ledger: find_subject(ledger, spec))
         walk = GraphWalk(ledger, self._tracer_of(ledger), self._gate)
@@ -244,16 +255,56 @@ class Questions:
         """
         if isinstance(values, str | bytes) or not isinstance(values, Iterable):
             raise QueryError(f"search: expected a list with a value for each ?, got {type(values).__name__}")
-        self._recorder.write()
-        ledger = self._ledger if as_of is None else PastLedger(self._ledger, as_of)
-        hits = search_predictions(ledger, predicate, values, limit)
+        hits = self.hits(predicate, values, limit=limit, as_of=as_of)
         if hits.not_compared:
             warn_of_lineage(f"search: {hits.left_out}")
-        if not importlib.util.find_spec("pandas"):
-            return hits.table()
-        frame = hits.table().to_pandas()
-        frame.attrs["not_compared"] = hits.not_compared
-        return frame
+        return _frame(hits)
+
+    def hits(
+        self, predicate: str, values: Sequence[Any] = (), *, limit: int | None = None, as_of: int | None = None
+    ) -> Hits:
+        """Return what `search` does, with its counts: `rows()` are values, `total` says how many there are in all."""
+        self._recorder.write()
+        ledger = self._ledger if as_of is None else PastLedger(self._ledger, as_of)
+        return search_shown(ledger, self._gate, predicate, values, limit)
+
+    def predictions(
+        self,
+        *,
+        subject: Any = None,  # noqa: ANN401  a text or a whole number
+        model: str | None = None,
+        between: tuple[str | datetime | None, str | datetime | None] = (None, None),
+        limit: int | None = None,
+    ) -> Any:  # noqa: ANN401
+        """Return predictions by person, by model, by time, with their sealed values as far as you may see them.
+
+        Args:
+            subject: Only those recorded with this person.
+            model: Only of this model: all versions of a name, or one as `model` takes it.
+            between: Only those recorded at or after the first moment and before the second, of which each may be None.
+            limit: How many at most, the oldest.
+
+        Returns:
+            A frame as `search` returns it, with the sealed columns that may be seen. `attrs["redacted"]` names those
+            that are not shown as they are, and why; what each record commits to is in columns `commitment.<group>`.
+
+        Raises:
+            ForbiddenError: A person is named and no actor and purpose; or under the policy in force none may be seen.
+            NotFoundError: There is no such model.
+            QueryError: A moment is none.
+        """
+        self._recorder.write()
+        asked = self._gate.bound_subject if subject is None else str(subject)
+        version = None if model is None else registry.find_version(self._ledger, model)
+        since, until = (moment_ns(one, "predictions: expected between to be of moments") for one in between)
+        wanted = Wanted(
+            subject=asked,
+            model=version,
+            any_version=version is not None and model == version.name,
+            since=since,
+            until=until,
+        )
+        return _frame(find_predictions(self._ledger, self._gate, wanted, limit))
 
     def verify(
         self,
@@ -305,6 +356,7 @@ class Questions:
             max_age_seconds=max_age_seconds,
             tsa_roots=[Path(root) for root in tsa_roots],
             progress=progress,
+            wrappers=self._ledger.wrappers,
             world=self._ledger.world,
         )
         if check and report.failed:
@@ -341,18 +393,21 @@ class Questions:
             StorageError: A segment cannot be read.
             VerificationError: A segment was changed.
         """
+        self._gate.require_open("reconcile", ("D0", "D1"))
         self._recorder.sync()
         return reconcile_predictions(
             self._ledger, count=count, requests=requests, model=model, since=since, until=until
         )
 
-    def receipt(self, prediction: str) -> ReceiptFile:
+    def receipt(self, prediction: str, *, fields: str | Sequence[str] | None = None) -> ReceiptFile:
         """Return the file that proves one prediction to a stranger with the public key.
 
         Sealed groups are opened in it if the archive was opened with an actor and a purpose.
 
         Args:
             prediction: Its id, or a unique prefix.
+            fields: Open these sealed columns and no others, such as `feature.age`; of a model or source whose
+                classification was confirmed with `fields=True`.
 
         Returns:
             The file: `save(path)` writes it; `id` is the prediction's, `data` are the bytes. `backstory.verify_receipt`
@@ -361,20 +416,30 @@ class Questions:
         Raises:
             ConflictError: It is not sealed yet; call `flush()`.
             NotFoundError: There is no such prediction.
+            InputError: A field is none of the prediction's, or cannot be opened alone.
+            ForbiddenError: Fields are to be opened for nobody.
         """
         found = self._found(prediction)
-        groups = found.schema.groups if found.schema.groups and self._gate.allows() else ()
+        gate, scope = self._gate.within(about_record(self._ledger, found)), Scope(ids=(found.table["id"][0].as_py(),))
+        contexts = [found.table["context"][0].as_py().hex()]
+        gate.require_open("receipt", open_classes([found.schema], map(self._ledger.document, contexts)))
+        if fields is not None:
+            chosen = require_fields([found.schema], fields)
+            gate.pass_through("receipt", groups_of_fields([found.schema], chosen), 1, scope)
+            return make_receipt(self._ledger, found, (), chosen)
+        groups = tuple(group for group in found.schema.groups if gate.allows([group]))
         if groups:
-            self._gate.pass_through("receipt", groups, 1)
+            gate.pass_through("receipt", groups, 1, scope)
         return make_receipt(self._ledger, found, groups)
 
-    def receipts(self, predictions: Iterable[str | UUID]) -> ReceiptsFile:
+    def receipts(self, predictions: Iterable[str | UUID], *, fields: str | Sequence[str] | None = None) -> ReceiptsFile:
         """Return one file that proves many predictions to a stranger; what they share is in it once.
 
         Sealed groups are opened in it if the archive was opened with an actor and a purpose.
 
         Args:
             predictions: Their ids; each whole, or a unique prefix.
+            fields: Open these sealed columns and no others; see `receipt`.
 
         Returns:
             The file: `save(path)` writes it; `ids` are the predictions' in its order, `data` are the bytes.
@@ -389,13 +454,17 @@ class Questions:
             raise InputError("receipts: expected several ids; `receipt` takes one")
         names = [name if len(name) == ID_CHARACTERS else self._found(name).id for name in map(str, predictions)]
         places = find_places(self._ledger, names, PREDICTION)
-        opened = self._gate.allows()
-        groups = sorted(
-            {g for digest in {p.manifest.schema for p in places} for g in self._ledger.schema(digest).groups}
-        )
-        if groups and opened:
-            self._gate.pass_through("receipt", groups, len(places))
-        return make_receipts(self._ledger, places, opened=None if opened else ())
+        schemas = [self._ledger.schema(digest) for digest in {place.manifest.schema for place in places}]
+        contexts = {context for place in places for context in place.manifest.contexts}
+        self._gate.require_open("receipt", open_classes(schemas, map(self._ledger.document, sorted(contexts))))
+        if fields is not None and schemas:
+            chosen = require_fields(schemas, fields)
+            note_places(self._gate, "receipt", groups_of_fields(schemas, chosen), places)
+            return make_receipts(self._ledger, places, opened=(), fields=chosen)
+        groups = sorted({group for schema in schemas for group in schema.groups if self._gate.allows([group])})
+        if groups:
+            note_places(self._gate, "receipt", groups, places)
+        return make_receipts(self._ledger, places, opened=groups)
 
     def bundle(
         self,
@@ -408,6 +477,7 @@ class Questions:
         where: str | None = None,
         case: str | None = None,
         opened: str | Sequence[str] = (),
+        fields: str | Sequence[str] = (),
     ) -> BundleFile:
         """Write an evidence bundle: predictions in the log with all they stand on, proofs, and programs that check it.
 
@@ -424,6 +494,7 @@ class Questions:
             where: Only predictions for which this SQL predicate holds, as `search` takes it.
             case: Only predictions with this id of a request.
             opened: Name or names of sealed groups to open.
+            fields: Sealed columns to open besides, in the receipts; see `receipt`.
 
         Returns:
             The file: its `path`, how many `records` are in it, how many others were left out as they are `not_sealed`
@@ -437,6 +508,7 @@ class Questions:
             NotFoundError: There is no such prediction or model, or it is not sealed yet, as another process holds it.
             LimitError: They are too many for one file.
         """
+        self._gate.require(EXPORT)
         if isinstance(predictions, str | UUID):
             predictions = [predictions]
         question = Question(
@@ -445,6 +517,7 @@ class Questions:
         asking = Asking(
             gate=self._gate,
             groups=(opened,) if isinstance(opened, str) else tuple(opened),
+            fields=(fields,) if isinstance(fields, str) else tuple(fields),
             actor=self._ledger.actor,
             purpose=self._gate.purpose,
         )
@@ -492,6 +565,16 @@ class Questions:
         self._recorder.write()
         return find_record(self._ledger, str(prediction), PREDICTION)
 
-    def _found_all(self, predictions: Sequence[str]) -> list[tuple[bytes, Schema]]:
+    def _found_all(self, predictions: Sequence[str]) -> list[tuple[bytes, Schema, bytes]]:
         self._recorder.write()
-        return find_records(self._ledger, predictions, PREDICTION)
+        return find_contexts(self._ledger, predictions, PREDICTION)
+
+
+def _frame(hits: Hits) -> Any:  # noqa: ANN401  a frame of pandas or, where that is not there, a table
+    """Return what was found as a frame that says what was left out of it, and what is not shown as it is."""
+    if not importlib.util.find_spec("pandas"):
+        return hits.table()
+    frame = hits.table().to_pandas()
+    frame.attrs["not_compared"] = hits.not_compared
+    frame.attrs["redacted"] = [one.to_dict() for one in hits.redacted]
+    return frame

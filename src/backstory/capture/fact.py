@@ -33,13 +33,18 @@ def record_facts(recorder: Recorder, blobs: BlobStore, kind: FactKind, rows: Seq
         StorageError: They could not be written, or not be made durable.
     """
     columns = kind.schema.columns[len(ENVELOPE) :]
-    unknown = {name for row in rows for name in row} - {column.name for column in columns}
+    named = {name for row in rows for name in row}
+    unknown = named - {column.name for column in columns}
     if unknown:
         raise ColumnError(f"{kind.kind}: expected columns of its kind, got {', '.join(sorted(unknown))}")
     arrays = {}
     for column in columns:
+        type_ = arrow_type(column.type)
         try:
-            arrays[column.name] = pa.array([row.get(column.name) for row in rows], arrow_type(column.type))
+            is_said = column.name in named
+            arrays[column.name] = (
+                pa.array([row.get(column.name) for row in rows], type_) if is_said else pa.nulls(len(rows), type_)
+            )
         except (pa.ArrowException, TypeError, ValueError, OverflowError):
             raise ColumnError(f"{kind.kind}: expected values of type {column.type} in {column.name}") from None
     recorded = recorder.record(
@@ -52,5 +57,5 @@ def record_facts(recorder: Recorder, blobs: BlobStore, kind: FactKind, rows: Seq
             body=pa.table(arrays),
         )
     )
-    recorder.sync()
+    recorder.sync_kind(kind.schema)
     return [] if recorded is None else list(recorded.ids)

@@ -15,7 +15,7 @@ from backstory.capture.plain import distinct_names, plain_value
 from backstory.capture.prediction import Begun, Capture, tell_unrecorded
 from backstory.capture.request_id import checked_request_id
 from backstory.capture.single import SingleCapture
-from backstory.capture.steps import Sampling, is_personal
+from backstory.capture.steps import Sampling, is_personal, seals_steps
 from backstory.capture.subject import Id, subject_column, text_of_id
 from backstory.errors import ConflictError, InputError
 from backstory.records.canonical import JsonObject
@@ -151,7 +151,7 @@ class Observation(Enclosing):
     def _finish(self) -> None:
         """Record it, which is over."""
         around = not_over(self.outer)
-        personal = self._subject is not None or self.steps.are_personal
+        personal = self._subject is not None or self.steps.are_personal or self._single.is_personal
         if around is None or not around.take_step("prediction", self._shown(), personal=personal):
             number = self._record()
             if number is not None:
@@ -265,7 +265,7 @@ class Observation(Enclosing):
             error=self._error,
             request_id=self.request_id,
             subject=self._subject,
-            steps=self._steps_text(self._output, sealed=self._subject is not None),
+            steps=self._steps_text(self._output, sealed=self._single.seals("steps", self._subject)),
         )
 
     def _record_inner(self, inner: _Inner) -> int | None:
@@ -278,12 +278,9 @@ class Observation(Enclosing):
         # What is more than the call, and of a failed prediction what the call gave, only the steps tell.
         is_whole = len(self.steps.items) == 1 and self._error is None
         output = None if result is None else result["output"][0].as_py()
-        call = dataclasses.replace(
-            begun.call,
-            request_id=self.request_id or begun.call.request_id,
-            subject=about,
-            steps=None if is_whole else self._steps_text(output, sealed=about is not None or is_personal(begun.call)),
-        )
+        call = dataclasses.replace(begun.call, request_id=self.request_id or begun.call.request_id, subject=about)
+        steps = None if is_whole else self._steps_text(output, sealed=seals_steps(call))
+        call = dataclasses.replace(call, steps=steps)
         begun = dataclasses.replace(begun, call=call, table=table)
         recorded = self._capture.record(begun, result=result, form=inner.form, error=self._error)
         return None if recorded is None else recorded.ids.first

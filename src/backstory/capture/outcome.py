@@ -14,6 +14,7 @@ from backstory.capture.recorder import Batch
 from backstory.columns.arrow_type import arrow_type, logical_type
 from backstory.errors import ColumnError, InputError
 from backstory.records import canonical
+from backstory.records.classification import NO_CLASSES, Classes
 from backstory.records.envelope import OK, outcome_schema
 from backstory.storage.blobs import BlobStore
 
@@ -59,7 +60,15 @@ def outcome_values(values: Iterable[Any]) -> pa.Array:
         raise ColumnError("outcome: expected values of one type for several predictions, got others") from None
 
 
-def outcome_batch(blobs: BlobStore, predictions: Sequence[bytes], values: pa.Array, *, sealed: bool) -> Batch:
+def outcome_batch(
+    blobs: BlobStore,
+    predictions: Sequence[bytes],
+    values: pa.Array,
+    *,
+    sealed: bool,
+    classes: Classes = NO_CLASSES,
+    corrects: bytes | None = None,
+) -> Batch:
     """Return the records of outcomes.
 
     Args:
@@ -67,11 +76,16 @@ def outcome_batch(blobs: BlobStore, predictions: Sequence[bytes], values: pa.Arr
         predictions: Ids of the predictions, 16 bytes each.
         values: One value for each.
         sealed: Whether the predictions are about people.
+        classes: What people confirmed of the predictions' columns.
+        corrects: Id of the outcome that a single one corrects.
     """
     type_ = logical_type(values.type, "value")
-    body = pa.table({"of": pa.array(predictions, pa.large_binary()), "value": values.cast(arrow_type(type_))})
+    links = {"of": pa.array(predictions, pa.large_binary())}
+    if corrects is not None:
+        links["corrects"] = pa.array([corrects], pa.large_binary())
+    body = pa.table({**links, "value": values.cast(arrow_type(type_))})
     return Batch(
-        schema=outcome_schema(type_, sealed=sealed),
+        schema=outcome_schema(type_, sealed=sealed, classes=classes, corrects=corrects is not None),
         context=blobs.put(canonical.encode({"kind": "outcome", "v": 1})),
         status=OK,
         error=None,

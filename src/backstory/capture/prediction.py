@@ -34,7 +34,8 @@ from backstory.frames.table import LAZY, hold, kind_of, to_arrow
 from backstory.frames.watch import Watch, refuse_flagged
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject
-from backstory.records.envelope import ENVELOPE, FAILED, OK, prediction_schema
+from backstory.records.classification import NO_CLASSES, Classes
+from backstory.records.envelope import ENVELOPE, FAILED, OK, prediction_schema, seals
 from backstory.records.limits import PAYLOAD_SIZE_MAX
 from backstory.records.schema import Schema, escape_name, split_name
 from backstory.storage.blobs import BlobStore
@@ -106,6 +107,7 @@ class Call:
         watch: What its features are compared with, and what the context says of that.
         tile: Rows of each run of the model, where it is run in tiles.
         explain: Says what each feature added to the output, where somebody asked.
+        classes: What people confirmed of the columns of its records.
     """
 
     model: JsonObject | None
@@ -126,6 +128,7 @@ class Call:
     watch: tuple[Watch, JsonObject] | None = None
     explain: Explains | None = None
     tile: int | None = None
+    classes: Classes = NO_CLASSES
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,7 +309,7 @@ class Capture:
                 body = body.append_column(name, result[name])
         is_watched, has_steps = begun.flags is not None, call.steps is not None
         rows, personal = tuple(call.rows.positions), call.rows.personal
-        schema = _schema_of(body.schema, rows, personal, steps=has_steps, flags=is_watched)
+        schema = _schema_of(body.schema, rows, personal, call.classes, steps=has_steps, flags=is_watched)
         if begun.flags is not None:
             body = body.append_column("flags", begun.flags)
         if call.steps is not None:
@@ -333,6 +336,8 @@ class Capture:
             "refs": call.rows.document,
             "v": 1,
         }
+        if call.classes:
+            document["classification"] = call.classes.named
         if call.feature_set is not None:
             document["features"] = call.feature_set
         if call.watch is not None:
@@ -393,6 +398,11 @@ class Begun:
         """Whether its record is about a person: the call is, or the prediction around it, which it may become."""
         around = enclosing() if self.table.num_rows == 1 else None
         return is_personal(self.call) or (around is not None and around.is_about_person)
+
+    @property
+    def seals_output(self) -> bool:
+        """Whether its output is sealed, so that names in it may be values."""
+        return self.is_about_person or seals(self.call.classes, "output", about_person=False)
 
     def fail(self, error: BaseException) -> None:
         """Record that the model raised; the caller raises it on, whatever becomes of the record."""
@@ -463,9 +473,7 @@ class Begun:
             form: JsonObject = {"dtype": type(output).__name__, "kind": "returned"}
             exact = ("output",) if column is None else ()  # a replay compares a model's outputs with their types
             if column is None:
-                column, form = output_column(
-                    output, self.table.num_rows, call.output_names, sealed=self.is_about_person
-                )
+                column, form = output_column(output, self.table.num_rows, call.output_names, sealed=self.seals_output)
             columns = {"output": column}
             if call.decision is not None:
                 columns["decision"] = call.decision.decide(column)
@@ -493,7 +501,13 @@ def _site_of(call: Call) -> tuple[str, ...]:
 
 @functools.lru_cache(maxsize=_SCHEMAS_MAX)
 def _schema_of(
-    columns: pa.Schema, rows: tuple[str, ...], personal: frozenset[str], *, steps: bool, flags: bool
+    columns: pa.Schema,
+    rows: tuple[str, ...],
+    personal: frozenset[str],
+    classes: Classes,
+    *,
+    steps: bool,
+    flags: bool,
 ) -> Schema:
     """Return the schema of records of these columns; made once, as its digest takes longer than all the rest."""
     fields = flat_fields(columns)
@@ -507,6 +521,7 @@ def _schema_of(
         steps=steps,
         flags=flags,
         attributions=[f for f in fields if f[0].startswith(("attribution.", "attribution_base"))],
+        classes=classes,
     )
 
 

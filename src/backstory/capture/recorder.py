@@ -363,6 +363,16 @@ class Recorder:
         for stream in list(self._streams.values()):
             stream.sync()
 
+    def sync_kind(self, schema: Schema) -> None:
+        """Make every record of one kind durable before returning; one whose stream was given up is.
+
+        Raises:
+            StorageError: It could not be made durable; it is still held.
+        """
+        stream = self._streams.get(schema.digest)
+        if stream is not None:
+            stream.sync(stream.next_seq)
+
     def write(self) -> None:
         """Hand what waits in memory to the system, so that whoever reads the spool now sees it."""
         self._deferred.end_all(wait=True)

@@ -26,7 +26,7 @@ def output_of(output: Any, begun: Begun) -> pa.Array:  # noqa: ANN401
 
     A value that is not one a row of a table stands on each of the rows: the call as a whole returned it.
     """
-    rows, sealed = begun.table.num_rows, begun.is_about_person
+    rows, sealed = begun.table.num_rows, begun.seals_output
     for way in (_one_a_row, _one_for_all):
         with contextlib.suppress(Exception):  # it may raise anything when it is asked, or have no common type
             column = way(output, rows, sealed=sealed)

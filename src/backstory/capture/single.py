@@ -26,8 +26,10 @@ from backstory.errors import ColumnError, InputError, StorageError
 from backstory.frames.container import describe_container
 from backstory.frames.watch import Watch
 from backstory.records.canonical import JsonObject, JsonValue
-from backstory.records.envelope import ENVELOPE, FAILED, OK
+from backstory.records.classification import FEATURE
+from backstory.records.envelope import ENVELOPE, FAILED, OK, seals
 from backstory.records.limits import REQUEST_ID_MAX
+from backstory.records.schema import escape_name
 
 _Key: TypeAlias = tuple[tuple[str, ...], tuple[type, ...], tuple[str, ...] | None, type, type]
 """What tells shapes apart: names of features, types of a row's values, names of outputs, types of subject and steps."""
@@ -125,6 +127,15 @@ class SingleCapture:
         """The same for predictions of which nobody says what they were given: there is nothing to compare."""
         return SingleCapture(self._capture, self._recorder, lambda: dataclasses.replace(self._site, watch=None))
 
+    @property
+    def is_personal(self) -> bool:
+        """Whether values of its records may be about a person though nobody says whom they are about."""
+        return self._site.classes.is_personal
+
+    def seals(self, column: str, subject: object) -> bool:
+        """Say whether a column of records about a subject, or None, is sealed; see `records.envelope.seals`."""
+        return seals(self._site.classes, column, about_person=subject is not None)
+
     def require(self, features: Mapping[str, Any]) -> None:
         """Refuse features that break a rule of the model's contract which refuses.
 
@@ -221,7 +232,8 @@ class SingleCapture:
         returned = ("",) if outputs is None else outputs
         held = [one for one in map(_held_type, types) if one is not None]
         shape = None
-        is_named = outputs is None or subject is type(None) or may_name_columns(outputs)
+        is_open = subject is type(None) and not self.seals("output", None)
+        is_named = outputs is None or is_open or may_name_columns(outputs)
         is_plain = len(held) == len(types) and {str}.issuperset(map(type, (*names, *returned)))
         if names and returned and is_plain and is_named:
             # Of a single output the context has the type.
@@ -263,9 +275,10 @@ class SingleCapture:
     ) -> tuple[Begun, pa.Table | None, JsonObject | None]:
         """Take a call down the way of batches."""
         given = features or {"none": None}
+        is_sealed = self.seals("output", subject)
         if subject is None:  # a payload about a person stays among the sealed values
-            given = {name: self._capture.payload(value) for name, value in given.items()}
-            output = self._capture.payload(output)
+            given = {name: self._payload(name, value) for name, value in given.items()}
+            output = output if is_sealed else self._capture.payload(output)
         table = pa.table(dict(zip(distinct_names(given), map(one_value, given.values()), strict=True)))
         call = dataclasses.replace(self._site, features=table, request_id=request_id, subject=subject, steps=steps)
         begun = self._capture.begin(call)
@@ -275,7 +288,7 @@ class SingleCapture:
         if self._watch is not None:  # as they were given: a large text is recorded as something else
             flags = pa.array([self._watch.record(features)], pa.large_string())
             begun = dataclasses.replace(begun, flags=flags)
-        value = None if error is not None else output_value(output, sealed=subject is not None)
+        value = None if error is not None else output_value(output, sealed=is_sealed or subject is not None)
         given_back = (None, None) if value is None else begun.result(output, value)
         if self._widened != self._capture.types.widened:  # what was worked out before may be of a type that is past
             self._widened = self._capture.types.widened
@@ -283,6 +296,10 @@ class SingleCapture:
             self._kinds.clear()
             self._last = (None, None)
         return begun, *given_back
+
+    def _payload(self, name: Any, value: Any) -> Any:  # noqa: ANN401
+        column = FEATURE + escape_name(distinct_names([name])[0])
+        return value if self.seals(column, None) else self._capture.payload(value)
 
     def _record_slowly(
         self,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from backstory.capture.plain import json_text, plain_text, plain_value
 from backstory.errors import InputError
+from backstory.records.envelope import seals
 from backstory.records.limits import STEPS_MAX, STEPS_SIZE_MAX
 
 if TYPE_CHECKING:
@@ -149,8 +150,13 @@ class Steps:
 
 
 def is_personal(call: Call) -> bool:
-    """Say whether a call is about a person, so that its values must be sealed."""
-    return call.subject is not None or bool(call.rows.personal)
+    """Say whether values of a call may be about a person, so that they must be sealed or left out."""
+    return call.subject is not None or bool(call.rows.personal) or call.classes.is_personal
+
+
+def seals_steps(call: Call) -> bool:
+    """Say whether the steps of a call's records are sealed."""
+    return seals(call.classes, "steps", about_person=call.subject is not None or bool(call.rows.personal))
 
 
 def size_of(plain: Any) -> int:  # noqa: ANN401

@@ -18,7 +18,7 @@ from backstory.capture.prediction import Begun, Call, Capture, tell_unrecorded
 from backstory.capture.recorder import Recorder
 from backstory.capture.returned import WIDTH_MAX, has_many, insist_few, output_of
 from backstory.capture.single import SingleCapture, is_plain_features, is_plain_output
-from backstory.capture.steps import is_personal, size_of
+from backstory.capture.steps import seals_steps, size_of
 from backstory.capture.subject import text_of_id
 from backstory.errors import InputError, ModelError
 from backstory.frames.table import LAZY, kind_of
@@ -97,6 +97,11 @@ class _Site:
         bound.apply_defaults()
         return bound.arguments
 
+    @property
+    def is_personal(self) -> bool:
+        """Whether what its calls give may be about a person."""
+        return self.subject is not None or self.call().classes.is_personal
+
     def take_down(self, features: dict[str, Any], about: str | None, arguments: dict[str, Any] | None = None) -> Begun:
         """Take down a call as a table: of many rows, or what cannot be one as one row, or what cannot as one value."""
         subject = None if self.subject is None else [about]
@@ -165,7 +170,7 @@ class _Running(Enclosing):
             if around is not None and self._is_step_of(around, output):
                 return
             if around is None and is_plain_output(output) and not has_many(output):
-                steps = self.steps.text("full", "always", sealed=self._about is not None)
+                steps = self.steps.text("full", "always", sealed=self._site.single.seals("steps", self._about))
                 self._site.single.record(self._features, output, subject=self._about, steps=steps)
                 return
         begun = self._taken("always")
@@ -191,7 +196,7 @@ class _Running(Enclosing):
         self.end()
         try:
             if yielded is not None and yielded.count:
-                self.steps.add("step", "yielded", yielded.output(), personal=self._site.subject is not None)
+                self.steps.add("step", "yielded", yielded.output(), personal=self._site.is_personal)
             around, name = enclosing(), type(error).__qualname__
             if self.begun is None and around is not None and self._is_step_of(around, None, name):
                 return
@@ -201,7 +206,7 @@ class _Running(Enclosing):
 
     def _is_step_of(self, around: Enclosing, output: Any, error: str | None = None) -> bool:  # noqa: ANN401
         """Let a prediction around this call take in what came of it; False if it would hold more, or is over."""
-        personal = self._site.subject is not None
+        personal = self._site.is_personal
         return around.only_steps and around.take_output(self._site.call(), output, error, personal=personal)
 
     def _taken(self, why: str) -> Begun:
@@ -209,7 +214,7 @@ class _Running(Enclosing):
         begun = self.begun
         if begun is None:
             begun = self._site.take_down(self._features, self._about)
-        steps = self.steps.text("full", why, sealed=is_personal(begun.call))
+        steps = self.steps.text("full", why, sealed=seals_steps(begun.call))
         return begun if steps is None else replace(begun, call=replace(begun.call, steps=steps))
 
 

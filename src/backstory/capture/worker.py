@@ -24,6 +24,7 @@ from backstory.models.code_version import code_version
 from backstory.models.environment import environment
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject
+from backstory.records.classification import NO_CLASSES, Classes, parse_confirmed
 from backstory.records.identity import id_text_of
 from backstory.storage.worker_spool import read_worker_spool, worker_stores
 from backstory.storage.world import World
@@ -47,6 +48,8 @@ class WorkerRecorder:
             raise NotFoundError(f"recorder: expected one of the models the spool names ({known}), got {model!r}")
         spool, self._blobs = worker_stores(root, info, world)
         self._model = None if model is None else info.models[model]
+        classes = None if model is None else info.classes.get(model)
+        self._classes = NO_CLASSES if classes is None else Classes(parse_confirmed(classes))
         self._world = world
         self._recorder = Recorder(spool, self._blobs, world, policy)
         self._capture = Capture(self._recorder, self._blobs, _refuse_to_seal, _refuse_to_promise)
@@ -159,6 +162,7 @@ class WorkerRecorder:
             code={**self._code, **(code or {})},
             environment=lambda: self._environment,
             by_hand=by_hand,
+            classes=self._classes,
         )
 
     @functools.cached_property

@@ -12,7 +12,7 @@ from backstory.errors import ConflictError, StorageError
 from backstory.records.canonical import JsonObject
 from backstory.records.job import JOB_TYPES, entry_key
 from backstory.records.manifest import MANIFEST_TYPE, STREAM_TYPES, parse_manifest
-from backstory.records.merge import MERGE_TYPE, parse_merge
+from backstory.records.merge import MOVED_TYPES, parse_merge
 from backstory.storage.fork import renew_in_child
 
 _VERSION = 2
@@ -37,7 +37,7 @@ class Catalog:
 
     The name of an entry about a stream is the stream's id, of one about a job the key of its run and part.
 
-    Beside each segment stands the position of the entry that merged it last, if any did.
+    Beside each segment stands the position of the entry that merged or trimmed it last, if any did.
     """
 
     def __init__(self, path: Path | None, *, start: Path | None = None) -> None:
@@ -135,7 +135,7 @@ class Catalog:
                     manifest.last_id,
                 ),
             )
-        elif document["type"] == MERGE_TYPE:
+        elif document["type"] in MOVED_TYPES:
             merge = parse_merge(document)
             self._connection.execute(
                 "UPDATE segment SET merged = ? WHERE stream = ? AND end_seq > ? AND end_seq <= ? AND first_seq >= ?",
@@ -154,6 +154,11 @@ class Catalog:
         query = "SELECT position FROM entry WHERE type = ? AND name >= ? AND name < ?"
         return self._positions(query, [type_, first, end])
 
+    def kinds(self) -> list[str]:
+        """Return the kinds of records that are sealed."""
+        with self._errors():
+            return sorted(row[0] for row in self._connection.execute("SELECT DISTINCT kind FROM segment"))
+
     def segments(self, kind: str) -> list[int]:
         """Return positions of the manifests of a kind of record, oldest first."""
         return self._positions("SELECT position FROM segment WHERE kind = ?", [kind])
@@ -168,7 +173,7 @@ class Catalog:
         return self._positions(query, [stream, first, end])
 
     def merged(self, stream: str, end_seq: int) -> int | None:
-        """Return the position of the entry that merged a segment last, by its end; None if it is in its own file."""
+        """Return the position of the entry that merged or trimmed a segment last, by its end; None if none did."""
         query = "SELECT merged FROM segment WHERE stream = ? AND end_seq = ? AND merged IS NOT NULL"
         found = self._positions(query, [stream, end_seq])
         return found[0] if found else None

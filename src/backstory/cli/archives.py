@@ -33,9 +33,36 @@ def open_archive(asking: Asking, opening: Opening = SEALED_STAY_SEALED, *, write
     if (opening.actor is None) != (opening.purpose is None):
         raise InputError("sealed values: expected both --actor and --purpose, got one of them")
     mode = "rw" if writes or opening.actor is not None else "r"
-    options = {"actor": opening.actor, "purpose": opening.purpose, "vkey": asking.vkey}
+    who = {"actor": opening.actor, "purpose": opening.purpose, "role": opening.role, "case": opening.for_case}
+    options = who | {"vkey": asking.vkey}
     with backstory.open(asking.archive, mode=mode, **options) as archive:  # type: ignore[arg-type]
         yield archive
+
+
+def open_acting(asking: Asking, opening: Opening, what: str) -> Archive:
+    """Open an archive for somebody who acts in it, with a purpose or without one.
+
+    Args:
+        asking: Which archive.
+        opening: Who acts.
+        what: What they do, for the error message.
+
+    Raises:
+        ForbiddenError: Nobody was named.
+    """
+    import backstory
+
+    require_named(asking)
+    if opening.actor is None:
+        raise ForbiddenError(f"{what}: expected --actor: the record says who acted")
+    return backstory.open(
+        asking.archive,
+        actor=opening.actor,
+        purpose=opening.purpose,
+        role=opening.role,
+        case=opening.for_case,
+        vkey=asking.vkey,
+    )
 
 
 @contextmanager

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 from backstory.cli.answer import print_json, print_page
-from backstory.cli.archives import open_ledger
-from backstory.cli.options import ASKING, Asking
+from backstory.cli.archives import open_archive, open_ledger
+from backstory.cli.options import ASKING, SEALED_STAY_SEALED, Asking, Opening
 from backstory.errors import InputError
 
 Action = Literal["list", "show", "diff"]
@@ -14,7 +14,7 @@ _SPECS = {"list": (0, 1), "show": (1, 1), "diff": (2, 2)}
 """How many feature sets each action takes, at least and at most."""
 
 
-def features(action: Action, /, *specs: str, asking: Asking = ASKING) -> None:
+def features(action: Action, /, *specs: str, asking: Asking = ASKING, opening: Opening = SEALED_STAY_SEALED) -> None:
     """List feature sets, show one with the definition and justification of each feature, or compare two.
 
     list [NAME]          every version of all feature sets, or of one
@@ -27,6 +27,7 @@ def features(action: Action, /, *specs: str, asking: Asking = ASKING) -> None:
         action: What to do.
         specs: Feature sets: `name` (the latest version), `name:version` or a prefix of the digest.
         asking: Which archive.
+        opening: Who asks, where an access policy is in force.
     """
     least, most = _SPECS[action]
     if not least <= len(specs) <= most:
@@ -35,9 +36,9 @@ def features(action: Action, /, *specs: str, asking: Asking = ASKING) -> None:
     if action == "list":
         _list(specs, asking)
     elif action == "show":
-        _show(specs[0], asking)
+        _show(specs[0], asking, opening)
     else:
-        _diff(specs[0], specs[1], asking)
+        _diff(specs[0], specs[1], asking, opening)
 
 
 def _list(specs: tuple[str, ...], asking: Asking) -> None:
@@ -52,14 +53,12 @@ def _list(specs: tuple[str, ...], asking: Asking) -> None:
         print_page(sets_page(found))
 
 
-def _show(spec: str, asking: Asking) -> None:
+def _show(spec: str, asking: Asking, opening: Opening) -> None:
     from backstory.lineage.feature_set import feature_set_page
-    from backstory.lineage.feature_use import used_by
-    from backstory.lineage.features import find_features
 
-    with open_ledger(asking) as ledger:
-        found = find_features(ledger, spec)
-        use = used_by(ledger, found)
+    with open_archive(asking, opening) as archive:
+        found = archive.features.show(spec)
+        use = archive.features.used_by(found)
     if asking.json:
         print_json({**found.to_dict(), "used_by": use.to_dict()})
     else:
@@ -73,11 +72,11 @@ def _show(spec: str, asking: Asking) -> None:
         print_page(replace(page, facts=(*page.facts, fact)))
 
 
-def _diff(before: str, after: str, asking: Asking) -> None:
-    from backstory.lineage.features import diff_features, diff_page, find_features
+def _diff(before: str, after: str, asking: Asking, opening: Opening) -> None:
+    from backstory.lineage.features import diff_page
 
-    with open_ledger(asking) as ledger:
-        diff = diff_features(find_features(ledger, before), find_features(ledger, after))
+    with open_archive(asking, opening) as archive:
+        diff = archive.features.diff(before, after)
     if asking.json:
         print_json(diff.to_dict())
     else:

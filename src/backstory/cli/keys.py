@@ -1,30 +1,49 @@
-"""`backstory keys`: which keys speak for the log, and changing them."""
+"""`backstory keys`: which keys speak for the log, changing them, and changing those of sealed values."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
 
 from backstory.cli.answer import print_json, print_text
 from backstory.cli.archives import open_ledger
 from backstory.cli.options import ASKING, Asking
 
-Action = Literal["list", "rotate", "add-ml-dsa"]
+if TYPE_CHECKING:
+    from backstory.ledger.rekey import Reason
+
+Action = Literal["list", "rotate", "add-ml-dsa", "rotate-master", "rekey"]
 
 
-def keys(action: Action, archive: Path | None = None, /, *, asking: Asking = ASKING) -> None:
-    """List the keys of the log, or change them.
+def keys(
+    action: Action,
+    archive: Path | None = None,
+    /,
+    *,
+    domain: str | None = None,
+    compromised: Annotated[bool, Parameter(negative=())] = False,
+    asking: Asking = ASKING,
+) -> None:
+    """List the keys of the log, or change them or those of sealed values.
 
-    list        print every key with the tree sizes it speaks for, as verifiers take it
+    list           print every key with the tree sizes it speaks for, as verifiers take it
 
-    rotate      draw a new key, let both sign that it follows, destroy the old one
+    rotate         draw a new key, let both sign that it follows, destroy the old one
 
-    add-ml-dsa  draw a second key, of type ML-DSA-44, that signs too from now on
+    add-ml-dsa     draw a second key, of type ML-DSA-44, that signs too from now on
+
+    rotate-master  wrap the keys of sealed values under a new master key, destroy the old one
+
+    rekey          encrypt sealed values under new keys, destroy the old ones
 
     Args:
         action: What to do.
         archive: Directory of the archive, as --archive.
+        domain: Of which key domain, for rotate-master and rekey; each in turn unless given.
+        compromised: Say in the log that somebody may have had the keys.
         asking: Which archive.
     """
     asking = asking if archive is None else replace(asking, archive=archive)
@@ -32,8 +51,30 @@ def keys(action: Action, archive: Path | None = None, /, *, asking: Asking = ASK
         _list(asking)
     elif action == "rotate":
         _rotate(asking)
-    else:
+    elif action == "add-ml-dsa":
         _add_ml_dsa(asking)
+    else:
+        _change_sealed(action, asking, domain, "compromise" if compromised else "rotation")
+
+
+def _change_sealed(
+    action: Literal["rotate-master", "rekey"], asking: Asking, domain: str | None, reason: Reason
+) -> None:
+    from backstory.ledger.rekey import domains_in_use, rekey_domain, rotate_master
+    from backstory.lineage.plain import count_text
+
+    change, what = (rotate_master, "key file") if action == "rotate-master" else (rekey_domain, "shard")
+    with open_ledger(asking, writable=True) as ledger:
+        counts = {one: change(ledger, one, reason) for one in domains_in_use(ledger, domain)}
+    if asking.json:
+        print_json({"changed": {name: str(count) for name, count in counts.items()}, "reason": reason})
+        return
+    for name, count in counts.items():
+        print_text(f"{name}: {count_text(count, what, f'{what}s')} under a new key")
+    if action == "rotate-master":
+        print_text("the old master key is destroyed here: older copies of the key files open nothing without it")
+    else:
+        print_text("the old keys are destroyed here; what was copied together with them stays readable")
 
 
 def _list(asking: Asking) -> None:

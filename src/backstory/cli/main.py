@@ -45,9 +45,22 @@ COMMANDS = {
     "models": ("backstory.cli.models:models", "model versions with their aliases"),
     "features": ("backstory.cli.features:features", "feature sets: list, show, diff; with owner and justification"),
     "contract": ("backstory.cli.contract:contract", "what data is promised to be: infer, check, set, list, verdicts"),
+    "erase": ("backstory.cli.erase:erase", "forget a person for good; --find says where they are"),
+    "verify-erasure": ("backstory.cli.verify_erasure:verify_erasure", "check a certificate of an erasure"),
+    "rectify": ("backstory.cli.rectify:rectify", "what a prediction should have been made with, beside it"),
+    "classify": ("backstory.cli.classify:classify", "sensitivity classes of columns: a draft, and confirming it"),
     "runs": ("backstory.cli.runs:runs", "trainings, evaluations and other runs"),
     "history": ("backstory.cli.runs:history", "what became of the versions of a model"),
     "deployments": ("backstory.cli.deployments:deployments", "what serves, who approved it, what served a prediction"),
+    "access": ("backstory.cli.access:access", "who may see what: policy, roles, cases, grants; and who saw it"),
+    "decisions": (
+        "backstory.cli.decisions:decisions",
+        "what was decided with predictions: record, verify, finalise, list, oversight",
+    ),
+    "rights": ("backstory.cli.rights:rights", "requests people made and notices they were given, with their clocks"),
+    "retention": ("backstory.cli.retention:retention", "how long records are kept: status, rules, holds, disposal, freezes"),
+    "query": ("backstory.cli.query:query", "the canonical queries of auditors, Q-01 to Q-26"),
+    "share": ("backstory.cli.share:share", "figures with noise that can be given away, under budgets"),
     "log": ("backstory.cli.log:log", "entries of the log"),
     "verify": ("backstory.cli.verify:verify", "check the whole archive from its bytes"),
     "receipt": ("backstory.cli.receipt:receipt", "the file that proves one prediction to a stranger"),
@@ -55,6 +68,7 @@ COMMANDS = {
     "verify-membership": ("backstory.cli.data_prove:verify_membership", "check who or what is in a dataset, or is not"),
     "bundle": ("backstory.cli.bundle:bundle", "what an auditor asked for in one file, with proofs and verifier"),
     "verify-bundle": ("backstory.cli.bundle:verify_bundle", "check an evidence bundle without any archive"),
+    "report": ("backstory.cli.report:report", "a report for people, auditors or authorities, with its proofs"),
     "promise": ("backstory.cli.promise:promise", "the signed word that a prediction will be in the log"),
     "promise-key": ("backstory.cli.promise:promise_key", "the public key of promises; --delay switches them on"),
     "verify-promise": ("backstory.cli.verify_promise:verify_promise", "whether a promise was kept"),
@@ -68,7 +82,7 @@ COMMANDS = {
     "witness": ("backstory.cli.witness:witness", "cosign other people's logs, as a process of its own"),
     "monitor": ("backstory.cli.monitor:monitor", "remember what a log showed; alarm when it shows something else"),
     "drill": ("backstory.cli.drill:drill", "plant faults and frauds in copies, and see who catches them"),
-    "keys": ("backstory.cli.keys:keys", "the keys of the log: list, rotate, add-ml-dsa"),
+    "keys": ("backstory.cli.keys:keys", "the keys: list, rotate, add-ml-dsa, rotate-master, rekey"),
     "restore": ("backstory.cli.restore:restore", "a new log where the old one was lost or put back from a copy"),
     "completion": ("backstory.cli.completion:completion", "a script for completion in bash, zsh or fish"),
 }
@@ -89,7 +103,7 @@ EXAMPLES = {
 """What the help of a command ends with, where its arguments are not plain words."""
 
 _WITH_PANDAS = frozenset(
-    {"--stages", "bisect", "demo", "diff", "drill", "explain", "replay", "rootcause", "search", "whatif"}
+    {"--stages", "bisect", "demo", "diff", "drill", "explain", "replay", "report", "rootcause", "search", "whatif"}
 )
 """Commands, and an option, that run models or give frames; the others start twice as fast without it."""
 _HELP_FLAGS = frozenset({"-h", "--help"})

@@ -44,12 +44,16 @@ class Opening:
     Attributes:
         actor: Who is asking.
         purpose: What for.
+        role: Under which role.
+        for_case: For which case.
     """
 
     actor: Annotated[
         str | None, Parameter(help="Who is asking. With --purpose, sealed values are opened and the log says so.")
     ] = None
     purpose: Annotated[str | None, Parameter(help="What the sealed values are read for.")] = None
+    role: Annotated[str | None, Parameter(help="Under which role, where an access policy is in force.")] = None
+    for_case: Annotated[str | None, Parameter(name="--for-case", help="For which case, such as a request's id.")] = None
 
 
 ASKING = Asking()

@@ -31,15 +31,18 @@ def info(*, asking: Asking = ASKING) -> None:
 
 def describe(ledger: Ledger) -> dict[str, Any]:
     """Return what is in an archive."""
+    from backstory.governance.proposal import POLICY_KIND, POLICY_NAME, in_force
     from backstory.ledger.read import manifests, spool_tables
     from backstory.lineage.plain import plain
     from backstory.records.envelope import OUTCOME, PREDICTION
 
+    policy = in_force(ledger, POLICY_KIND, POLICY_NAME)
     checkpoint = ledger.log.checkpoint()
     kinds = {"predictions": PREDICTION, "outcomes": OUTCOME}
     sealed = {noun: sum(m.count for _, m in manifests(ledger, kind)) for noun, kind in kinds.items()}
     waiting = {noun: sum(t.num_rows for _, t in spool_tables(ledger, kind)) for noun, kind in kinds.items()}
     return {
+        "access_policy": None if policy is None else policy.index,
         "authenticated": ledger.log.authenticated,
         "incarnation": ledger.layout.config.incarnation,
         "models": [plain(model) for model in list_models(ledger)],
@@ -65,6 +68,12 @@ def _sources(ledger: Ledger) -> list[dict[str, Any]]:
     return [{"name": name, **source, "versions": len(source["versions"])} for name, source in sources.items()]
 
 
+def _access_text(policy: int | None) -> str:
+    if policy is None:
+        return "no access policy in force: whoever names an actor and a purpose reads sealed values"
+    return f"the policy of entry {policy}"
+
+
 def _page(document: dict[str, Any]) -> Page:
     from backstory.lineage.page import Page, Row, Section
     from backstory.lineage.plain import count_text
@@ -74,6 +83,7 @@ def _page(document: dict[str, Any]) -> Page:
     facts = [
         ("public key", document["vkey"]),
         ("key", "pinned" if document["authenticated"] else "the archive's own: self-consistent, not authenticated"),
+        ("access", _access_text(document["access_policy"])),
         ("tree size", f"{document['tree_size']}"),
         ("root", document["root"]),
         ("sealed", " and ".join(counts)),

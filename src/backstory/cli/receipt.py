@@ -21,6 +21,7 @@ def receipt(
     /,
     *more: str,
     output: Annotated[Path | None, Parameter(name=("--output", "-o"))] = None,
+    field: Annotated[list[str] | None, Parameter(negative=())] = None,
     verifier: Annotated[bool, Parameter(negative=())] = False,
     asking: Asking = ASKING,
     opening: Opening = SEALED_STAY_SEALED,
@@ -32,6 +33,7 @@ def receipt(
         more: Further ones, in the same file.
         output: File to write. [default: the id with .tlog-proof, of several the first with .receipts, in the current
             directory]
+        field: Open this sealed column and nothing else, such as `feature.age`; may be repeated.
         verifier: Write beside it, too, programs that check it without Backstory: for Python, Node and a browser.
         asking: Which archive.
         opening: Who asks; sealed values are then opened in the receipt.
@@ -40,7 +42,8 @@ def receipt(
     from backstory.verify.standalone import verifier_files
 
     with open_archive(asking, opening) as archive:
-        made = archive.receipts([prediction, *more]) if more else archive.receipt(prediction)
+        ids = [prediction, *more]
+        made = archive.receipts(ids, fields=field) if more else archive.receipt(prediction, fields=field)
         checked = verify_receipts(made.data, vkey=archive.vkey)
         path = output or Path(f"{checked[0].id}{'.receipts' if more else '.tlog-proof'}")
         files = verifier_files() if verifier else {}

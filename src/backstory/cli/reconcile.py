@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from backstory.cli.answer import print_json, print_text
-from backstory.cli.archives import open_ledger
+from backstory.cli.archives import open_archive
 from backstory.cli.exit_codes import FAILED, OK
-from backstory.cli.options import ASKING, Asking
+from backstory.cli.options import ASKING, SEALED_STAY_SEALED, Asking, Opening
 from backstory.cli.progress import progress
 from backstory.errors import NotFoundError, QueryError, StorageError
 
@@ -25,6 +25,7 @@ def reconcile(
     since: str | None = None,
     until: str | None = None,
     asking: Asking = ASKING,
+    opening: Opening = SEALED_STAY_SEALED,
 ) -> int:
     """Compare the recorded predictions with an outside count, such as a gateway's.
 
@@ -36,12 +37,10 @@ def reconcile(
         since: Only those recorded at or after a moment, as RFC 3339.
         until: Only those recorded before a moment.
         asking: Which archive.
+        opening: Who asks, where an access policy is in force.
     """
-    from backstory.lineage.reconcile import reconcile_predictions
-
-    with progress("reconciling"), open_ledger(asking) as ledger:
-        found = reconcile_predictions(
-            ledger,
+    with progress("reconciling"), open_archive(asking, opening) as archive:
+        found = archive.reconcile(
             count=count,
             requests=None if csv is None else _requests(csv, column),
             model=model,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from backstory.cli.answer import print_json, print_page
-from backstory.cli.archives import open_ledger, tree_size
+from backstory.cli.archives import open_archive, tree_size
 from backstory.cli.exit_codes import OK, PARTIAL
-from backstory.cli.options import ASKING, Asking, AsOf
+from backstory.cli.options import ASKING, SEALED_STAY_SEALED, Asking, AsOf, Opening
 from backstory.cli.progress import progress
 from backstory.errors import QueryError
 
@@ -18,7 +18,15 @@ LIMIT = 20
 """Predictions printed unless told otherwise."""
 
 
-def search(predicate: str, /, *values: str, limit: int = LIMIT, as_of: AsOf = None, asking: Asking = ASKING) -> int:
+def search(
+    predicate: str,
+    /,
+    *values: str,
+    limit: int = LIMIT,
+    as_of: AsOf = None,
+    asking: Asking = ASKING,
+    opening: Opening = SEALED_STAY_SEALED,
+) -> int:
     """List the predictions for which an SQL predicate holds, oldest first.
 
     Args:
@@ -27,21 +35,17 @@ def search(predicate: str, /, *values: str, limit: int = LIMIT, as_of: AsOf = No
         limit: How many at most.
         as_of: Answer from the past.
         asking: Which archive.
+        opening: Who asks, where an access policy is in force.
     """
-    from backstory.ledger.past import PastLedger, tree_size_at
-    from backstory.lineage.reconcile import moment_ns
-    from backstory.lineage.search import search_predictions
-
     if limit < 1:
         raise QueryError(f"search: expected a --limit of at least 1, got {limit}")
-    with progress("searching"), open_ledger(asking) as ledger:
-        size = tree_size(as_of, lambda moment: tree_size_at(ledger, moment_ns(moment, "--as-of") or 0))
-        seen = ledger if size is None else PastLedger(ledger, size)
-        hits = search_predictions(seen, predicate, values, limit)
+    with progress("searching"), open_archive(asking, opening) as archive:
+        hits = archive.hits(predicate, values, limit=limit, as_of=tree_size(as_of, archive.tree_size_at))
     rows = hits.rows()
     if asking.json:
         counts = {"more": hits.total > len(rows), "not_compared": hits.not_compared, "total": hits.total}
-        print_json(counts | {"predictions": rows})
+        redacted = [one.to_dict() for one in hits.redacted]
+        print_json(counts | {"predictions": rows, "redacted": redacted})
     else:
         print_page(_page(rows, hits.total, (hits.left_out,) if hits.not_compared else ()))
     return PARTIAL if hits.not_compared else OK

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -10,8 +11,27 @@ import pyarrow as pa
 
 def python_rows(table: pa.Table) -> list[dict[str, Any]]:
     """Return the rows of a table as Python values, by column."""
-    columns = [[python_value(value) for value in column] for column in table.columns]
+    columns = [_python_column(column) for column in table.columns]
     return [dict(zip(table.column_names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _python_column(column: pa.ChunkedArray) -> list[Any]:
+    """Return what `python_value` gives for each value of a column; at once, where no value is finer than Python's."""
+    if not _is_fine(column.type):
+        return list(column.to_pylist())
+    if pa.types.is_timestamp(column.type):
+        with suppress(pa.ArrowInvalid):  # some moment is finer than a microsecond
+            column = column.cast(pa.timestamp("us", column.type.tz))
+            return list(column.to_pylist())
+    return [python_value(value) for value in column]
+
+
+def _is_fine(type_: pa.DataType) -> bool:
+    """Say whether values of a type may have nanoseconds, themselves or inside."""
+    if pa.types.is_dictionary(type_):
+        return _is_fine(type_.value_type)
+    inner = [type_.field(at).type for at in range(type_.num_fields)]
+    return getattr(type_, "unit", None) == "ns" or any(map(_is_fine, inner))
 
 
 def python_value(value: pa.Scalar) -> Any:  # noqa: ANN401  any recorded value

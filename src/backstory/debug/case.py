@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
 from backstory.capture.decision import Threshold, parse_decision
@@ -23,22 +24,26 @@ from backstory.errors import BackstoryError, ForbiddenError, ModelError, NotFoun
 from backstory.frames.container import rebuild
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.read import Found, find_record, read_sequence
+from backstory.ledger.sealed import erased_values
 from backstory.lineage.source import Sources
 from backstory.lineage.store import LineageStore
 from backstory.lineage.trace import Tracer
 from backstory.models import function_of, output_names
 from backstory.models.tile import run_in_tiles
 from backstory.records import canonical
-from backstory.records.access import Gate
+from backstory.records.access import Gate, RecordRun, Scope
 from backstory.records.canonical import JsonObject
 from backstory.records.envelope import OK, PREDICTION
 from backstory.records.identity import id_text
+from backstory.records.manifest import parse_manifest
 from backstory.records.schema import Schema
 
 if TYPE_CHECKING:
-    import numpy as np
+    from numpy.typing import NDArray
 
 
+ERASED = "committed, erased"
+"""What is said of sealed values that are no more."""
 _OF_CALL = ["id", "context", "status", "error", "stream", "seq", "batch_row", "batch_rows"]
 
 
@@ -72,12 +77,14 @@ class Case:
         schema: Their schema.
         table: Their records with all values, in the order of the call.
         rows: Rows of it that were asked about, rising.
+        erased: How many rows of it were erased: each stands there with the values of one that was not.
     """
 
     context: JsonObject
     schema: Schema
     table: pa.Table
     rows: tuple[int, ...]
+    erased: int = 0
 
     @property
     def ids(self) -> list[str]:
@@ -163,7 +170,7 @@ def read_case(shop: Workshop, found: Found, question: str) -> Case:
     Raises:
         ForbiddenError: Values are sealed, and the gate lets nothing through.
         ModelError: The call failed, so there is no output.
-        NotFoundError: Records of the call are not here, or were erased.
+        NotFoundError: Records of the call are not here, or it was erased.
         VerificationError: They were changed.
     """
     record = python_rows(found.table.select(_OF_CALL))[0]
@@ -203,7 +210,7 @@ def read_call(shop: Workshop, asked: Asked, question: str | None) -> Case:
     Raises:
         ForbiddenError: Values are sealed, and the gate lets nothing through.
         ModelError: The call failed, so there is no output.
-        NotFoundError: Records of the call are not here, or were erased.
+        NotFoundError: Records of the call are not here, or all that were asked about were erased.
         VerificationError: They were changed.
     """
     context, schema = shop.ledger.document(asked.context), asked.schema
@@ -212,9 +219,44 @@ def read_call(shop: Workshop, asked: Asked, question: str | None) -> Case:
     if asked.error is not None:
         raise ModelError(f"the call failed with {asked.error}; there is no output to compare with")
     if schema.groups and question is not None:
-        shop.gate.pass_through(question, schema.groups, asked.count)
+        run = RecordRun(stream=asked.stream, first=asked.first, count=asked.count)
+        shop.gate.pass_through(question, schema.groups, asked.count, Scope(runs=(run,)))
+    gone = erased_of(shop.ledger, asked)
+    rows = tuple(row for row in asked.rows if not gone[row])
+    if not rows:
+        raise NotFoundError(f"its values are {ERASED}")
     table = read_sequence(shop.ledger, asked.stream, schema, asked.first, asked.count, opened=shop.gate.allows())
-    return Case(context=context, schema=schema, table=table, rows=asked.rows)
+    return Case(context=context, schema=schema, table=_filled(table, gone), rows=rows, erased=int(gone.sum()))
+
+
+def erased_of(ledger: Ledger, asked: Asked) -> NDArray[np.bool_]:
+    """Return which rows of a call had sealed values that were erased, or whose keys are not here."""
+    gone = np.zeros(asked.count, np.bool_)
+    if not asked.schema.groups:
+        return gone
+    end = asked.first + asked.count
+    for position in ledger.catalog.segments_with_seq(asked.stream, asked.first, end):
+        manifest = parse_manifest(ledger.log.entry(position))
+        low, high = max(asked.first, manifest.first_seq), min(end, manifest.end_seq)
+        try:
+            found = erased_values(ledger, manifest, low - manifest.first_seq, high - low)
+        except NotFoundError:
+            found = {"": np.ones(high - low, np.bool_)}
+        for of_group in found.values():
+            gone[low - asked.first : high - asked.first] |= of_group
+    return gone
+
+
+def _filled(table: pa.Table, gone: NDArray[np.bool_]) -> pa.Table:
+    """Give the rows that were erased the values of one that was not: the model is given as many rows as then."""
+    if not gone.any():
+        return table
+    indices = np.arange(len(gone))
+    indices[gone] = np.flatnonzero(~gone)[0]
+    filled = table.take(pa.array(indices))
+    for name in _OF_CALL:
+        filled = filled.set_column(filled.column_names.index(name), name, table[name])
+    return filled
 
 
 def read_cases(
@@ -243,8 +285,11 @@ def read_cases(
         records.append(record)
         ids.append(found.id)
     for (stream, _), (schema, records, ids) in calls.items():
+        asked = asked_of(schema, stream, records)
         try:
-            yield read_call(shop, asked_of(schema, stream, records), question)
+            case = read_call(shop, asked, question)
+            yield case
+            yield from ((name, NotFoundError(f"its values are {ERASED}")) for name in ids if name not in case.ids)
         except (ForbiddenError, ModelError, NotFoundError) as error:
             yield from ((name, error) for name in ids)
 

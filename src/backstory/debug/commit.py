@@ -31,6 +31,7 @@ from backstory.lineage.store import LineageStore
 from backstory.lineage.trace import Tracer
 from backstory.models.isolated import Interpreter, run_isolated, this_interpreter
 from backstory.records import canonical
+from backstory.records.access import Scope
 from backstory.storage.world import World
 
 if TYPE_CHECKING:
@@ -163,10 +164,10 @@ def names_of(steps: Steps) -> list[str]:
 class _Shut:
     """Lets nothing through: the code of a commit is not asked who reads."""
 
-    def allows(self) -> bool:
+    def allows(self, groups: Sequence[str] | None = None) -> bool:  # noqa: ARG002
         return False
 
-    def pass_through(self, question: str, groups: Sequence[str], records: int) -> None:
+    def pass_through(self, question: str, groups: Sequence[str], records: int, scope: Scope | None = None) -> None:  # noqa: ARG002
         raise ForbiddenError(
             f"{question}: {records} sealed values of {', '.join(groups)} stay sealed for a commit's code"
         )

@@ -7,6 +7,7 @@ much was tried.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import operator
@@ -24,7 +25,7 @@ from backstory.columns.draw import Draw
 from backstory.columns.python_value import python_value
 from backstory.debug.case import Case, Workshop, model_of, read_case, run_model
 from backstory.debug.verdict import judge
-from backstory.errors import InputError, ModelError
+from backstory.errors import InputError, ModelError, NotFoundError
 from backstory.frames.profile import ColumnProfile, Profile
 from backstory.ledger.read import Found
 from backstory.lineage.answer import Answer
@@ -358,7 +359,9 @@ def _profile(shop: Workshop, case: Case) -> Profile | None:
     said = shop.ledger.document(about).get("profile") if about is not None else None
     if isinstance(said, dict):
         shop.gate.pass_through(QUESTION, ["features"], 1)
-    return read_profile(shop.ledger, said)
+    with contextlib.suppress(NotFoundError):  # it was erased
+        return read_profile(shop.ledger, said)
+    return None
 
 
 def _axis(column: pa.ChunkedArray, name: str, bounds: Bounds | None, profile: Profile | None, steps: int) -> _Axis:

@@ -20,6 +20,7 @@ from backstory.ledger.read import Found, read_sequence
 from backstory.lineage.plain import count_text
 from backstory.lineage.reference import Reference, parse_references
 from backstory.lineage.store import note_sealed_positions
+from backstory.records.access import Scope
 from backstory.records.canonical import JsonObject
 from backstory.records.envelope import NO_ROW
 
@@ -70,7 +71,7 @@ def read_side(shop: Workshop, documents: Documents, found: Found) -> Side:
     """
     opened = shop.gate.allows()
     if found.schema.groups and opened:
-        shop.gate.pass_through(QUESTION, found.schema.groups, 1)
+        shop.gate.pass_through(QUESTION, found.schema.groups, 1, Scope(ids=(found.table["id"][0].as_py(),)))
     record = python_rows(found.table.select(["context", "seq", "stream"]))[0]
     table = read_sequence(shop.ledger, record["stream"].hex(), found.schema, record["seq"], 1, opened=opened)
     digest = record["context"].hex()
@@ -209,7 +210,8 @@ def _columns(
     try:
         for reference, position in (before, after):
             if reference.personal:
-                shop.gate.pass_through(QUESTION, ["source"], 1)
+                scope = Scope(dataset=reference.part_of(position).dataset, positions=(position,))
+                shop.gate.pass_through(QUESTION, ["source"], 1, scope)
             tables.append(shop.tracer.row(reference.part_of(position), position))
     except NotFoundError:
         yield Change(name=f"{name}: values", before="not here any more", after="not here any more")

@@ -16,14 +16,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backstory.columns.arrow_type import unchunked
+from backstory.columns.seal import merge_columns
 from backstory.debug.drift_measures import Spread, together
 from backstory.errors import ForbiddenError, NotFoundError
 from backstory.frames.sketch import COLUMNS, LISTED_MAX, ColumnSketch, category_text, sketch_of
 from backstory.frames.sketch_document import Sketched, is_sealed, parse_sealed, parse_sketched
-from backstory.ledger.read import merge_columns, records_now
+from backstory.ledger.read import records_now
 from backstory.ledger.sealed import read_shard
 from backstory.lineage.store import checked_shard
 from backstory.records import canonical
+from backstory.records.access import whole_segments
 from backstory.records.canonical import JsonValue
 from backstory.records.envelope import OK, PREDICTION
 from backstory.records.identity import parse_time
@@ -250,7 +252,9 @@ def _open_gate(
     if not gate.allows():
         raise ForbiddenError("drift: what the predictions hold is sealed: give an actor and a purpose to open it")
     groups = {group for schema, _ in sealed for group in schema.groups}
-    gate.pass_through("drift", sorted(groups), sum(rows for _, rows in sealed))
+    read = [manifest for manifest, _ in due if is_sealed(ledger.schema(manifest.schema))]
+    scope = None if waiting else whole_segments(read)
+    gate.pass_through("drift", sorted(groups), sum(rows for _, rows in sealed), scope)
     return True
 
 
@@ -271,9 +275,11 @@ def read_segment(ledger: Ledger, manifest: Manifest, names: Sequence[str]) -> pa
     reader = ledger.segment(manifest, checked=True)
     there = [name for name in names if name in reader.arrow_schema.names]
     table = reader.read_groups(range(group_count_of(manifest.count)), there).slice(0, manifest.count)
-    if manifest.shard is None:
+    if manifest.shard is not None:
+        table = merge_columns(table, _picked(read_shard(ledger, manifest.shard), names))
+    if not reader.is_trimmed:
         return table
-    return merge_columns(table, _picked(read_shard(ledger, manifest.shard), names))
+    return table.filter(pc.is_valid(reader.read_groups(range(reader.group_count), ["id"])["id"]))
 
 
 def _parts(ledger: Ledger, model: str, window: Window, table: pa.Table) -> Iterator[tuple[int, pa.Table]]:

@@ -27,6 +27,7 @@ from backstory.ledger.read import Found
 from backstory.lineage.answer import Answer
 from backstory.lineage.page import Page, Section, rows_of
 from backstory.lineage.plain import count_text, label, plain, shown
+from backstory.lineage.reasons import Factor, Scored
 from backstory.lineage.trace import Tracer
 from backstory.models import function_of
 from backstory.models.environment import environment
@@ -236,6 +237,19 @@ def explain_prediction(shop: Workshop, found: Found, asked: Explain, *, anew: bo
         computed=AFTERWARDS,
         verdict=judgement.verdict,
         changes=environment_changes(_environment_of(shop.ledger, case.context), environment()),
+    )
+
+
+def scored_of(found: Explanation) -> Scored:
+    """Return the factors of an explanation as reasons look at them."""
+    return Scored(
+        id=found.id,
+        model=found.model_digest,
+        factors=tuple(Factor(columns=one.columns, added=one.added) for one in found.contributions),
+        units=found.units,
+        method=found.method,
+        computed=found.computed,
+        is_sealed=found.is_sealed,
     )
 
 

@@ -6,8 +6,6 @@ digest is keyed as that of a column about people is: it tells equal rows inside 
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +24,7 @@ from backstory.lineage.reference import Reference, parse_references
 from backstory.lineage.trace import Tracer
 from backstory.records.access import Gate
 from backstory.records.canonical import JsonObject
+from backstory.records.keyed import keyed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -99,6 +98,10 @@ def training_baseline(
     whole = np.ones(len(next(iter(positions.values()))), bool)
     for name in set(owners.values()):
         whole &= positions[name] >= 0
+    for name in {owner for owner in owners.values() if references[owner].personal}:
+        for part in references[name].parts:
+            gone = np.flatnonzero(tracer.erased(part.dataset)) + part.first
+            whole &= ~np.isin(positions[name], gone)
     chosen = np.flatnonzero(whole)
     if not len(chosen):
         raise ModelError("explain: none of its training rows is known whole; give background=")
@@ -158,4 +161,4 @@ def _keyed(ledger: Ledger, table: pa.Table) -> str | None:
     except BackstoryError:
         return None
     root = root_of_subtrees(subtree_roots(leaf_hashes(table)))
-    return hmac.new(key, root, hashlib.sha256).hexdigest()
+    return keyed(key, root)

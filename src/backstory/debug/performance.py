@@ -24,6 +24,7 @@ from backstory.ledger.read import records_now
 from backstory.lineage.answer import Answer
 from backstory.lineage.page import Page, Section, rows_of
 from backstory.lineage.plain import count_text, label, plain, shown, to_second
+from backstory.records.access import whole_segments
 from backstory.records.envelope import OUTCOME
 from backstory.records.identity import time_text
 
@@ -175,7 +176,9 @@ def _outcomes(ledger: Ledger, gate: Gate) -> tuple[pa.Array, pa.Array]:
     groups += [(schema.groups, table.num_rows) for schema, table in unsealed]
     hidden = [(names, rows) for names, rows in groups if names]
     if hidden:
-        gate.pass_through("performance", sorted({n for names, _ in hidden for n in names}), sum(r for _, r in hidden))
+        scope = None if unsealed else whole_segments(manifest for _, manifest in sealed)
+        read = sorted({name for names, _ in hidden for name in names})
+        gate.pass_through("performance", read, sum(rows for _, rows in hidden), scope)
     names = ["time", "of", "value"]
     tables = [read_segment(ledger, manifest, names) for _, manifest in sealed]
     tables += [table.select(names) for _, table in unsealed]

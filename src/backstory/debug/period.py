@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from backstory.columns.draw import draw_some
 from backstory.columns.python_value import python_rows
 from backstory.debug.capsule import check_capsule
-from backstory.debug.case import Asked, Case, Workshop, asked_of, read_call
+from backstory.debug.case import ERASED, Asked, Case, Workshop, asked_of, read_call
 from backstory.debug.match_report import MatchReport, Tally
 from backstory.debug.replay import Replay
 from backstory.debug.replaying import QUESTION, Manner, not_replayable, replay_cases
@@ -31,9 +31,10 @@ from backstory.lineage.reconcile import moment_ns
 from backstory.lineage.registry import find_version
 from backstory.lineage.retry import despite_merges
 from backstory.records import canonical
+from backstory.records.access import RecordRun, Scope
 from backstory.records.envelope import PREDICTION
 from backstory.records.identity import ID_CHARACTERS, time_text
-from backstory.records.limits import ROW_GROUP_ROWS
+from backstory.records.limits import ACCESS_IDS_MAX, ROW_GROUP_ROWS
 from backstory.records.manifest import Manifest
 from backstory.records.schema import Schema
 
@@ -134,20 +135,24 @@ def _of_chunk(
     shop: Workshop, waiting: Sequence[tuple[Asked, Case, float]], manner: Manner
 ) -> Iterator[tuple[Asked, list[Replay]]]:
     found = iter(replay_cases(shop, [(case, seconds) for _, case, seconds in waiting], manner))
-    for call, _, _ in waiting:
-        yield call, [next(found) for _ in call.rows]
+    for call, case, _ in waiting:
+        made = {name: next(found) for name in case.ids}
+        gone = NotFoundError(f"its values are {ERASED}")
+        yield call, [made[name] if name in made else not_replayable(name, gone, manner) for name in call.ids]
 
 
 def _note(shop: Workshop, calls: Sequence[Asked]) -> None:
     """Record that sealed values are read, once for all calls whose records have the same groups."""
     if shop.gate.allows():
-        records: dict[tuple[str, ...], int] = {}
+        runs: dict[tuple[str, ...], list[RecordRun]] = {}
         for call in calls:
             if call.schema.groups and call.error is None:
-                groups = tuple(call.schema.groups)
-                records[groups] = records.get(groups, 0) + call.count
-        for groups, count in records.items():
-            shop.gate.pass_through(QUESTION, groups, count)
+                run = RecordRun(stream=call.stream, first=call.first, count=call.count)
+                runs.setdefault(tuple(call.schema.groups), []).append(run)
+        for groups, found in runs.items():
+            for first in range(0, len(found), ACCESS_IDS_MAX):
+                some = tuple(found[first : first + ACCESS_IDS_MAX])
+                shop.gate.pass_through(QUESTION, groups, sum(run.count for run in some), Scope(runs=some))
 
 
 def _capsules(shop: Workshop, call: Asked) -> list[Replay]:

@@ -49,6 +49,7 @@ def promise_of(ledger: Ledger, case: Case, *, alone: bool, same_environment: boo
         None if said is None else said.class_of(str(method)),
         "" if said is None else said.reason or said.unprobed,
         rows=case.table.num_rows,
+        erased=case.erased,
         alone=alone,
         tiled="tile" in case.context,
         same_environment=same_environment,
@@ -56,7 +57,14 @@ def promise_of(ledger: Ledger, case: Case, *, alone: bool, same_environment: boo
 
 
 def promised(
-    class_name: str | None, reason: str, *, rows: int, alone: bool, tiled: bool, same_environment: bool
+    class_name: str | None,
+    reason: str,
+    *,
+    rows: int,
+    alone: bool,
+    tiled: bool,
+    same_environment: bool,
+    erased: int = 0,
 ) -> Promise:
     """Return what a class promises.
 
@@ -67,11 +75,14 @@ def promised(
         alone: Whether a row is run by itself.
         tiled: Whether the call was made in tiles.
         same_environment: Whether it runs where it was recorded.
+        erased: How many rows of the call were erased, and are run with other values.
 
     >>> promised("batch-exact", "", rows=1000, alone=True, tiled=False, same_environment=True).varies
     'alone; its call had 1,000 rows'
     """
     apart = f"alone; its call had {count_text(rows, 'row')}" if alone and rows > 1 else ""
+    if erased and not apart:
+        apart = f"{count_text(erased, 'other row')} of its call {'was' if erased == 1 else 'were'} erased"
     if class_name is None:
         why = f"is not known: {reason}" if reason else "was not recorded"
         return Promise(class_name=None, words=f"nothing: its determinism class {why}", varies="")

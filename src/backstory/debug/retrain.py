@@ -8,6 +8,7 @@ that learned something else. Nothing is stored.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -132,7 +133,9 @@ class _Training:
     def _features(self, found: TrainingSet, began: int) -> list[Difference]:
         """Compare the features with the profile that was kept of them: they themselves were not."""
         about = {} if self._version.about is None else self._shop.ledger.document(self._version.about)
-        kept = read_profile(self._shop.ledger, about.get("profile"))
+        kept = None
+        with contextlib.suppress(NotFoundError):  # it was erased
+            kept = read_profile(self._shop.ledger, about.get("profile"))
         differences = list(other_features(kept, profile_of([found.table()])))
         compared = (
             "which nothing was kept of to compare with" if kept is None else "by the profile kept with the version"

@@ -8,16 +8,19 @@ from uuid import UUID
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from backstory.columns.arrow_type import unchunked
+from backstory.columns.seal import merge_columns
 from backstory.debug.case import Workshop
 from backstory.errors import QueryError
 from backstory.frames.table import column_names, to_arrow
 from backstory.ledger.ledger import Ledger
-from backstory.ledger.read import merge_columns, records_now
+from backstory.ledger.read import records_now
 from backstory.ledger.sealed import read_shard
 from backstory.lineage.predicate import checked_predicate, in_memory, wrong_predicate
 from backstory.lineage.search import search_predictions
+from backstory.records.access import whole_segments
 from backstory.records.envelope import OUTCOME
 from backstory.records.identity import ID_SIZE
 
@@ -79,15 +82,20 @@ def outcomes_of(shop: Workshop, ids: pa.Array) -> pa.Array:
         table = reader.read_groups(range(reader.group_count))
         groups = shop.ledger.schema(manifest.schema).groups
         if groups and manifest.shard is not None and shop.gate.allows():
-            shop.gate.pass_through(QUESTION, groups, manifest.count)
+            shop.gate.pass_through(QUESTION, groups, manifest.count, whole_segments([manifest]))
             table = merge_columns(table, read_shard(shop.ledger, manifest.shard).select(["value"]))
         parts.append(table)
-    parts += [table for schema, table in waiting if not schema.groups or shop.gate.allows()]
+    for schema, table in waiting:
+        if schema.groups and shop.gate.allows():
+            shop.gate.pass_through(QUESTION, schema.groups, table.num_rows)
+        if not schema.groups or shop.gate.allows():
+            parts.append(table)
     known = [
         pa.table({"of": part["of"].cast(pa.large_binary()), "time": part["time"], "value": part["value"]})
         for part in parts
         if "value" in part.column_names
     ]
+    known = [part.filter(pc.is_valid(part["of"])) for part in known]  # without those that were disposed of
     if not known:
         return pa.nulls(len(ids), pa.float64())
     try:

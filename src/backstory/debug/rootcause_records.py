@@ -16,17 +16,18 @@ import pyarrow.compute as pc
 
 from backstory.columns.arrow_type import unchunked
 from backstory.columns.id_text import id_texts
-from backstory.columns.seal import pick_columns
+from backstory.columns.seal import merge_columns, pick_columns
 from backstory.debug.case import Workshop
 from backstory.debug.rootcause_asked import QUESTION, chosen_ids, fulfilled, outcomes_of
 from backstory.errors import NotFoundError, QueryError
 from backstory.ledger.ledger import Ledger
-from backstory.ledger.read import merge_columns, records_now
+from backstory.ledger.read import records_now
 from backstory.ledger.sealed import read_shard
 from backstory.lineage import registry
 from backstory.lineage.plain import count_text, to_second
 from backstory.lineage.retry import despite_merges
 from backstory.records import canonical
+from backstory.records.access import whole_segments
 from backstory.records.canonical import JsonObject
 from backstory.records.envelope import PREDICTION
 from backstory.records.identity import time_text
@@ -284,7 +285,8 @@ def _opened(shop: Workshop, run: _Run) -> tuple[pa.Table, list[str]]:
             table = pick_columns(table, [column.name for column in run.schema.columns if column.name in there])
         return table, [name for name in names if name not in open_]
     if groups:
-        shop.gate.pass_through(QUESTION, groups, run.count)
+        scope = None if run.manifest is None else whole_segments([run.manifest])
+        shop.gate.pass_through(QUESTION, groups, run.count, scope)
     table = run.read([*_ENVELOPE, *_VALUES])
     if groups and run.manifest is not None and run.manifest.shard is not None:
         shard = read_shard(shop.ledger, run.manifest.shard)

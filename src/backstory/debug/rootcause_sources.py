@@ -29,6 +29,7 @@ from backstory.lineage.dataset import DatasetVersion, list_versions
 from backstory.lineage.plain import named
 from backstory.lineage.reference import Part, Reference
 from backstory.records import canonical
+from backstory.records.access import Scope
 from backstory.records.canonical import JsonObject
 
 if TYPE_CHECKING:
@@ -225,7 +226,7 @@ def _attribute_factors(shop: Workshop, reference: str, found: SourceRows, left_o
             if not shop.gate.allows():
                 left_out.add("sealed", f"{reference}.*")
                 return
-            shop.gate.pass_through(QUESTION, ["source"], part.rows)
+            shop.gate.pass_through(QUESTION, ["source"], part.rows, Scope(dataset=part.dataset))
         try:
             tables.append(shop.tracer.columns(part.dataset, None))
         except NotFoundError:

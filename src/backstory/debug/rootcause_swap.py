@@ -27,6 +27,7 @@ from backstory.lineage.dataset import DatasetVersion, find_versions, list_versio
 from backstory.lineage.plain import label
 from backstory.lineage.reference import Reference, parse_references
 from backstory.records import canonical
+from backstory.records.access import Scope
 from backstory.records.canonical import JsonObject
 
 if TYPE_CHECKING:
@@ -331,7 +332,7 @@ def _same_keys(bench: Bench, rows: pa.Table, versions: Sequence[DatasetVersion])
         raise CannotSwapError(f"{versions[0].name} was fixed without a key, so its rows have no others to swap for")
     for one in versions:
         if one.personal:
-            bench.shop.gate.pass_through(QUESTION, ["source"], one.rows)
+            bench.shop.gate.pass_through(QUESTION, ["source"], one.rows, Scope(dataset=one.digest))
     parts = [bench.shop.tracer.columns(one.digest, one.table) for one in versions]
     try:
         other = pa.concat_tables(parts, promote_options="permissive")

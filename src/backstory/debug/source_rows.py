@@ -16,16 +16,18 @@ import numpy as np
 import pyarrow as pa
 
 from backstory.columns.arrow_type import decoded, unchunked
-from backstory.debug.case import Workshop
-from backstory.errors import ColumnError, ForbiddenError, InputError
+from backstory.debug.case import ERASED, Workshop
+from backstory.errors import ColumnError, ForbiddenError, InputError, NotFoundError
 from backstory.frames.library import Library, as_library
 from backstory.frames.table import require_columns, with_column
 from backstory.frames.token import ROW_PREFIX, mint_tokens
 from backstory.lineage.loading import origin_of
+from backstory.lineage.plain import count_text
 from backstory.lineage.reference import Part, Reference
 from backstory.lineage.source import NOTHING_SAID, Snapshot
 from backstory.lineage.store import note_sealed_positions
 from backstory.records import canonical
+from backstory.records.access import Scope
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -180,13 +182,16 @@ def feed_of(shop: Workshop, name: str, wanted: Wanted, fed: Fed, corrections: It
     snapshots, tables, places, with_nulls, corrected = [], [], [], set(), 0
     for part in parts:
         whole = version_rows(shop, part.dataset, name)
-        with_nulls |= {
-            field.name for field, column in zip(whole.schema, whole.columns, strict=True) if column.null_count
-        }
+        gone = shop.tracer.erased(part.dataset)
+        left = whole.filter(pa.array(~gone)) if gone.any() else whole
+        with_nulls |= {field.name for field, column in zip(left.schema, left.columns, strict=True) if column.null_count}
         snapshots.append(_snapshot(shop, name, part, whole))
         own = positions[(positions >= part.first) & (positions < part.end)]
         if fed == "all":
             own = np.arange(part.first, part.end, dtype=np.int64)
+        if gone[own - part.first].any():
+            count = int(np.count_nonzero(gone[own - part.first]))
+            raise NotFoundError(f"{count_text(count, 'row')} of {name} that it was made from: {ERASED}")
         rows = whole if fed == "all" else whole.take(pa.array(own - part.first))
         for correction in corrections:
             if correction.source == name and correction.dataset == part.dataset:
@@ -217,7 +222,7 @@ def version_rows(shop: Workshop, dataset: str, name: str) -> pa.Table:
     if document.get("personal") is True:
         if not shop.gate.allows():
             raise ForbiddenError(f"rows of {name} are about people: give an actor and a purpose to read them")
-        shop.gate.pass_through(QUESTION, ["source"], canonical.count_of(document, "rows"))
+        shop.gate.pass_through(QUESTION, ["source"], canonical.count_of(document, "rows"), Scope(dataset=dataset))
     return shop.tracer.columns(dataset, None)
 
 

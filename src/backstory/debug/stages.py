@@ -28,7 +28,7 @@ from backstory.models import output_names
 from backstory.models.sklearn_lineage import input_names, structure_of
 from backstory.models.sklearn_stages import run_stages
 from backstory.records import canonical
-from backstory.records.access import Gate
+from backstory.records.access import Gate, Scope
 from backstory.records.canonical import JsonObject
 from backstory.records.envelope import OK
 
@@ -141,7 +141,7 @@ def run_prediction(ledger: Ledger, gate: Gate, found: Found, load: Callable[[Jso
     if python_rows(found.table.select(["status"]))[0]["status"] != OK:
         raise ModelError("stages: the call failed; there is no output the steps could lead to")
     if found.schema.groups:
-        gate.pass_through("stages", found.schema.groups, 1)
+        gate.pass_through("stages", found.schema.groups, 1, Scope(ids=(found.table["id"][0].as_py(),)))
     table = _one_row(ledger, found, opened=gate.allows())
     features = table["feature"].combine_chunks()
     columns = pa.Table.from_arrays(features.flatten(), names=[field.name for field in features.type])

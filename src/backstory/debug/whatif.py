@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from backstory.columns.python_value import python_rows, python_value
-from backstory.debug.case import Case, Workshop, model_of, read_call, run_model
+from backstory.debug.case import ERASED, Case, Workshop, model_of, read_call, run_model
 from backstory.debug.diff_parts import Change, StageDiff, stage_of
 from backstory.debug.period import Period, draw
 from backstory.debug.verdict import judge
@@ -31,6 +31,7 @@ from backstory.lineage.page import Page
 from backstory.lineage.plain import count_text, plain, shown
 from backstory.lineage.reference import Part
 from backstory.lineage.retry import despite_merges
+from backstory.records.access import Scope
 
 QUESTION = "whatif"
 ROWS_TOLD = 10
@@ -147,6 +148,8 @@ def ask_whatif(shop: Workshop, asked: Asked) -> WhatIf:
     for call in drawn.calls:
         try:
             cases.append(read_call(shop, call, QUESTION))
+            gone = set(call.ids).difference(cases[-1].ids)
+            lines |= {name: _Line(reason=f"its values are {ERASED}") for name in gone}
         except (ForbiddenError, ModelError, NotFoundError) as error:
             lines |= {name: _Line(reason=str(error)) for name in call.ids}
     features, reasons = [case.features for case in cases], dict[str, str]()
@@ -307,7 +310,7 @@ def _row_changes(shop: Workshop, corrected: Corrected) -> Iterator[Change]:
         for at in np.flatnonzero(mask)[: ROWS_TOLD - told].tolist():
             told += 1
             if shop.tracer.dataset(dataset).get("personal") is True:
-                shop.gate.pass_through(QUESTION, ["source"], 1)
+                shop.gate.pass_through(QUESTION, ["source"], 1, Scope(dataset=dataset, positions=(first + at,)))
             row = python_rows(shop.tracer.row(part, first + at))[0]
             for name, value in corrected.values.items():
                 if row.get(name) != value:

@@ -18,7 +18,7 @@ from pathlib import Path, PurePath
 
 from backstory.errors import StorageError
 from backstory.storage.disk import TEMPORARY_PREFIX, Disk, storage_errors
-from backstory.storage.layout import LOCK_NAME, Layout, read_layout
+from backstory.storage.layout import LOCK_NAME, MASTER_NAME, Layout, read_layout
 from backstory.storage.world import World
 
 
@@ -36,7 +36,7 @@ _SHARED = frozenset({"blobs", "segments"})
 
 
 def copy_archive(source: Path, target: Path, left_out: frozenset[str] = frozenset()) -> bool:
-    """Copy an archive while no commit is under way, with its lock store, vault and keys wherever they are.
+    """Copy an archive while no commit is under way, with its lock store, vault, keys and master keys wherever they are.
 
     Args:
         source: The archive.
@@ -54,7 +54,7 @@ def copy_archive(source: Path, target: Path, left_out: frozenset[str] = frozense
     with storage_errors("copying", source), _no_commit(layout):
         _copy_tree(source, target, left_out)
         moved = {}
-        for name, home in (("lock", LOCK_NAME), ("vault", "vault"), ("keys", "keys")):
+        for name, home in (("lock", LOCK_NAME), ("vault", "vault"), ("keys", "keys"), ("master", MASTER_NAME)):
             where = PurePath(getattr(layout.config, name))
             if where.is_absolute() or ".." in where.parts:
                 moved[name] = home
@@ -132,6 +132,7 @@ def _copy_tree(source: Path, target: Path, left_out: frozenset[str]) -> None:
 def _copy_file(source: Path, target: Path) -> None:
     if source.suffix != ".sqlite":
         shutil.copyfile(source, target)
+        shutil.copymode(source, target)  # a master key that others may read is refused
         return
     try:
         with (

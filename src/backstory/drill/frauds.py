@@ -24,6 +24,7 @@ from backstory.drill.copies import SCRATCH, link_copy, put
 from backstory.drill.forge import checkpoint_of, config_digest, rewrite_log
 from backstory.drill.plant import NotPlantableError, Plant
 from backstory.drill.scene import DRILL_NAME, RECEIPTS
+from backstory.governance.proposal import REFUSED
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.seal import seal_all
 from backstory.ledger.signing import SEED, key_name
@@ -88,19 +89,19 @@ def resign_history(stage: Stage) -> str:
     taken: list[int] = []
 
     def change(entries: list[bytes]) -> list[bytes]:
-        opened = [at for at in range(floor, len(entries)) if _type(entries[at]) == "sealed.opened"]
-        if not opened:
-            raise NotPlantableError("no entry since the last change of key says that sealed values were read")
-        taken.append(opened[-1])
+        refused = [at for at in range(floor, len(entries)) if _type(entries[at]) == REFUSED]
+        if not refused:
+            raise NotPlantableError("no entry since the last change of key says that something was refused")
+        taken.append(refused[-1])
         first = [_edited(entry, _year_before) for entry in entries[:1]] if floor == 0 else entries[:1]
-        rest = [entry for at, entry in enumerate(entries) if at not in {0, opened[-1]}]
+        rest = [entry for at, entry in enumerate(entries) if at not in {0, refused[-1]}]
         time = str(canonical.parse_object(rest[-1], "entry")["time"])
         return [*first, *rest, canonical.encode({"name": "filler", "time": time, "type": CONTINUED, "v": 1})]
 
     rewrite_log(stage.root, change, stage.scene.signers)
     stage.names = ANYTHING
     return (
-        f"entry {taken[0]}, which said that sealed values were read, is taken out, another put at the end in its place,"
+        f"entry {taken[0]}, which said that something was refused, is taken out, another put at the end in its place,"
         f" and the history from entry {floor} on re-signed with the log's own, stolen key; lock store and catalog agree"
     )
 

@@ -7,13 +7,17 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from backstory.capture.recorder import Recorder
 from backstory.drill.copies import SCRATCH
-from backstory.governance.access import PurposeGate
+from backstory.governance.access import AccessGate
+from backstory.governance.classification import classes_of_source
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.read import find_places, records_now
-from backstory.lineage.reference import parse_references
+from backstory.ledger.seal import seal_stream
+from backstory.lineage.reference import Reference, parse_references
 from backstory.records.envelope import OUTCOME, PREDICTION
 from backstory.records.identity import id_text
+from backstory.records.sensitivity import group_name
 from backstory.storage.world import World
 
 QUESTION = "drill"
@@ -27,10 +31,14 @@ class Reader:
     Attributes:
         actor: Who.
         purpose: What for.
+        role: Under which role.
+        case: For which case.
     """
 
     actor: str
     purpose: str
+    role: str | None = None
+    case: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,14 +78,23 @@ def sealed_values(root: Path, names: Sequence[str]) -> SealedValues:
 
 
 def record_opening(archive: Path, vkey: str | None, reader: Reader, values: SealedValues) -> None:
-    """Let the archive's own log say that sealed values are read, before they are.
+    """Let the archive's own stream of accesses say that sealed values are read, before they are; it is sealed at once.
 
     Raises:
-        ForbiddenError: The signing key is not here.
+        ForbiddenError: The signing key is not here, or the access policy in force does not let them be read.
         BackstoryError: The archive cannot be written.
     """
     with closing(Ledger(archive, World(), writable=True, vkey=vkey, actor=reader.actor)) as ledger:
-        PurposeGate(ledger, reader.purpose).pass_through(QUESTION, values.groups, values.records)
+        recorder = Recorder(ledger.spool, ledger.blobs, ledger.world)
+        try:
+            gate = AccessGate(ledger, recorder, purpose=reader.purpose, role=reader.role, case=reader.case)
+            gate.require_role()
+            gate.pass_through(QUESTION, values.groups, values.records)
+        finally:
+            streams = recorder.streams()
+            recorder.close()
+            for info, _ in streams:
+                seal_stream(ledger, info)
 
 
 def _upstream(ledger: Ledger, context: str) -> set[str]:
@@ -85,10 +102,16 @@ def _upstream(ledger: Ledger, context: str) -> set[str]:
     groups = set()
     for reference in parse_references(ledger.document(context).get("refs")).values():
         if reference.personal:
-            groups.add("source")
+            groups |= {"source", *_of_rows(ledger, reference)}
         if reference.group is not None and "sealed_edges" in ledger.document(reference.group):
             groups |= {"positions", "source"}
     return groups
+
+
+def _of_rows(ledger: Ledger, reference: Reference) -> set[str]:
+    """Return the sealed groups that rows about people are in, by the classes of their columns."""
+    classes = {class_ for part in reference.parts for class_ in classes_of_source(ledger, part.dataset).values()}
+    return {group_name("source", class_) for class_ in classes}
 
 
 def _of_outcomes(ledger: Ledger) -> set[str]:

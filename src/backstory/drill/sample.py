@@ -80,5 +80,5 @@ def _files_of(document: JsonObject) -> list[str]:
     if document["type"] != _SEALED:
         return []
     manifest = parse_manifest(document)
-    shard = manifest.shard
-    return [manifest.file.name, *([] if shard is None else [shard.name, f"{shard.name}.json"])]
+    names = [] if manifest.shard is None else [manifest.shard.name, manifest.shard.name.replace(".shard", ".people")]
+    return [manifest.file.name, *names, *(f"{name}.json" for name in names)]

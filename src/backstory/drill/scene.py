@@ -17,10 +17,14 @@ from backstory.drill.forge import checkpoint_of
 from backstory.drill.sample import choose_sample, cut
 from backstory.drill.walk import choose
 from backstory.errors import BackstoryError, ForbiddenError, NotFoundError, StorageError, VerificationError
+from backstory.governance.proposal import REFUSED
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.log import LogReader
+from backstory.ledger.read import find_record
+from backstory.ledger.receipt import make_receipt
 from backstory.ledger.rotate import rotate_key
 from backstory.ledger.signing import KeyFiles
+from backstory.records.envelope import PREDICTION
 from backstory.records.identity import parse_time
 from backstory.storage.keys import KeyStore
 from backstory.storage.layout import read_layout
@@ -221,12 +225,13 @@ def _add_records(work: Path, base: Path, older: Path) -> Added:
         except NotFoundError:
             promise_vkey = archive.promises(delay=DELAY_SECONDS)
         _record(archive)
-        personal = _record(archive, DRILL_NAME)
+        _record(archive, DRILL_NAME)
     link_copy(work, older)
     with _opened(work) as archive:
         sealed = [_record(archive) for _ in range(RECEIPTS)]
-        archive.why(personal)  # an entry says that sealed values were read
         _record(archive, DRILL_NAME)
+    with closing(Ledger(work, SCRATCH, writable=True, vkey=None, actor=DRILL_NAME)) as ledger:
+        ledger.append([{"action": DRILL_NAME, "ground": DRILL_NAME, "type": REFUSED}])  # nothing else refers to it
     with _opened(work) as archive:
         promise = archive.promise(_record(archive)).data
         link_copy(work, base)
@@ -264,8 +269,8 @@ def _receipts(base: Path, added: Added | None, original_size: int, keys: Sequenc
     names: Sequence[str] = choose(base, original_size, RECEIPTS, seed=0)
     if len(names) < RECEIPTS:
         names = added.sealed if added else ()
-    with Archive(base, mode="r", world=SCRATCH) as archive:
-        receipts = tuple(archive.receipt(name).data for name in names)
+    with closing(Ledger(base, SCRATCH, writable=False, vkey=None, actor=None)) as ledger:
+        receipts = tuple(make_receipt(ledger, find_record(ledger, name, PREDICTION), ()).data for name in names)
     for receipt in receipts:
         verify_receipt(receipt, vkey=[key.text for key in keys])  # or a forged one would be refused for nothing
     return receipts

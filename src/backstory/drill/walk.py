@@ -15,7 +15,7 @@ from backstory.archive import Archive
 from backstory.columns.draw import draw_some
 from backstory.drill.copies import SCRATCH
 from backstory.drill.openings import Reader
-from backstory.errors import BackstoryError
+from backstory.errors import BackstoryError, ForbiddenError
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.read import manifests
 from backstory.lineage.story import Story
@@ -87,7 +87,8 @@ def choose(root: Path, end: int, count: int, seed: int) -> list[str]:
             at = bisect_right(ends, number)
             row = number - (ends[at] - own[at].count)
             table = ledger.segment(own[at], checked=False).read_rows(row, 1)
-            found.append(id_text(table["id"][0].as_py()))
+            if (key := table["id"][0].as_py()) is not None:  # else it was disposed of
+                found.append(id_text(key))
     return found
 
 
@@ -107,7 +108,9 @@ def walk(
     if reader is None:
         archive = Archive(root, mode="r", world=SCRATCH)
     else:
-        archive = Archive(root, mode="rw", actor=reader.actor, purpose=reader.purpose, world=SCRATCH)
+        archive = Archive(
+            root, actor=reader.actor, purpose=reader.purpose, role=reader.role, case=reader.case, world=SCRATCH
+        )
     with archive:
         return tuple(_walk_one(archive, name, keys, opened=name in opened) for name in names)
 
@@ -136,6 +139,8 @@ def _walk_one(archive: Archive, name: str, keys: list[str], *, opened: bool) -> 
         shown = timed(STEPS[3], lambda: verify_receipt(receipt, vkey=keys))
         if shown.id != name:
             problem = "verify-receipt: the receipt is of another record"
+    except ForbiddenError as error:
+        replay, reason = SEALED, str(error)
     except BackstoryError as error:
         problem = f"{list(took)[-1]}: {error}"
     return Walk(id=name, replay=replay, reason=reason, problem=problem, milliseconds=took, opened=opened)

@@ -17,6 +17,8 @@ from backstory.records import canonical
 from backstory.records.canonical import JsonObject
 
 PROPOSED, DECIDED, REFUSED = "proposal.made", "proposal.decided", "action.refused"
+POLICY_KIND, POLICY_NAME = "policy", "access"
+"""What an access policy is proposed as."""
 Verdict = Literal["approved", "rejected"]
 
 

@@ -16,7 +16,7 @@ from backstory.ledger.ledger import Ledger
 from backstory.ledger.write_segment import describe
 from backstory.records.canonical import JsonObject
 from backstory.records.manifest import CLOSED_TYPE, MANIFEST_TYPE, OPENED_TYPE, FileRef, Manifest, parse_manifest
-from backstory.records.merge import MERGE_TYPE, Merge
+from backstory.records.merge import Merge
 from backstory.records.schema import Schema, parse_schema
 from backstory.storage.checked_files import file_digest
 from backstory.storage.disk import storage_errors
@@ -130,17 +130,25 @@ def _adopt_merged(ledger: Ledger, path: Path, stream: str, first: int, end: int)
     manifests = [parse_manifest(ledger.log.entry(position)) for position in positions]
     if not manifests or all(_is_there(ledger, manifest) for manifest in manifests):
         raise FormatError(f"restoring: {path.name} holds what other files hold")
-    reader, row = ParquetReader(path), 0
+    reader, row, gone = ParquetReader(path), 0, list[int]()
     for manifest in manifests:
         part = reader.part(row)
-        roots = b"".join(subtree_roots(leaf_hashes(part.read_groups([group]))) for group in range(part.group_count))
+        roots = b"".join(part.run_roots(group) for group in range(part.group_count))
+        gone.append(part.gone_count())
         if manifest.first_seq != first + row or root_of_subtrees(roots).hex() != manifest.root:
             raise VerificationError(f"restoring: {path.name} does not lead to the root of its manifest")
         row += manifest.count
     if first + row != end:
         raise VerificationError(f"restoring: {path.name} does not hold what its name says")
-    merge = Merge(stream=stream, first_seq=first, count=row, file=_ref(path), parts=tuple(positions))
-    ledger.append([{"type": MERGE_TYPE, **merge.document()}])
+    merge = Merge(
+        stream=stream,
+        first_seq=first,
+        count=row,
+        file=_ref(path),
+        parts=tuple(positions),
+        gone=tuple(gone) if any(gone) else (),
+    )
+    ledger.append([merge.document()])
 
 
 def _is_there(ledger: Ledger, manifest: Manifest) -> bool:

@@ -11,9 +11,10 @@ from backstory.ledger.signing import SEED, key_name
 from backstory.records.canonical import JsonObject
 from backstory.records.identity import time_text
 from backstory.records.succession import CREATED_TYPE
-from backstory.storage.keys import DIRECTORY_MODE, KEY_SIZE, KeyStore
-from backstory.storage.layout import CONFIG_NAME, FORMAT, LOCK_NAME, ArchiveConfig, Layout
+from backstory.storage.keys import KEY_SIZE, KeyStore
+from backstory.storage.layout import CONFIG_NAME, FORMAT, ArchiveConfig, Layout
 from backstory.storage.lock import LockStore
+from backstory.storage.master import DIRECTORY_MODE
 from backstory.storage.world import World
 from backstory.tlog.checkpoint import Checkpoint, sign_checkpoint
 from backstory.tlog.hashing import EMPTY_ROOT
@@ -26,6 +27,9 @@ def create_archive(
     world: World,
     *,
     lock: Path | None = None,
+    vault: Path | None = None,
+    keys: Path | None = None,
+    master: Path | None = None,
     signer: Signer | None = None,
 ) -> str:
     """Create an archive and its keys, and write the first entry.
@@ -35,21 +39,31 @@ def create_archive(
         origin: Name of the log and of its key; by convention a URL without scheme.
         world: Clock, randomness, disk.
         lock: File of the lock store, best where no copy of the archive goes; None to keep it in the archive.
+        vault: Directory of sealed values; None to keep it in the archive.
+        keys: Directory of the keys, best with other backups than the vault; None to keep it in the archive.
+        master: Directory of master keys and tombstones, best where no copy of the archive goes; None to keep it in the
+            archive.
         signer: Signs in place of a key in the key store, and has the origin as its name.
 
     Returns:
         The public key to pin, as a C2SP verifier key.
 
     Raises:
-        ConflictError: There is something at `root`, or where the lock store is to be.
+        ConflictError: There is something at `root`, or where the lock store or one of the directories is to be.
         InputError: The origin is not usable as a key name, or is not the signer's.
     """
     if (root / CONFIG_NAME).is_file():
         raise ConflictError(f"creating archive: an archive is there; open it with backstory.open({str(root)!r})")
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise ConflictError(f"creating archive: expected nothing or an empty directory at {root}")
+    lock = None if lock is None else lock.absolute()
     if lock is not None and lock.exists():
         raise ConflictError(f"creating archive: expected no lock store at {lock}")
+    places = {"vault": vault, "keys": keys, "master": master}
+    elsewhere = {name: place.absolute() for name, place in places.items() if place is not None}
+    for name, place in elsewhere.items():
+        if place.exists() and (not place.is_dir() or any(place.iterdir())):
+            raise ConflictError(f"creating archive: expected nothing or an empty directory for the {name} at {place}")
     if not origin or '"' in origin or "\\" in origin or not origin.isprintable():
         raise InputError("creating archive: expected an origin such as 'example.org/delays'")
     if signer is not None and signer.name != origin:
@@ -59,7 +73,8 @@ def create_archive(
         first = signer or Ed25519Signer.from_seed(origin, seed)
     except FormatError as error:
         raise InputError(f"creating archive: the origin cannot be the name of a key: {error}") from error
-    config = ArchiveConfig(origin=origin, vkey=first.vkey, lock=LOCK_NAME if lock is None else str(lock.absolute()))
+    settings = {name: str(place) for name, place in {"lock": lock, **elsewhere}.items() if place is not None}
+    config = ArchiveConfig(origin=origin, vkey=first.vkey, **settings)
     layout = Layout(root, config)
     _make_directories(layout, world)
     if signer is None:
@@ -75,8 +90,8 @@ def create_archive(
 def _make_directories(layout: Layout, world: World) -> None:
     for folder in (layout.staged, layout.segments, layout.blobs, layout.spool, layout.lock.parent):
         world.disk.make_directory(folder)
-    world.disk.make_directory(layout.vault, mode=DIRECTORY_MODE)
-    world.disk.make_directory(layout.keys, mode=DIRECTORY_MODE)
+    for private in (layout.vault, layout.keys, layout.master):
+        world.disk.make_directory(private, mode=DIRECTORY_MODE)
 
 
 def _created(config: ArchiveConfig, world: World) -> JsonObject:

@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from typing import IO
 
 import msgspec
@@ -30,7 +31,7 @@ class _Task(msgspec.Struct, frozen=True, kw_only=True):
     """What to hash: the rows follow as an Arrow stream."""
 
     schema: bytes
-    salt_key: bytes
+    salt_keys: dict[str, bytes]
     first_row: int
 
 
@@ -56,31 +57,31 @@ class RowHasher:
         self._lock = threading.Lock()
         renew_in_child(self, "_lock", threading.Lock)
 
-    def hash(self, schema: Schema, table: pa.Table, salt_key: bytes) -> Hashed:
+    def hash(self, schema: Schema, table: pa.Table, salt_keys: Mapping[str, bytes]) -> Hashed:
         """Return commitments and subtree roots of a run of records.
 
         Args:
             schema: Their schema.
             table: The records with all columns.
-            salt_key: 32 bytes; not used without sealed groups.
+            salt_keys: 32 bytes each, by key domain; none without sealed groups.
         """
         if table.num_rows < SHARED_ROWS_MIN or (os.cpu_count() or 1) == 1 or not sys.executable:
-            return hash_rows(schema, table, salt_key, 0)
+            return hash_rows(schema, table, salt_keys, 0)
         with self._lock:
-            return self._hash_shared(schema, table, salt_key)
+            return self._hash_shared(schema, table, salt_keys)
 
-    def _hash_shared(self, schema: Schema, table: pa.Table, salt_key: bytes) -> Hashed:
+    def _hash_shared(self, schema: Schema, table: pa.Table, salt_keys: Mapping[str, bytes]) -> Hashed:
         half = table.num_rows // 2 // SUBTREE_ROWS * SUBTREE_ROWS
         process = self._process if self._process is not None and self._owner == os.getpid() else self._start()
-        task = _Task(schema=schema.encoded, salt_key=salt_key, first_row=half)
+        task = _Task(schema=schema.encoded, salt_keys=dict(salt_keys), first_row=half)
         feeder = threading.Thread(target=_feed, args=(process.stdin, task, table.slice(half)), daemon=True)
         feeder.start()
-        first = hash_rows(schema, table.slice(0, half), salt_key, 0)
+        first = hash_rows(schema, table.slice(0, half), salt_keys, 0)
         feeder.join()
         data = None if process.stdout is None else receive(process.stdout)
         if data is None:  # it died, or was stopped from outside: nothing is lost but its work
             self._end()
-            second = hash_rows(schema, table.slice(half), salt_key, half)
+            second = hash_rows(schema, table.slice(half), salt_keys, half)
         else:
             second = msgspec.msgpack.decode(data, type=Hashed)
         joined = [a + b for a, b in zip(first.commitments, second.commitments, strict=True)]
@@ -104,9 +105,9 @@ class RowHasher:
             self._end()
 
 
-def hash_rows(schema: Schema, table: pa.Table, salt_key: bytes, first_row: int) -> Hashed:
+def hash_rows(schema: Schema, table: pa.Table, salt_keys: Mapping[str, bytes], first_row: int) -> Hashed:
     """Return commitments and subtree roots of records, the first of which is a given row of its segment."""
-    commitments = commit_groups(schema, table, salt_key, first_row)
+    commitments = commit_groups(schema, table, salt_keys, first_row)
     leaves = leaf_hashes(with_commitments(schema, table, commitments))
     return Hashed(commitments=commitments, subtrees=subtree_roots(leaves))
 
@@ -116,7 +117,7 @@ def answer(stream: IO[bytes], replies: IO[bytes]) -> None:
     while (data := receive(stream)) is not None:
         task = msgspec.msgpack.decode(data, type=_Task)
         table = pa.ipc.open_stream(stream).read_all()
-        send(replies, hash_rows(parse_schema(task.schema), table, task.salt_key, task.first_row))
+        send(replies, hash_rows(parse_schema(task.schema), table, task.salt_keys, task.first_row))
 
 
 def _feed(stream: IO[bytes] | None, task: _Task, table: pa.Table) -> None:

@@ -30,9 +30,10 @@ from backstory.records.row import encode_row
 from backstory.records.schema import Schema, parse_schema
 from backstory.storage.blobs import BlobStore
 from backstory.storage.checked_files import WAY_OUT, CheckedFiles
-from backstory.storage.keys import KeyStore
+from backstory.storage.keys import open_keys
 from backstory.storage.layout import Layout, read_layout
 from backstory.storage.lock import LockStore
+from backstory.storage.master import Wrappers
 from backstory.storage.segment import ParquetReader
 from backstory.storage.spool import Spool
 from backstory.storage.vault import Vault
@@ -55,6 +56,7 @@ class Ledger:
         log: Verified reads of entries.
         blobs: Content-addressed bytes.
         keys: Key files.
+        wrappers: Master keys that are held elsewhere than in files, by domain.
         vault: Sealed values.
         spool: Records not yet sealed.
         lock: Checkpoint and stream heads.
@@ -72,14 +74,16 @@ class Ledger:
         vkey: str | Sequence[str] | None,
         actor: str | None,
         signer: Signer | None = None,
+        wrappers: Wrappers | None = None,
     ) -> None:
         """Open an archive; see `backstory.open`."""
         layout = read_layout(root)
         self.world = world
+        self.wrappers = wrappers or {}
         self.actor = actor
         self.log = LogReader(layout, vkey)
         self.blobs = BlobStore(layout.blobs, world.disk)
-        self.keys = KeyStore(layout.keys, world.disk, world.random_bytes)
+        self.keys = open_keys(layout, world.disk, world.random_bytes, self.wrappers)
         self.vault = Vault(layout.vault, self.keys, world.disk)
         self.spool = Spool(layout.spool, self.keys, world.disk)
         self.writable = writable
@@ -306,6 +310,11 @@ class Ledger:
         """Return what says where a segment's rows are now; None if they are in the file its manifest names."""
         position = self.catalog.merged(manifest.stream, manifest.end_seq)
         return None if position is None else self._merges(position)
+
+    def gone_in(self, position: int, manifest: Manifest) -> int:
+        """Return how many records of a segment were disposed of, by the log; `position` is its manifest's index."""
+        merge = self.merge_of(manifest)
+        return 0 if merge is None else merge.gone_of(position)
 
     def put_document(self, document: JsonObject) -> str:
         """Store canonical JSON as a blob and return its digest."""

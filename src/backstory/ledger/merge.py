@@ -6,7 +6,9 @@ order; docs/format.md section 17. Vault shards stay as they are.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -15,10 +17,9 @@ from typing import TYPE_CHECKING
 from backstory.columns.tree import leaf_hashes, root_of_subtrees, subtree_roots
 from backstory.errors import BackstoryError, VerificationError
 from backstory.ledger.ledger import Ledger
-from backstory.records.canonical import JsonObject
 from backstory.records.limits import MERGE_PARTS_MAX, MERGE_ROWS_MAX
 from backstory.records.manifest import MANIFEST_TYPE, FileRef, Manifest, parse_manifest
-from backstory.records.merge import MERGE_TYPE, Merge, parse_merge
+from backstory.records.merge import MOVED_TYPES, Merge, parse_merge
 from backstory.storage.checked_files import file_digest
 from backstory.storage.disk import hold_directory, storage_errors
 from backstory.storage.segment import ParquetReader, merged_metadata, segment_name, segment_range, write_groups
@@ -45,11 +46,12 @@ class MergeCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _File:
-    """A file that holds records now, with the manifests they are of and the indexes of those."""
+    """A file that holds records now, with the manifests they are of and the indexes of those; a trimmed one stays."""
 
     ref: FileRef
     manifests: tuple[Manifest, ...]
     parts: tuple[int, ...]
+    trimmed: bool = False
 
     @property
     def rows(self) -> int:
@@ -67,9 +69,7 @@ def merge_all(ledger: Ledger) -> MergeCount:
     """
     replaced = written = 0
     errors: list[BackstoryError] = []
-    with hold_directory(ledger.layout.segments, "merging: another process is merging this archive"):
-        ledger.recover()  # before looking at files: a merge that was committed is then in the log
-        _remove_leftovers(ledger)
+    with hold_segments(ledger):
         for stream in ledger.catalog.streams_in_files(FILES_MIN):
             for neighbours in _neighbours(_files(ledger, stream)):
                 try:
@@ -84,17 +84,40 @@ def merge_all(ledger: Ledger) -> MergeCount:
     return MergeCount(replaced=replaced, written=written)
 
 
+@contextmanager
+def hold_segments(ledger: Ledger) -> Iterator[None]:
+    """Keep others from merging or trimming meanwhile, and remove what one that was stopped left behind.
+
+    Raises:
+        BusyError: Another process is merging or trimming.
+        ForbiddenError: The archive is open for reading only.
+    """
+    with hold_directory(ledger.layout.segments, "merging: another process is merging this archive"):
+        ledger.recover()  # before looking at files: a merge that was committed is then in the log
+        _remove_leftovers(ledger)
+        yield
+
+
 def _files(ledger: Ledger, stream: str) -> list[_File]:
     """Return the files that hold a stream's records now, in order."""
     refs: dict[str, FileRef] = {}
     held: dict[str, list[tuple[int, Manifest]]] = {}
+    trimmed: set[str] = set()
     for position in ledger.catalog.segments_with_seq(stream, 0, _SEQ_END):
         manifest = parse_manifest(ledger.log.entry(position))
-        ref = (ledger.merge_of(manifest) or manifest).file
+        merge = ledger.merge_of(manifest)
+        ref = (merge or manifest).file
+        if merge is not None and merge.gone:
+            trimmed.add(ref.name)
         refs[ref.name] = ref
         held.setdefault(ref.name, []).append((position, manifest))
     return [
-        _File(ref=refs[name], manifests=tuple(m for _, m in parts), parts=tuple(position for position, _ in parts))
+        _File(
+            ref=refs[name],
+            manifests=tuple(m for _, m in parts),
+            parts=tuple(position for position, _ in parts),
+            trimmed=name in trimmed,
+        )
         for name, parts in held.items()
     ]
 
@@ -103,7 +126,7 @@ def _neighbours(files: Sequence[_File]) -> Iterator[list[_File]]:
     """Yield the runs of small files that one file may hold."""
     run: list[_File] = []
     for file in files:
-        small = file.rows < SMALL_ROWS
+        small = file.rows < SMALL_ROWS and not file.trimmed
         if run and not (small and _may_follow(run, file)):
             yield run
             run = []
@@ -170,8 +193,7 @@ def _merge(ledger: Ledger, run: list[_File]) -> None:
         file=FileRef(name=path.name, sha256=file_digest(path), size=path.stat().st_size),
         parts=tuple(part for file in run for part in file.parts),
     )
-    entry: JsonObject = {"type": MERGE_TYPE, **merge.document()}
-    ledger.append([entry])
+    ledger.append([merge.document()])
     for file in run:
         ledger.world.disk.remove(ledger.layout.segments / file.ref.name)
 
@@ -237,8 +259,12 @@ def _remove_leftovers(ledger: Ledger) -> None:
     for stream, _, end in known:
         ends[stream] = max(end, ends.get(stream, 0))
     found = [(path, segment_range(path.name)) for path in paths]
+    times = Counter(r for _, r in found if r is not None)
+    twice = {r for r, files in times.items() if files > 1}  # before a trim and after it
     # What lies at the end of a stream or beyond is a sealer's.
-    doubtful = [(path, r) for path, r in found if r is not None and r not in known and r[2] <= ends.get(r[0], 0)]
+    doubtful = [
+        (path, r) for path, r in found if r is not None and (r not in known or r in twice) and r[2] <= ends.get(r[0], 0)
+    ]
     named = _named_files(ledger) if doubtful else {}
     for path, (stream, first, end) in doubtful:
         holding = [ref for (s, low, high), ref in named.items() if s == stream and low < end and high > first]
@@ -253,7 +279,7 @@ def _named_files(ledger: Ledger) -> dict[tuple[str, int, int], FileRef]:
         if entry["type"] == MANIFEST_TYPE:
             manifest = parse_manifest(entry)
             named[manifest.stream, manifest.first_seq, manifest.end_seq] = manifest.file
-        elif entry["type"] == MERGE_TYPE:
+        elif entry["type"] in MOVED_TYPES:
             merge = parse_merge(entry)
             named = {
                 key: ref

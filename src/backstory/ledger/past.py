@@ -57,6 +57,10 @@ class PastLedger(Ledger):
         """Return none: they say which records of the spool are sealed, and nothing waits; copies may be without any."""
         return {}
 
+    def gone_in(self, position: int, manifest: Manifest) -> int:
+        """Return how many records of a segment are gone by now."""
+        return self._now.gone_in(position, manifest)
+
     def merge_of(self, manifest: Manifest) -> Merge | None:
         """Return what says where a segment's rows are now."""
         return self._now.merge_of(manifest)

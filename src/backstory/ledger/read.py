@@ -18,8 +18,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from backstory.columns.seal import pick_columns
-from backstory.columns.tree import HASH_SIZE, leaf_hashes, root_of_subtrees, split_hashes, subtree_roots
+from backstory.columns.seal import merge_columns, pick_columns
+from backstory.columns.tree import HASH_SIZE, root_of_subtrees, split_hashes
 from backstory.errors import (
     AmbiguousError,
     BackstoryError,
@@ -35,6 +35,7 @@ from backstory.records.limits import ROW_GROUP_ROWS, SUBTREE_ROWS
 from backstory.records.manifest import FileRef, Manifest, parse_manifest
 from backstory.records.schema import Schema
 from backstory.storage.checked_files import WAY_OUT
+from backstory.storage.segment import hashed_runs
 from backstory.storage.spool import StreamInfo
 
 _log = logging.getLogger("backstory")
@@ -128,10 +129,12 @@ class SegmentFile:
     Attributes:
         path: Where it is.
         end_seq: Where the records end that are meant, by their sequence number; None where all in it are.
+        trimmed: Whether some of its records are gone: then they are nulls, and there is a column more.
     """
 
     path: Path
     end_seq: int | None
+    trimmed: bool = False
 
 
 def segment_files(ledger: Ledger, sealed: list[tuple[int, Manifest]]) -> dict[str, list[SegmentFile]]:
@@ -146,15 +149,19 @@ def segment_files(ledger: Ledger, sealed: list[tuple[int, Manifest]]) -> dict[st
         VerificationError: The bytes of one were changed.
     """
     ends = _ends(sealed)
-    files: dict[str, dict[tuple[FileRef, int | None], None]] = {}
+    files: dict[str, dict[tuple[FileRef, int | None, bool], None]] = {}
     for _, manifest in sealed:
         merge, end = ledger.merge_of(manifest), ends[manifest.stream]
         beyond = merge is not None and merge.end_seq > end  # newer than the manifests, with records that are not theirs
         file = manifest.file if merge is None else merge.file
-        files.setdefault(manifest.schema, {})[file, end if beyond else None] = None
+        trimmed = merge is not None and bool(merge.gone)
+        files.setdefault(manifest.schema, {})[file, end if beyond else None, trimmed] = None
     folder = ledger.layout.segments
     return {
-        schema: [SegmentFile(path=ledger.checked_path(folder, file), end_seq=end) for file, end in of_schema]
+        schema: [
+            SegmentFile(path=ledger.checked_path(folder, file), end_seq=end, trimmed=trimmed)
+            for file, end, trimmed in of_schema
+        ]
         for schema, of_schema in files.items()
     }
 
@@ -191,7 +198,7 @@ def find_record(ledger: Ledger, prefix: str, kind: str) -> Found:
         ledger.catch_up()  # another process may have sealed it since this one last looked
         found = _search(ledger, kind, first, last)
     if not found:
-        raise NotFoundError(f"{kind}: none with an id that begins with {prefix!r}")
+        raise NotFoundError(f"{kind}: none with an id that begins with {prefix!r}{_perhaps_gone(ledger, kind, first)}")
     if len(found) > 1:
         count = len(found) if len(found) < _NAMED_MAX else "several"
         names = " and ".join(list(found)[:2])
@@ -201,6 +208,17 @@ def find_record(ledger: Ledger, prefix: str, kind: str) -> Found:
         return read_place(ledger, place)
     schema, table = place
     return Found(id=name, schema=schema, table=table, place=None)
+
+
+def _perhaps_gone(ledger: Ledger, kind: str, digits: str) -> str:
+    """Say that a record may be one of those that were disposed of: of these the ids are not kept."""
+    for position in ledger.catalog.segments_with_id(digits, digits):
+        manifest = parse_manifest(ledger.log.entry(position))
+        merge = ledger.merge_of(manifest)
+        if manifest.kind == kind and merge is not None and merge.gone and merge.gone_of(position):
+            by = "" if merge.disposal is None else f" by the disposal of entry {merge.disposal}"
+            return f"; of the {manifest.count} records among which it would be, {merge.gone_of(position)} went{by}"
+    return ""
 
 
 def _search(ledger: Ledger, kind: str, first: str, last: str) -> dict[str, Place | tuple[Schema, pa.Table]]:
@@ -258,6 +276,10 @@ def _changed_rather_than_malformed(ledger: Ledger, manifest: Manifest) -> Iterat
 
 def _matches(ids: pa.ChunkedArray, first: bytes, last: bytes) -> list[tuple[int, str]]:
     """Return up to three rows whose id is in a range; ids rise, so two searches find the ends."""
+    if ids.null_count:  # records of a trimmed segment that are gone
+        rows = pc.indices_nonzero(pc.is_valid(ids)).to_pylist()
+        there = ids.drop_null()
+        return [(rows[row], name) for row, name in _matches(there, first, last)]
     low = bisect_left(range(len(ids)), first, key=lambda row: ids[row].as_py())
     rows = range(low, min(len(ids), low + _NAMED_MAX))
     return [(row, id_text(ids[row].as_py())) for row in rows if ids[row].as_py() <= last]
@@ -275,28 +297,34 @@ def find_records(ledger: Ledger, names: Sequence[str], kind: str) -> list[tuple[
         NotFoundError: No record has one of them.
         QueryError: One is no id.
     """
+    return [(key, schema) for key, schema, _ in find_contexts(ledger, names, kind)]
+
+
+def find_contexts(ledger: Ledger, names: Sequence[str], kind: str) -> list[tuple[bytes, Schema, bytes]]:
+    """Return what `find_records` does, and the digests of the records' contexts."""
     keys = [_whole_id(name) for name in names]
     wanted, low, high = pa.array(keys, pa.binary(ID_SIZE)), min(keys, default=b""), max(keys, default=b"")
-    found: dict[bytes, Schema] = {}
+    found: dict[bytes, tuple[Schema, bytes]] = {}
 
-    def note(ids: pa.ChunkedArray, schema: Schema) -> None:
-        there = ids.filter(pc.is_in(ids, value_set=wanted))
-        found.update(dict.fromkeys(there.to_pylist(), schema))
+    def note(table: pa.Table, schema: Schema) -> None:
+        there = table.filter(pc.is_in(table["id"], value_set=wanted))
+        contexts = ((schema, context) for context in there["context"].to_pylist())
+        found.update(zip(there["id"].to_pylist(), contexts, strict=True))
 
     sealed, waiting = records_now(ledger, kind)
     for schema, table in waiting:
-        note(table["id"], schema)
+        note(table.select(["id", "context"]), schema)
     for _, manifest in sealed:
         if manifest.first_id <= high.hex() and manifest.last_id >= low.hex():
             reader = ledger.segment(manifest, checked=True)
             for group in range(reader.group_count):
                 bounds = reader.bounds(group, "id")
                 if bounds is None or (bounds[0] <= high and bounds[1] >= low):
-                    note(reader.read_groups([group], ["id"])["id"], ledger.schema(manifest.schema))
+                    note(reader.read_groups([group], ["id", "context"]), ledger.schema(manifest.schema))
     missing = [name for name, key in zip(names, keys, strict=True) if key not in found]
     if missing:
         raise NotFoundError(f"{kind}: none with {len(missing)} of {len(names)} ids, such as {missing[0]!r}")
-    return [(key, found[key]) for key in keys]
+    return [(key, *found[key]) for key in keys]
 
 
 def find_places(ledger: Ledger, names: Sequence[str], kind: str) -> list[Place]:
@@ -375,9 +403,9 @@ def _proven_runs(
     with _changed_rather_than_malformed(ledger, manifest):
         reader = ledger.segment(manifest, checked=False)
         runs = reader.read_rows(start, stop - start)
-        leaves, subtrees = leaf_hashes(runs), reader.subtrees()
+        (leaves, hashed), subtrees = hashed_runs(reader, start, runs), reader.subtrees()
     expected = subtrees[start // SUBTREE_ROWS * HASH_SIZE : -(-stop // SUBTREE_ROWS) * HASH_SIZE]
-    if subtree_roots(leaves) != expected or _root_of(subtrees).hex() != manifest.root:
+    if hashed != expected or _root_of(subtrees).hex() != manifest.root:
         rows = f"rows {start} to {stop - 1} of {manifest.file.name}"
         what = f"{rows} do not lead to the root in entry {position}"
         raise VerificationError(f"record does not verify: {what}; {WAY_OUT}")
@@ -427,17 +455,7 @@ def read_sequence(ledger: Ledger, stream: str, schema: Schema, first: int, count
         raise NotFoundError(
             f"records {first} to {end - 1} of stream {stream}: expected {count}, found {rows.num_rows if rows else 0}"
         )
+    if rows["id"].null_count:
+        what = f"{rows['id'].null_count} of them were disposed of"
+        raise NotFoundError(f"records {first} to {end - 1} of stream {stream}: {what}, when their time was over")
     return rows
-
-
-def merge_columns(table: pa.Table, sealed: pa.Table) -> pa.Table:
-    """Put sealed columns beside open ones, field by field where both have a struct of a name."""
-    for name in sealed.column_names:
-        column = sealed[name].combine_chunks()
-        if name in table.column_names:
-            opened = table[name].combine_chunks()
-            names = [field.name for part in (opened, column) for field in part.type]
-            column = pa.StructArray.from_arrays([*opened.flatten(), *column.flatten()], names=names)
-            table = table.drop_columns([name])
-        table = table.append_column(name, column)
-    return table

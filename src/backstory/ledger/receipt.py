@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from backstory.columns.arrow_type import flatten
-from backstory.columns.commit import salts
 from backstory.columns.encode import encode_columns
-from backstory.columns.seal import pick_columns
 from backstory.columns.tree import split_hashes
 from backstory.errors import ConflictError, FormatError, InputError, LimitError, VerificationError
 from backstory.ledger.ledger import Ledger
+from backstory.ledger.opening import Openings, Wanted
 from backstory.ledger.read import Found, Place, read_run
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject, JsonValue
-from backstory.records.commitment import verify_opening
 from backstory.records.identity import id_text
 from backstory.records.limits import RECEIPTS_COUNT_MAX, RECEIPTS_SIZE_MAX, SUBTREE_ROWS
-from backstory.records.schema import Schema
 from backstory.storage.anchors import newest_cosigned
 from backstory.storage.disk import save_file
 from backstory.tlog.checkpoint import Checkpoint, open_checkpoint
 from backstory.tlog.hashing import hash_leaf
 from backstory.tlog.proof import inclusion_proof, verify_inclusion
 from backstory.tlog.proof_file import ProofFile, encode_proof_file
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,32 +96,36 @@ class _Proven:
     row: bytes
     path: tuple[bytes, ...]
     context: str
-    openings: JsonObject
+    opened: JsonObject
 
 
-def make_receipt(ledger: Ledger, found: Found, groups: tuple[str, ...]) -> ReceiptFile:
+def make_receipt(ledger: Ledger, found: Found, groups: tuple[str, ...], fields: Collection[str] = ()) -> ReceiptFile:
     """Make the receipt of a record under the newest checkpoint that others cosigned, else the published one.
 
     Args:
         ledger: The archive.
         found: The record.
         groups: Sealed groups to open in it; whether the holder may see them is the caller's question.
+        fields: Columns to open besides, of groups that are committed to by field.
 
     Raises:
         ConflictError: The record is not sealed yet, or has no such group.
-        NotFoundError: The sealed values were erased.
+        NotFoundError: The sealed values or their keys are not here.
         VerificationError: The archive's bytes are not those the log committed to.
     """
     place = found.place
     if place is None:
         raise ConflictError(f"receipt: record {found.id} is not sealed yet; `flush()` or `backstory seal` does it")
-    (record,) = _prove(ledger, [place], lambda _: groups)
+    unknown = [group for group in groups if group not in found.schema.groups]
+    if unknown:
+        raise ConflictError(f"receipt: the record has no sealed group {', '.join(map(repr, unknown))}")
+    (record,) = _prove(ledger, [place], Wanted(groups=frozenset(groups), fields=frozenset(fields)))
     entries, note, proofs = _prove_entries(ledger, [place.position])
     extra: JsonObject = {
         "context": _text(ledger.blobs.get(record.context)),
         "entry": _text(entries[0]),
         "index": str(place.row),
-        "openings": record.openings,
+        **record.opened,
         "path": [sibling.hex() for sibling in record.path],
         "row": _text(record.row),
         "schema": _text(found.schema.encoded),
@@ -138,7 +135,9 @@ def make_receipt(ledger: Ledger, found: Found, groups: tuple[str, ...]) -> Recei
     return ReceiptFile(encode_proof_file(file), found.id)
 
 
-def make_receipts(ledger: Ledger, places: Sequence[Place], *, opened: Collection[str] | None) -> ReceiptsFile:
+def make_receipts(
+    ledger: Ledger, places: Sequence[Place], *, opened: Collection[str] | None, fields: Collection[str] = ()
+) -> ReceiptsFile:
     """Make one file of receipts of several records.
 
     Args:
@@ -146,11 +145,12 @@ def make_receipts(ledger: Ledger, places: Sequence[Place], *, opened: Collection
         places: Where they are sealed.
         opened: Which of their sealed groups to open, None for all; whether the holder may see them is the caller's
             question.
+        fields: Columns to open besides, of groups that are committed to by field.
 
     Raises:
         InputError: No record is asked for.
         LimitError: They are too many for one file.
-        NotFoundError: Sealed values were erased.
+        NotFoundError: Sealed values or their keys are not here.
         VerificationError: The archive's bytes are not those the log committed to.
     """
     distinct = sorted({(place.position, place.row): place for place in places}.items())
@@ -159,6 +159,7 @@ def make_receipts(ledger: Ledger, places: Sequence[Place], *, opened: Collection
     if len(distinct) > RECEIPTS_COUNT_MAX:
         raise LimitError(f"receipts: expected at most {RECEIPTS_COUNT_MAX:,} in one file, got {len(distinct):,}")
     ordered = [place for _, place in distinct]
+    wanted = Wanted(groups=None if opened is None else frozenset(opened), fields=frozenset(fields))
     positions = list(dict.fromkeys(place.position for place in ordered))
     entries, note, proofs = _prove_entries(ledger, positions)
     contexts, schemas, nodes = _Shared(), _Shared(), _Shared()
@@ -166,7 +167,7 @@ def make_receipts(ledger: Ledger, places: Sequence[Place], *, opened: Collection
     receipts: list[JsonValue] = []
     ids: list[str] = []
     numbers: dict[int, int] = {}
-    for record in _prove(ledger, ordered, lambda schema: _among(schema, opened)):
+    for record in _prove(ledger, ordered, wanted):
         position = record.place.position
         if position not in numbers:
             numbers[position] = entry = len(numbers)
@@ -178,7 +179,7 @@ def make_receipts(ledger: Ledger, places: Sequence[Place], *, opened: Collection
                 "context": contexts.add(ledger.blobs.get(record.context)),
                 "entry": numbers[position],
                 "index": str(record.place.row),
-                "openings": record.openings,
+                **record.opened,
                 "path": path,
                 "row": _text(record.row),
                 "schema": schemas.add(ledger.schema(record.place.manifest.schema).encoded),
@@ -199,10 +200,6 @@ def make_receipts(ledger: Ledger, places: Sequence[Place], *, opened: Collection
     if len(data) > RECEIPTS_SIZE_MAX:
         raise LimitError(f"receipts: expected at most {RECEIPTS_SIZE_MAX:,} bytes in one file, got {len(data):,}")
     return ReceiptsFile(data, tuple(ids))
-
-
-def _among(schema: Schema, opened: Collection[str] | None) -> tuple[str, ...]:
-    return schema.groups if opened is None else tuple(group for group in schema.groups if group in opened)
 
 
 class _Shared:
@@ -259,21 +256,19 @@ def _proofs(
     return proofs
 
 
-def _prove(
-    ledger: Ledger, places: Sequence[Place], groups_of: Callable[[Schema], tuple[str, ...]]
-) -> Iterator[_Proven]:
+def _prove(ledger: Ledger, places: Sequence[Place], wanted: Wanted) -> Iterator[_Proven]:
     """Read records in the order of the log, with their paths; what is next to each other is read once."""
     for _, of_entry in groupby(places, key=lambda place: place.position):
         in_entry = list(of_entry)
         manifest = in_entry[0].manifest
         schema = ledger.schema(manifest.schema)
-        shard = _Shard(ledger, in_entry[0], schema, groups_of(schema))
+        sealed = Openings(ledger, in_entry[0], schema, wanted)
         for number, of_run in groupby(in_entry, key=lambda place: place.row // SUBTREE_ROWS):
             in_run = list(of_run)
             run, leaves, roots = read_run(ledger, in_run[0])
             hashes, above = split_hashes(leaves), inclusion_proof(roots, number)
             records = run.take([place.row % SUBTREE_ROWS for place in in_run])
-            openings = shard.open(in_run, records)
+            opened = sealed.open(in_run, records)
             for at, (place, row) in enumerate(zip(in_run, encode_columns(flatten(records)).rows(), strict=True)):
                 yield _Proven(
                     id=id_text(records["id"][at].as_py()),
@@ -281,39 +276,8 @@ def _prove(
                     row=row,
                     path=(*inclusion_proof(hashes, place.row % SUBTREE_ROWS), *above),
                     context=records["context"][at].as_py().hex(),
-                    openings=openings[at],
+                    opened=opened[at],
                 )
-
-
-class _Shard:
-    """The sealed values of one segment, read when the first of them is opened."""
-
-    def __init__(self, ledger: Ledger, place: Place, schema: Schema, groups: tuple[str, ...]) -> None:
-        self._schema, self._groups = schema, groups
-        if not groups:
-            return
-        shard = place.manifest.shard
-        if shard is None or not set(groups) <= set(schema.groups):
-            raise ConflictError(f"receipt: the record has no sealed group {', '.join(map(repr, groups))}")
-        self._values = ledger.vault.read_table(shard.name)
-        self._salt_key = ledger.keys.key(shard.name, "salt_key")
-
-    def open(self, places: Sequence[Place], records: pa.Table) -> list[JsonObject]:
-        """Return for each record row and salt of the groups, by name.
-
-        Raises:
-            VerificationError: The sealed values are not those the records committed to.
-        """
-        openings: list[JsonObject] = [{} for _ in places]
-        for group in self._groups:
-            names = [column.name for column in self._schema.group_columns(group)]
-            values = pick_columns(self._values.take([place.row for place in places]), names)
-            number, count = self._schema.groups.index(group), len(self._schema.groups)
-            for at, row in enumerate(encode_columns(flatten(values)).rows()):
-                salt = salts(self._salt_key, places[at].row, 1, count)[0, number].tobytes()
-                verify_opening(records["commitment"][at].as_py()[group], group, salt, row)
-                openings[at][group] = {"row": _text(row), "salt": salt.hex()}
-        return openings
 
 
 def _text(data: bytes) -> str:

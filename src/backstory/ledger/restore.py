@@ -31,6 +31,7 @@ from backstory.errors import (
 )
 from backstory.ledger.adopt import Adopted, adopt_segments, close_streams
 from backstory.ledger.collect import WRAP_KEY
+from backstory.ledger.forget import forget_again
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.log import LogReader
 from backstory.ledger.seal import seal_all
@@ -42,7 +43,8 @@ from backstory.records.manifest import MANIFEST_TYPE, parse_manifest
 from backstory.records.succession import RESTORED_TYPE, Head, Restored, parse_restored
 from backstory.storage.anchors import anchor_sizes, cosigned_at
 from backstory.storage.disk import Disk, read_file, storage_errors
-from backstory.storage.keys import DIRECTORY_MODE, KEY_SIZE, KeyStore, hold_keys
+from backstory.storage.keys import KEY_SIZE, KeyStore, hold_keys
+from backstory.storage.master import DIRECTORY_MODE
 from backstory.storage.layout import ArchiveConfig, Layout, read_layout
 from backstory.storage.lock import LockStore
 from backstory.storage.log_file import read_log_file
@@ -171,6 +173,7 @@ def _number(config: ArchiveConfig) -> int:
 def _finish(root: Path, world: World, former: Layout) -> Restoration:
     """Do what may be done again: name segments, seal the spool, and at last protect the former log."""
     with contextlib.closing(Ledger(root, world, writable=True, vkey=None, actor=None)) as ledger:
+        forget_again(ledger)  # before anything is read: whom a copy brought back
         adopted = adopt_segments(ledger, former.config.incarnation)
         before = sum(ledger.lock.heads().values())
         with contextlib.suppress(FormatError, VerificationError):  # of a stream that has a gap or is damaged
@@ -336,7 +339,7 @@ def _begin(layout: Layout, world: World, kept: Checkpoint, newest: Checkpoint | 
         new.catalog.unlink(missing_ok=True)  # it may speak of entries that the new log has not
     keys = KeyStore(new.keys, world.disk)
     for name in (key_name(old), next_key_name(old), ml_dsa_key_name(old)):
-        keys.destroy(name)  # before: at no moment can both logs be signed
+        keys.discard(name)  # before: at no moment can both logs be signed
     world.disk.write(new.log / _UNFINISHED, b"")
     world.disk.write(new.config_file, after.encode())  # from here on the archive has the new log
 

@@ -63,7 +63,7 @@ def rotate_key(ledger: Ledger, signer: Signer | None = None) -> ValidKey:
             ledger.recover()  # puts the new key in the place of the old one
         else:
             for name in (key_name(before), next_key_name(before)):
-                ledger.keys.destroy(name)
+                ledger.keys.discard(name)
     return ValidKey(key=VerifierKey.parse(new.vkey), first=indexes.stop)
 
 

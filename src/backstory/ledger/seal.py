@@ -32,6 +32,7 @@ from backstory.records.manifest import (
     Manifest,
 )
 from backstory.records.schema import Schema, parse_schema
+from backstory.records.sensitivity import DOMAINS
 from backstory.storage.disk import TEMPORARY_PREFIX
 from backstory.storage.spool import StreamInfo
 
@@ -342,7 +343,8 @@ def _remove_orphans(ledger: Ledger, stream: str, holder: str) -> int:
         if ledger.lock.lease_holder(stream) != holder:
             raise ConflictError(f"sealing: another sealer took over stream {stream}")
         head = ledger.lock.heads().get(stream, 0)
-        for folder in (ledger.layout.segments, ledger.layout.vault, ledger.layout.keys):
+        layout = ledger.layout
+        for folder in (layout.segments, layout.vault, layout.keys, *(layout.keys / domain for domain in DOMAINS)):
             for path in folder.glob(f"{stream}-*"):
                 if int(path.name.split("-")[1]) >= head:
                     ledger.world.disk.remove(path)

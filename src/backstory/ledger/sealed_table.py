@@ -6,8 +6,6 @@ section 11.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -17,6 +15,7 @@ from backstory.columns.tree import leaf_hashes, root_of_subtrees, subtree_roots
 from backstory.ledger.ledger import Ledger
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject, JsonValue
+from backstory.records.keyed import keyed
 from backstory.records.schema import dataset_schema
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ def keep_sealed_table(ledger: Ledger, table: pa.Table, earlier: Iterable[JsonVal
     key = ledger.keys.get_or_create(DATASET_KEY, "key")["key"]
     names = canonical.encode(dataset_schema(flat_fields(table.schema)))  # which leaves do not hold
     plain = root_of_subtrees(subtree_roots(leaf_hashes(table))) + names
-    content = hmac.new(key, plain, hashlib.sha256).hexdigest()
+    content = keyed(key, plain)
     for document in earlier:
         if isinstance(document, dict) and document.get("content") == content:
             return {name: document[name] for name in ("content", "root", "rows", member)}

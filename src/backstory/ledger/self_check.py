@@ -15,7 +15,7 @@ from backstory.errors import VerificationError
 from backstory.records.canonical import JsonObject
 from backstory.records.limits import ROW_GROUP_ROWS, SUBTREE_ROWS
 from backstory.records.manifest import MANIFEST_TYPE, FileRef, Manifest, parse_manifest
-from backstory.records.merge import MERGE_TYPE, parse_merge
+from backstory.records.merge import MOVED_TYPES, parse_merge
 from backstory.storage.checked_files import CheckedFiles, file_digest
 from backstory.storage.layout import Layout
 from backstory.storage.segment import ParquetReader
@@ -108,7 +108,7 @@ def check_named_files(layout: Layout, entries: Iterable[JsonObject], checked: Ch
         StorageError: A file cannot be read.
     """
     for entry in entries:
-        if entry.get("type") == MERGE_TYPE:  # its rows were led to the roots of its manifests when it was written
+        if entry.get("type") in MOVED_TYPES:  # its rows were led to the roots of its manifests when it was written
             _check_file(layout.segments, parse_merge(entry).file, checked)
         elif entry.get("type") == MANIFEST_TYPE:
             manifest = parse_manifest(entry)

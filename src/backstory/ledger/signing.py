@@ -84,7 +84,7 @@ class KeyFiles:
         if Ed25519Signer.from_seed(config.origin, seed).vkey != config.vkey:
             return False
         self._keys.put(key_name(config), {SEED: seed})
-        self._keys.destroy(waiting)
+        self._keys.discard(waiting)
         return True
 
 

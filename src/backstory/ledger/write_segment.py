@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pyarrow as pa
@@ -11,12 +12,16 @@ import pyarrow.compute as pc
 from backstory.columns.seal import sealed_columns, with_commitments
 from backstory.columns.tree import root_of_subtrees
 from backstory.ledger.ledger import Ledger
+from backstory.ledger.people_index import write_people
 from backstory.records.identity import time_text
 from backstory.records.manifest import FileRef, Manifest
 from backstory.records.schema import Schema
+from backstory.records.sensitivity import groups_by_domain
 from backstory.storage.checked_files import file_digest
 from backstory.storage.disk import storage_errors
+from backstory.storage.keys import key_name
 from backstory.storage.segment import segment_metadata, segment_name, write_parquet
+from backstory.storage.shard_file import SALT_KEY, SHARD_KEY
 
 
 def write_segment(ledger: Ledger, stream: str, schema: Schema, table: pa.Table, first_seq: int) -> Manifest:
@@ -34,7 +39,11 @@ def write_segment(ledger: Ledger, stream: str, schema: Schema, table: pa.Table, 
         StorageError: Something could not be written.
     """
     name = segment_name(stream, first_seq, table.num_rows)
-    keys = ledger.keys.create(f"{name}.shard", "salt_key", "shard_key") if schema.groups else {}
+    shard_name = f"{name}.shard"
+    keys = {
+        domain: ledger.keys.create(key_name(shard_name, domain), SALT_KEY, SHARD_KEY)
+        for domain in groups_by_domain(schema.groups)
+    }
     path = ledger.layout.segments / f"{name}.parquet"
     subtrees: Future[bytes] = Future()
 
@@ -47,10 +56,10 @@ def write_segment(ledger: Ledger, stream: str, schema: Schema, table: pa.Table, 
         )
 
     with ThreadPoolExecutor(2) as pool:  # Arrow compresses without the interpreter's lock while this thread hashes
-        shard = pool.submit(_write_shard, ledger, f"{name}.shard", schema, table, keys)
+        shard = pool.submit(_write_shard, ledger, shard_name, schema, table, keys)
         written = None if schema.groups else pool.submit(write, table)
         try:
-            hashed = ledger.hasher.hash(schema, table, keys.get("salt_key", b""))
+            hashed = ledger.hasher.hash(schema, table, {domain: own[SALT_KEY] for domain, own in keys.items()})
             subtrees.set_result(hashed.subtrees)
         except BaseException as error:
             subtrees.set_exception(error)
@@ -100,8 +109,12 @@ def describe(
     )
 
 
-def _write_shard(ledger: Ledger, name: str, schema: Schema, table: pa.Table, keys: dict[str, bytes]) -> FileRef | None:
+def _write_shard(
+    ledger: Ledger, name: str, schema: Schema, table: pa.Table, keys: Mapping[str, Mapping[str, bytes]]
+) -> FileRef | None:
     if not schema.groups:
         return None
-    data = ledger.vault.write_table(name, sealed_columns(schema, table), keys["shard_key"], replace=False)
+    write_people(ledger, name, schema, table)  # first: who seals the run again finds it, and makes it anew
+    tables = {domain: (own, keys[domain][SHARD_KEY]) for domain, own in sealed_columns(schema, table).items()}
+    data = ledger.vault.write_tables(name, tables, replace=False)
     return FileRef(name=name, sha256=hashlib.sha256(data).hexdigest(), size=len(data))

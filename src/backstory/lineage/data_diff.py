@@ -23,7 +23,7 @@ from backstory.lineage.page import Page
 from backstory.lineage.plain import plain
 from backstory.lineage.referenced import Places
 from backstory.lineage.store import personal_snapshot, snapshot_reader
-from backstory.records.access import Gate
+from backstory.records.access import Gate, Scope
 from backstory.records.schema import escape_name
 
 if TYPE_CHECKING:
@@ -159,12 +159,11 @@ def _of_versions(ledger: Ledger, gate: Gate, places: Places, label: str, version
     """Return the parts of a version of a source as one table."""
     first = versions[0]
     label = f"{label} ({first.digest[:12]})" if len(versions) == 1 else f"{label} ({len(versions)} parts)"
-    rows = sum(one.rows for one in versions)
     personal = any(one.personal for one in versions)
-    if personal:
-        if not gate.allows():
-            raise ForbiddenError(f"data diff: rows of {first.name} are about people; give an actor and a purpose")
-        gate.pass_through("data diff", ["source"], rows)
+    if personal and not gate.allows():
+        raise ForbiddenError(f"data diff: rows of {first.name} are about people; give an actor and a purpose")
+    for version in versions if personal else ():
+        gate.pass_through("data diff", ["source"], version.rows, Scope(dataset=version.digest))
 
     def tables() -> Iterator[pa.Table]:
         for version in versions:
@@ -184,7 +183,7 @@ def _of_versions(ledger: Ledger, gate: Gate, places: Places, label: str, version
             yield from (reader.read_groups([group], names) for group in range(reader.group_count))
 
     return Side(
-        label=label, rows=rows, types=first.schema, digests=first.column_digests, key=key, personal=False,
+        label=label, rows=first.rows, types=first.schema, digests=first.column_digests, key=key, personal=False,
         read=read_columns,
     )  # fmt: skip
 

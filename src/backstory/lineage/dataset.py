@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,7 +16,7 @@ from backstory.ledger.ledger import Ledger
 from backstory.lineage.referenced import REFERENCE
 from backstory.lineage.store import read_profile, source_versions
 from backstory.records import canonical
-from backstory.records.access import Gate
+from backstory.records.access import Gate, Scope
 from backstory.records.canonical import JsonObject
 from backstory.records.names import names_instead
 
@@ -82,18 +83,19 @@ class DatasetVersion:
         return {str(one["name"]): str(one["digest"]) for one in columns or () if isinstance(one, dict)}  # type: ignore[union-attr]
 
     def profile(self, ledger: Ledger, gate: Gate) -> Profile | None:
-        """Return its profile; None if it has none, or if it is sealed and the gate lets nothing through.
+        """Return its profile; None if it has none, if it was erased, or if the gate lets nothing through.
 
         Raises:
-            NotFoundError: It was erased.
             VerificationError: It is not the one that was recorded.
         """
         said = self.about.get("profile")
         if isinstance(said, dict):
             if not gate.allows():
                 return None
-            gate.pass_through("data", ["source"], self.rows)
-        return read_profile(ledger, said)
+            gate.pass_through("data", ["source"], self.rows, Scope(dataset=self.digest))
+        with contextlib.suppress(NotFoundError):
+            return read_profile(ledger, said)
+        return None
 
 
 def list_versions(ledger: Ledger, name: str | None = None) -> list[DatasetVersion]:

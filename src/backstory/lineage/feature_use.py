@@ -87,9 +87,9 @@ def features_named(ledger: Ledger, context: JsonObject) -> str | None:
 def _records_by_context(ledger: Ledger) -> Iterable[tuple[str, int]]:
     """Yield contexts of predictions, and how many there are of each, in the log and not yet."""
     sealed, waiting = records_now(ledger, PREDICTION)
-    for _, manifest in sealed:
+    for position, manifest in sealed:
         if len(manifest.contexts) == 1:
-            yield manifest.contexts[0], manifest.count
+            yield manifest.contexts[0], manifest.count - ledger.gone_in(position, manifest)
             continue
         reader = ledger.segment(manifest, checked=True)
         yield from _counted(reader.read_groups(range(reader.group_count), ["context"])["context"])
@@ -98,7 +98,7 @@ def _records_by_context(ledger: Ledger) -> Iterable[tuple[str, int]]:
 
 
 def _counted(contexts: pa.ChunkedArray) -> Iterable[tuple[str, int]]:
-    for pair in pc.value_counts(contexts).to_pylist():
+    for pair in pc.value_counts(contexts.drop_null()).to_pylist():
         yield pair["values"].hex(), pair["counts"]
 
 

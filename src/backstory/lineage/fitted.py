@@ -6,8 +6,6 @@ docs/format.md section 28.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,6 +25,7 @@ from backstory.models.json_value import qualified_name
 from backstory.models.sklearn_lineage import COLUMNS_MAX, EDGES_MAX, Structure, input_names, structure_of
 from backstory.models.sklearn_probe import PROBE_ROWS, probe
 from backstory.records.canonical import JsonObject, JsonValue
+from backstory.records.keyed import keyed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,9 +79,7 @@ def describe_fitted(
         return None
     if personal:
         key = ledger.keys.get_or_create(DATASET_KEY, "key")["key"]
-        states = {
-            path: hmac.new(key, bytes.fromhex(digest), hashlib.sha256).hexdigest() for path, digest in states.items()
-        }
+        states = {path: keyed(key, bytes.fromhex(digest)) for path, digest in states.items()}
     return Fitted(structure=structure, document=structure.document(states))
 
 

@@ -23,11 +23,11 @@ from backstory.lineage.reference import Reference, parse_references
 from backstory.lineage.registry import Registered, find_version
 from backstory.lineage.resolve import BROKEN
 from backstory.lineage.runs import RecordedRun, find_runs, runs_of
+from backstory.lineage.showing import show_record
 from backstory.lineage.store import note_sealed_positions
 from backstory.lineage.trace import Edges, Tracer
-from backstory.lineage.why import opened_record
 from backstory.records import canonical
-from backstory.records.access import Gate
+from backstory.records.access import Viewer
 from backstory.records.canonical import JsonObject, JsonValue
 from backstory.records.envelope import NO_ROW
 from backstory.records.identity import time_text
@@ -46,7 +46,7 @@ _GRADES: dict[str, Grade] = {
 class GraphWalk:
     """Collects nodes and edges while it walks through an archive."""
 
-    def __init__(self, ledger: Ledger, tracer: Tracer, gate: Gate) -> None:
+    def __init__(self, ledger: Ledger, tracer: Tracer, gate: Viewer) -> None:
         """Walk through an archive; through positions of people by way of a gate."""
         self._ledger = ledger
         self._tracer = tracer
@@ -63,7 +63,8 @@ class GraphWalk:
 
     def of_prediction(self, found: Found) -> Graph:
         """Return what a prediction stands on: rows, groups, model, code."""
-        record, sealed = opened_record(self._ledger, self._gate, found, "graph")
+        shown = show_record(self._ledger, self._gate, found, "graph")
+        record, sealed = shown.values, shown.sealed
         context = self._ledger.document(record["context"].hex())
         facts = {"recorded": to_second(time_text(found.table["time"][0].value)), "status": str(record["status"])}
         facts |= {"sealed": ", ".join(sealed)} if sealed else {}
@@ -71,7 +72,7 @@ class GraphWalk:
         features = [str(name) for name in record.get("feature") or ()]
         for name, reference in parse_references(context.get("refs")).items():
             position = (record.get("row") or {}).get(name, None)
-            known = not reference.personal or (name in (record.get("row") or {}) and self._gate.allows())
+            known = (not reference.personal or name in (record.get("row") or {})) and not isinstance(position, str)
             positions = np.array([BROKEN if position is None else position]) if known else None
             self._reference(subject, name, reference, positions, self._features_of(reference, features))
         model = context.get("model")

@@ -9,6 +9,7 @@ from backstory.ledger.ledger import Ledger
 from backstory.lineage.answer import Answer
 from backstory.lineage.deployments import Approval, Interval, find_approvals, find_deployments
 from backstory.lineage.impact_page import DIGITS_SHOWN
+from backstory.lineage.justification import Justification, find_justifications
 from backstory.lineage.page import Page, Row, Section
 from backstory.lineage.plain import count_text, to_second
 from backstory.lineage.registry import Registered, find_version, versions_of
@@ -31,6 +32,7 @@ class VersionHistory:
         used_by: Runs that used it, such as evaluations.
         approvals: Verdicts on it.
         deployments: What deployments served while they served it.
+        justifications: Why it was chosen.
     """
 
     model: str
@@ -42,6 +44,7 @@ class VersionHistory:
     used_by: tuple[RecordedRun, ...]
     approvals: tuple[Approval, ...]
     deployments: tuple[Interval, ...]
+    justifications: tuple[Justification, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as values JSON has."""
@@ -50,6 +53,7 @@ class VersionHistory:
             "approvals": [asdict(one) for one in self.approvals],
             "deployments": [asdict(one) for one in self.deployments],
             "digest": self.digest,
+            "justifications": [asdict(one) for one in self.justifications],
             "made_by": [run.to_dict() for run in self.made_by],
             "model": self.model,
             "parents": list(self.parents),
@@ -114,6 +118,7 @@ def _version_history(
         used_by=tuple(used_by),
         approvals=tuple(find_approvals(ledger, version)),
         deployments=tuple(one for one in served if any(share.digest == version.digest for share in one.shares)),
+        justifications=tuple(find_justifications(ledger, version.name, version.digest)),
     )
 
 
@@ -135,6 +140,7 @@ def _section(one: VersionHistory) -> Section:
     happened += [(time, "aliased", alias) for alias, time in one.aliases.items()]
     happened += [(run.ended, "made by", _run_text(run)) for run in one.made_by]
     happened += [(run.ended, "used by", _run_text(run)) for run in one.used_by]
+    happened += [(why.time, "justified", why.text) for why in one.justifications]
     happened += [
         (verdict.time, verdict.verdict, " ".join(filter(None, (_for(verdict), _as(verdict), verdict.reason))))
         for verdict in one.approvals

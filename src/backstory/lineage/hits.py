@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from backstory.columns.python_value import python_rows, python_value
 from backstory.lineage.plain import count_text
 from backstory.records.identity import time_text
+from backstory.records.redaction import Redaction
 from backstory.records.schema import Schema
 
 _OLDEST_FIRST = [("time", "ascending"), ("seq", "ascending")]
@@ -27,12 +28,14 @@ class Hits:
         not_compared: How many others the predicate asks for values of that are sealed.
         parts: What was found, by schema: of each the rows that may be within the limit.
         limit: How many rows are here at most.
+        redacted: Columns that are not shown as they are.
     """
 
     total: int
     not_compared: int
     parts: Sequence[tuple[pa.Table, Schema]]
     limit: int | None
+    redacted: Sequence[Redaction] = ()
 
     @property
     def left_out(self) -> str:

@@ -34,7 +34,7 @@ from backstory.lineage.reach import Chosen, Reach
 from backstory.lineage.reached_people import ReachedPeople
 from backstory.lineage.reference import Reference, parse_references
 from backstory.lineage.registry import Registered, all_versions
-from backstory.lineage.scan import Hits, Line, Scan, Way
+from backstory.lineage.scan import Hits, Line, Scan, Way, note_hits
 from backstory.lineage.store import note_sealed_positions
 from backstory.lineage.trace import Tracer
 from backstory.records import canonical
@@ -267,7 +267,7 @@ class Found:
                     yield None, len(rows)
                 elif groups:
                     if hidden:
-                        self._gate.pass_through("impact", hidden, len(rows))
+                        note_hits(self._gate, hidden, hits, rows)
                     if hidden and manifest is not None and manifest.shard is not None:
                         sealed = read_shard(self.ledger, manifest.shard)[name] if sealed is None else sealed
                         yield sealed.take(pa.array(rows)), 0

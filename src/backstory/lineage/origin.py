@@ -6,8 +6,6 @@ people no digest that could be guessed back. Bytes: docs/format.md section 23.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -24,6 +22,7 @@ from backstory.ledger.sealed_table import DATASET_KEY
 from backstory.lineage.about import About
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject, JsonValue
+from backstory.records.keyed import is_under, keyed
 
 if TYPE_CHECKING:
     from backstory.ledger.ledger import Ledger
@@ -89,11 +88,6 @@ def external_ids(given: Mapping[str, str | int] | None) -> dict[str, str]:
     return found
 
 
-def keyed(key: bytes, data: bytes) -> str:
-    """Return the keyed digest of something that could be guessed."""
-    return hmac.new(key, data, hashlib.sha256).hexdigest()
-
-
 def place_text(place: str, archive: Path) -> str:
     """Return a path or URL as it is recorded: relative to the archive where it is beside or in it."""
     path = local_path(place)
@@ -135,9 +129,15 @@ def recorded_place(origin: JsonObject, archive: Path) -> Reading:
 
 
 def changed_files(origin: JsonObject, files: Sequence[FileRead], key: bytes | None) -> list[str]:
-    """Return the names of the files that came, went or changed since an origin was recorded."""
+    """Return the names of the files that came, went or changed since an origin was recorded.
+
+    There are none where that cannot be compared, as an erasure destroyed the key of their digests.
+    """
     recorded = origin.get("files")
     if not isinstance(recorded, list) or not recorded:
+        return []
+    digests = [file["hmac"] for file in recorded if isinstance(file, dict) and "hmac" in file]
+    if not all(key is not None and is_under(key, digest) for digest in digests):
         return []
     known = {str(file.get("sha256") or file.get("hmac")) for file in recorded if isinstance(file, dict)}
     now = {file.name: file.sha256 for file in files}

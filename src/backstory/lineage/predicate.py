@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 
 _OPERAND_KEYS = {"COMPARISON": ("left", "right"), "BETWEEN": ("input", "lower", "upper"), "OPERATOR": ("children",)}
 """Where DuckDB's syntax tree has what is compared with each other."""
+_PLAIN_NODES = frozenset(
+    {"BETWEEN", "CASE", "CAST", "COLUMN_REF", "COMPARISON", "CONJUNCTION", "CONSTANT", "FUNCTION", "OPERATOR"}
+    | {"PARAMETER", "TYPE"}
+)
+"""Nodes of that tree that read no column but those named in it."""
 _NUMBER_NAMES = 'a column named by a number is written in quotes: output."1"'
 
 
@@ -105,6 +110,16 @@ def compared_columns(predicate: str) -> dict[int, set[str]]:
             if operand.get("class") == "PARAMETER" and str(operand["identifier"]).isdecimal():
                 found.setdefault(int(operand["identifier"]) - 1, set()).update(columns)
     return found
+
+
+def column_references(predicate: str) -> frozenset[str] | None:
+    """Return the columns a predicate names, in lower case; None where it may mean others, as `COLUMNS(*)` does."""
+    (serialized,) = in_memory().execute("SELECT json_serialize_sql(?)", [_framed(predicate)]).fetchone() or ("{}",)
+    nodes = [node for node in _nodes(json.loads(serialized)) if "class" in node]
+    if not nodes or any(str(node["class"]) not in _PLAIN_NODES for node in nodes):
+        return None
+    named = [".".join(node["column_names"]).casefold() for node in nodes if node["class"] == "COLUMN_REF"]
+    return frozenset(named)
 
 
 def _nodes(tree: Any) -> Iterator[dict[str, Any]]:

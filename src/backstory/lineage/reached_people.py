@@ -17,9 +17,9 @@ from backstory.ledger.ledger import Ledger
 from backstory.ledger.sealed import read_shard
 from backstory.lineage.plain import count_text
 from backstory.lineage.reference import Reference, parse_references
-from backstory.lineage.scan import Hits
+from backstory.lineage.scan import Hits, note_hits
 from backstory.lineage.trace import Tracer
-from backstory.records.access import Gate
+from backstory.records.access import Gate, Scope
 from backstory.records.manifest import FileRef
 
 _GIVEN = "subject"
@@ -51,7 +51,7 @@ class ReachedPeople:
             predictions = count_text(len(rows), "prediction")
             raise ForbiddenError(f"impact: whom {predictions} are about needs an actor and a purpose")
         if hidden:
-            self._gate.pass_through("impact", hidden, len(rows))
+            note_hits(self._gate, hidden, hits, rows)
         for context, own in hits.of_contexts():
             given = self._given(hits, own) if _GIVEN in groups else pa.nulls(len(own), pa.large_string())
             yield from given.unique().drop_null().to_pylist()
@@ -93,7 +93,7 @@ class ReachedPeople:
         if not isinstance(subject, str):
             return None
         column = subject_column(self._tracer.columns(dataset, None, [subject])[subject])
-        self._gate.pass_through("impact", ["source"], len(column))
+        self._gate.pass_through("impact", ["source"], len(column), Scope(dataset=dataset))
         return column
 
     def _shard_of(self, hits: Hits) -> pa.Table | None:

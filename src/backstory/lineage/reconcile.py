@@ -214,7 +214,8 @@ class _Asked:
             yield reader.read_groups([group], _COLUMNS)
 
     def _add(self, found: _Found, table: pa.Table) -> None:
-        contexts = [value for value in pc.unique(table["context"]).to_pylist() if self._context_fits(value.hex())]
+        known = pc.unique(table["context"]).drop_null().to_pylist()
+        contexts = [value for value in known if self._context_fits(value.hex())]
         fits = pc.is_in(table["context"], pa.array(contexts, table["context"].type))
         if self.since_ns is not None:
             fits = pc.and_(fits, pc.greater_equal(table["time"], _instant(self.since_ns)))

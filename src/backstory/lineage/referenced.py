@@ -13,13 +13,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from backstory.columns.arrow_type import flat_fields
+from backstory.columns.commit import personal_leaves
 from backstory.columns.tree import leaf_hashes, root_of_subtrees, subtree_roots
 from backstory.errors import BackstoryError, InputError, NotFoundError, StorageError, VerificationError
 from backstory.frames.reading import Read, Reading, again
 from backstory.frames.token import id_columns
-from backstory.lineage.origin import changed_files, keyed, recorded_place
+from backstory.lineage.origin import changed_files, recorded_place
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject
+from backstory.records.keyed import is_under, keyed
 from backstory.records.limits import ROW_GROUP_ROWS
 from backstory.records.names import names_instead
 from backstory.records.schema import dataset_schema
@@ -74,6 +76,11 @@ class Places:
         """Read the rows of a dataset version here from now on, in this session."""
         with self._lock:
             self._located[dataset] = reading
+
+    def forget(self) -> None:
+        """Let go of the rows that were read."""
+        with self._lock:
+            self._tables.clear()
 
     def has(self, dataset: str) -> bool:
         """Say whether a dataset version was kept by reference, once at least."""
@@ -232,9 +239,14 @@ class Places:
         root = root_of_subtrees(subtree_roots(leaf_hashes(table)))
         if document.get("personal") is not True:
             return root.hex() == document.get("root")
-        key = self._key()
+        name, key = f"{dataset}.shard", self._key()
+        if self._ledger.keys.has(name):
+            salted = personal_leaves(table, self._ledger.keys.key(name, "salt_key"))
+            return root_of_subtrees(subtree_roots(salted)).hex() == document.get("root")
         if key is None:
             raise NotFoundError("data: the key of content digests is not here: rows about people cannot be compared")
+        if not is_under(key, document.get("content")):
+            raise NotFoundError("data: rows about people cannot be compared: an erasure destroyed their key")
         return keyed(key, root) == document.get("content")
 
     def _key(self) -> bytes | None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
-import hmac
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -35,6 +33,7 @@ from backstory.models.determinism import Determinism, parse_determinism
 from backstory.models.environment import environment
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject, JsonValue
+from backstory.records.keyed import keyed
 from backstory.records.membership import SUBJECTS
 from backstory.records.names import names_instead
 from backstory.records.schema import dataset_schema
@@ -257,7 +256,7 @@ def target_digest(ledger: Ledger, target: Any, *, personal: bool) -> str:
     root = root_of_subtrees(subtree_roots(leaf_hashes(pa.table({"target": values}))))
     if personal:
         key = ledger.keys.get_or_create(DATASET_KEY, "key")["key"]
-        return hmac.new(key, root, hashlib.sha256).hexdigest()
+        return keyed(key, root)
     return root.hex()
 
 

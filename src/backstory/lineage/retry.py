@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from backstory.errors import StorageError
 from backstory.ledger.ledger import Ledger
-from backstory.records.merge import MERGE_TYPE
+from backstory.records.merge import MOVED_TYPES
 
 T = TypeVar("T")
 
@@ -23,10 +23,15 @@ def despite_merges(ledger: Ledger, ask: Callable[[], T]) -> T:
         StorageError: A file is not there, or cannot be read, and it is not that there was a merge meanwhile.
     """
     while True:
-        merges = ledger.catalog.entries(MERGE_TYPE)
+        merges = _moved(ledger)
         try:
             return ask()
         except StorageError:
             ledger.catch_up()
-            if ledger.catalog.entries(MERGE_TYPE) == merges:
+            if _moved(ledger) == merges:
                 raise
+
+
+def _moved(ledger: Ledger) -> list[int]:
+    """Return the positions of the entries that say that records are in another file."""
+    return [position for type_ in sorted(MOVED_TYPES) for position in ledger.catalog.entries(type_)]

@@ -26,7 +26,7 @@ from backstory.lineage.reach import Chosen, Masks
 from backstory.lineage.reference import Part
 from backstory.lineage.trace import Tracer
 from backstory.records import canonical
-from backstory.records.access import Gate
+from backstory.records.access import Gate, Scope
 from backstory.records.canonical import JsonObject
 from backstory.records.names import names_instead
 
@@ -151,7 +151,7 @@ def _opened(tracer: Tracer, gate: Gate, source: str, entries: list[JsonObject]) 
         if document.get("personal") is True:
             if not gate.allows():
                 raise ForbiddenError(f"impact: rows of {source} are about people; give an actor and a purpose")
-            gate.pass_through("impact", ["source"], canonical.count_of(document, "rows"))
+            gate.pass_through("impact", ["source"], canonical.count_of(document, "rows"), Scope(dataset=digest))
         yield _Version(
             digest=digest,
             table=table if isinstance(table, str) else None,

@@ -18,9 +18,9 @@ from backstory.ledger.ledger import Ledger
 from backstory.ledger.read import records_now
 from backstory.ledger.sealed import read_shard
 from backstory.lineage.reach import Reached
-from backstory.records.access import Gate
+from backstory.records.access import Gate, RecordRun, Scope, whole_segments
 from backstory.records.envelope import PREDICTION
-from backstory.records.limits import ROW_GROUP_ROWS
+from backstory.records.limits import ACCESS_IDS_MAX, ROW_GROUP_ROWS
 from backstory.records.manifest import Manifest
 from backstory.records.schema import Schema, split_name
 from backstory.storage.segment import ParquetReader
@@ -145,7 +145,9 @@ class Scan:
         runs += [(schema, _contexts_of(table)) for schema, table in self._waiting]
         return sum(_sealed_references(schema) and any(map(is_meant, contexts)) for schema, contexts in runs)
 
-    def _plan(self, contexts: Sequence[str], schema: Schema, records: int) -> tuple[dict[str, list[Way]], bool]:
+    def _plan(
+        self, contexts: Sequence[str], schema: Schema, records: int, scope: Scope | None
+    ) -> tuple[dict[str, list[Way]], bool]:
         """Return the ways to records of each context, and whether some of them are sealed and were opened."""
         present = {name: column.group for column in schema.columns if (name := _reference_name(column.name))}
         plan: dict[str, list[Way]] = {}
@@ -158,12 +160,12 @@ class Scan:
                 plan.setdefault(context, []).append(way)
                 groups |= {group} if group else set()
         if groups:
-            self._gate.pass_through("impact", sorted(groups), records)
+            self._gate.pass_through("impact", sorted(groups), records, scope)
         return plan, bool(groups)
 
     def _in_segment(self, manifest: Manifest) -> Iterator[Hits]:
         schema = self._ledger.schema(manifest.schema)
-        plan, opened = self._plan(manifest.contexts, schema, manifest.count)
+        plan, opened = self._plan(manifest.contexts, schema, manifest.count, whole_segments([manifest]))
         if not plan:
             return
         reader = self._ledger.segment(manifest, checked=True)
@@ -183,7 +185,7 @@ class Scan:
                 yield Hits(lines=tuple(lines), schema=schema, manifest=manifest, take=_taker(reader))
 
     def _in_waiting(self, schema: Schema, table: pa.Table) -> Iterator[Hits]:
-        plan, _ = self._plan(_contexts_of(table), schema, table.num_rows)
+        plan, _ = self._plan(_contexts_of(table), schema, table.num_rows, None)
         lines = list(_lines(table, plan, None)) if plan else []
         if lines:
             yield Hits(
@@ -192,6 +194,24 @@ class Scan:
                 manifest=None,
                 take=lambda rows, columns: table.select(_present(columns, table)).take(pa.array(rows)),
             )
+
+
+def note_hits(gate: Gate, groups: Sequence[str], hits: Hits, rows: np.ndarray) -> None:
+    """Record that sealed values of records that were found are read.
+
+    Raises:
+        ForbiddenError: The gate lets nothing through.
+    """
+    many = len(rows) > ACCESS_IDS_MAX
+    if hits.manifest is None:
+        ids = hits.take(rows, ["id"])["id"].to_pylist()
+        scope = None if many else Scope(ids=tuple(ids))
+    elif many:
+        scope = whole_segments([hits.manifest])
+    else:
+        stream, first = hits.manifest.stream, hits.manifest.first_seq
+        scope = Scope(runs=tuple(RecordRun(stream=stream, first=first + row, count=1) for row in rows.tolist()))
+    gate.pass_through("impact", groups, len(rows), scope)
 
 
 def _contexts_of(table: pa.Table) -> tuple[str, ...]:
@@ -225,7 +245,8 @@ def _runs(
     of_run: str | None = None
     for group in range(reader.group_count):
         ends = reader.bounds(group, "context")
-        context = ends[0].hex() if ends is not None and ends[0] == ends[1] else None
+        same = ends is not None and ends[0] == ends[1] and not reader.is_trimmed  # it says nothing of those gone
+        context = ends[0].hex() if ends is not None and same else None
         ways = plan.get(context, []) if context is not None else [way for ways in plan.values() for way in ways]
         if not any(not bounded or _can_be_in(reader, group, way) for way in ways):
             continue
@@ -272,7 +293,7 @@ def _lines(table: pa.Table, plan: dict[str, list[Way]], context: str | None) -> 
     """Yield what is reached in a table, by the context and the way; `context` is that of all records, if it is one."""
     row = unchunked(table["row"]) if "row" in table.column_names else None
     contexts = None if context is not None else unchunked(table["context"]).dictionary_encode()
-    numbers = None if contexts is None else contexts.indices.to_numpy()
+    numbers = None if contexts is None else contexts.indices.fill_null(-1).to_numpy(zero_copy_only=False)
     known = [] if contexts is None else [digest.hex() for digest in contexts.dictionary.to_pylist()]
     for digest, ways in plan.items():
         if context is None and digest not in known:

@@ -6,12 +6,13 @@ Sees the open columns only; what is sealed cannot be searched here.
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from backstory.columns.arrow_type import arrow_type
 from backstory.columns.id_text import id_texts
@@ -35,6 +36,7 @@ from backstory.records.canonical import JsonValue
 from backstory.records.envelope import PREDICTION
 from backstory.records.manifest import Manifest
 from backstory.records.schema import Column, Schema, split_name
+from backstory.storage.segment import STUB_COLUMN
 
 if TYPE_CHECKING:
     import duckdb
@@ -54,6 +56,7 @@ class _Question:
         compared: For each question mark the columns it is compared with.
         values: Values for the question marks.
         limit: How many rows at most.
+        models: Names of the models whose predictions are meant; None for any.
     """
 
     predicate: str
@@ -61,9 +64,17 @@ class _Question:
     compared: dict[int, set[str]]
     values: list[Any]
     limit: int | None
+    models: frozenset[str] | None
 
 
-def search_predictions(ledger: Ledger, predicate: str, values: Sequence[Any], limit: int | None) -> Hits:
+def search_predictions(
+    ledger: Ledger,
+    predicate: str,
+    values: Sequence[Any],
+    limit: int | None,
+    *,
+    models: frozenset[str] | None = None,
+) -> Hits:
     """Return the predictions for which an SQL predicate holds, oldest first.
 
     Args:
@@ -72,6 +83,7 @@ def search_predictions(ledger: Ledger, predicate: str, values: Sequence[Any], li
             `request_id`, `is_sealed`, `feature.<name>`, `row.<name>`; `?` for values. DuckDB's dialect.
         values: Values for the question marks.
         limit: How many rows at most; None for all.
+        models: Only predictions of these models, by name; None for any.
 
     Returns:
         Predictions without a column the predicate names, or with one of a type it cannot compare, are not among them.
@@ -88,6 +100,7 @@ def search_predictions(ledger: Ledger, predicate: str, values: Sequence[Any], li
         compared=compared_columns(predicate),
         values=list(values),
         limit=_rows_at_most(limit),
+        models=models,
     )
     return despite_merges(ledger, lambda: _search_now(ledger, question))
 
@@ -111,6 +124,8 @@ def _search_now(ledger: Ledger, question: _Question) -> Hits:
     waiting: dict[str, list[pa.Table]] = {}
     sealed, unsealed = records_now(ledger, PREDICTION)
     named = _contexts(ledger, sealed, unsealed)
+    if question.models is not None:
+        named = named.filter(pc.is_in(named["model"], pa.array(question.models, pa.string())))
     files = segment_files(ledger, sealed)
     for schema, table in unsealed:
         opened = pick_columns(table, [column.name for column in schema.open_columns])
@@ -183,12 +198,16 @@ def _query(
 
 def _sealed_rows(segments: list[SegmentFile]) -> str:
     """Return the SQL of all records in segments, of some only those before a sequence number."""
-    ends = dict.fromkeys(segment.end_seq for segment in segments)
+    alike: dict[tuple[int | None, bool], list[SegmentFile]] = {}
+    for segment in segments:
+        alike.setdefault((segment.end_seq, segment.trimmed), []).append(segment)
     parts = []
-    for end in ends:
-        paths = ", ".join(_as_literal(str(segment.path)) for segment in segments if segment.end_seq == end)
-        only = "" if end is None else f" WHERE seq < {end}"
-        parts.append(f"SELECT *, true AS is_sealed FROM read_parquet([{paths}]){only}")  # noqa: S608  own paths
+    for (end, trimmed), same in alike.items():
+        paths = ", ".join(_as_literal(str(segment.path)) for segment in same)
+        columns = f'* EXCLUDE ("{STUB_COLUMN}")' if trimmed else "*"
+        there = [*(["id IS NOT NULL"] if trimmed else []), *([] if end is None else [f"seq < {end}"])]
+        only = f" WHERE {' AND '.join(there)}" if there else ""
+        parts.append(f"SELECT {columns}, true AS is_sealed FROM read_parquet([{paths}]){only}")  # noqa: S608  own paths
     return " UNION ALL BY NAME ".join(parts)
 
 
@@ -316,6 +335,11 @@ def _contexts(ledger: Ledger, sealed: list[tuple[int, Manifest]], unsealed: list
     digests = {context for _, manifest in sealed for context in manifest.contexts}
     for _, table in unsealed:
         digests |= {value.hex() for value in table["context"].unique().to_pylist()}
+    return _named_contexts(ledger, digests)
+
+
+def _named_contexts(ledger: Ledger, digests: Collection[str]) -> pa.Table:
+    """Return model name and version of contexts."""
     rows = []
     for digest in sorted(digests):
         model = ledger.document(digest).get("model")
@@ -329,6 +353,23 @@ def _contexts(ledger: Ledger, sealed: list[tuple[int, Manifest]], unsealed: list
             "version": pa.array([row[2] for row in rows], pa.int64()),
         }
     )
+
+
+def flat_records(ledger: Ledger, table: pa.Table, *, is_sealed: bool) -> pa.Table:
+    """Return records in the form in which a search returns them: with their models, structs as columns.
+
+    Args:
+        ledger: The archive.
+        table: Columns of records: the envelope and others.
+        is_sealed: Whether they are in the log.
+    """
+    contexts = table["context"].to_pylist()
+    known = _named_contexts(ledger, {context.hex() for context in contexts}).to_pylist()
+    models = {row["context"]: (row["model"], row["version"]) for row in known}
+    names, versions = zip(*(models[context] for context in contexts), strict=True)
+    table = table.append_column("model", pa.array(names, pa.string()))
+    table = table.append_column("version", pa.array(versions, pa.int64()))
+    return _flat(table.append_column("is_sealed", pa.repeat(pa.scalar(is_sealed), len(table))))
 
 
 def _flat(table: pa.Table) -> pa.Table:

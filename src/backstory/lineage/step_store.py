@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import hmac
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -21,6 +20,7 @@ from backstory.lineage.step import StepRun, step_document
 from backstory.models.code_version import code_version
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject, JsonValue
+from backstory.records.keyed import keyed
 
 _SETS = ("rows_in", "dropped")
 
@@ -160,7 +160,7 @@ def _free_name(name: str, taken: Mapping[str, Reference]) -> str:
 def _digest(key: bytes | None, value: JsonValue) -> str:
     """Return the digest of a parameter, keyed where a step works on rows about people: a value might name one."""
     encoded = canonical.encode(value)
-    return hashlib.sha256(encoded).hexdigest() if key is None else hmac.new(key, encoded, hashlib.sha256).hexdigest()
+    return hashlib.sha256(encoded).hexdigest() if key is None else keyed(key, encoded)
 
 
 @functools.cache

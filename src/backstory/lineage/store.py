@@ -7,8 +7,6 @@ docs/format.md sections 9 and 11.
 from __future__ import annotations
 
 import functools
-import hashlib
-import hmac
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -18,10 +16,10 @@ import numpy as np
 import pyarrow as pa
 
 from backstory.columns.arrow_type import flat_fields
-from backstory.columns.commit import personal_leaves
+from backstory.columns.commit import kept_leaves, personal_leaves
 from backstory.columns.id_text import subject_texts
 from backstory.columns.tree import leaf_hashes, root_of_subtrees, subtree_roots
-from backstory.errors import FormatError, StorageError, VerificationError
+from backstory.errors import FormatError, NotFoundError, StorageError, VerificationError
 from backstory.frames.fingerprint import Fingerprinter
 from backstory.frames.profile import Profile, parse_profile, profile_of
 from backstory.ledger.ledger import Ledger
@@ -42,9 +40,11 @@ from backstory.lineage.step_store import keep_step
 from backstory.lineage.subjects import keep_tree
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject, JsonValue
+from backstory.records.keyed import keyed
 from backstory.records.limits import ROW_GROUP_ROWS
 from backstory.records.membership import SUBJECTS
 from backstory.records.schema import dataset_columns, dataset_schema
+from backstory.records.sensitivity import PERSONAL_DOMAIN
 from backstory.storage.fork import renew_in_child
 from backstory.storage.segment import SUBTREES_KEY, ParquetReader, segment_metadata, write_parquet
 
@@ -302,7 +302,7 @@ class LineageStore:
         """
         key = self._ledger.keys.get_or_create(DATASET_KEY, "key")["key"]
         plain = root_of_subtrees(subtree_roots(leaf_hashes(table)))
-        content = hmac.new(key, plain, hashlib.sha256).hexdigest()
+        content = keyed(key, plain)
         for entry in self._ledger.find_entries("source.fixed", canonical.text_of(document, "name")):
             digest = canonical.text_of(entry, "dataset")
             kept = self._ledger.document(digest)
@@ -487,6 +487,23 @@ def personal_snapshot(ledger: Ledger, dataset: str, places: Places | None = None
     return checked_shard(ledger, f"{dataset}.shard", canonical.text_of(ledger.document(dataset), "root"))
 
 
+def erased_rows(ledger: Ledger, dataset: str, places: Places | None = None) -> NDArray[np.bool_]:
+    """Return which rows of a dataset version about people were erased; all of them where nothing of it is here.
+
+    Raises:
+        VerificationError: Its shard was changed.
+    """
+    name = f"{dataset}.shard"
+    rows = canonical.count_of(ledger.document(dataset), "rows")
+    if not ledger.vault.path(name).is_file() and (places or Places(ledger)).has(dataset):
+        return np.zeros(rows, np.bool_)
+    try:
+        section = ledger.vault.open_sections(name)[PERSONAL_DOMAIN]
+    except NotFoundError:
+        return np.ones(rows, np.bool_)
+    return ~section.salts(1).has(0, rows)[:, 0]
+
+
 def checked_shard(ledger: Ledger, name: str, root: str) -> pa.Table:
     """Return a table of the vault after checking that its salted rows lead to a root.
 
@@ -499,9 +516,9 @@ def checked_shard(ledger: Ledger, name: str, root: str) -> pa.Table:
 
     def root_now() -> str:
         nonlocal table
-        table = ledger.vault.read_table(name)
-        leaves = personal_leaves(table, ledger.keys.key(name, "salt_key"))
-        return root_of_subtrees(subtree_roots(leaves)).hex()
+        section = ledger.vault.open_sections(name)[PERSONAL_DOMAIN]
+        table = section.run(0, section.rows)
+        return root_of_subtrees(subtree_roots(kept_leaves(table, section.salts(1)))).hex()
 
     if path.is_file() and not ledger.checked.fits(path, root, root_now):
         raise VerificationError(f"lineage: rows in {name} do not lead to their root; they were changed")

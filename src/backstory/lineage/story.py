@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from backstory.lineage.answer import Answer
@@ -13,8 +13,9 @@ from backstory.lineage.page import Page
 from backstory.lineage.plain import plain
 from backstory.models.determinism import Determinism
 from backstory.records.canonical import JsonObject
+from backstory.records.redaction import Redaction
 
-_ANSWERS = frozenset({"determinism", "lineage", "online", "rows", "served"})
+_ANSWERS = frozenset({"determinism", "followed", "lineage", "online", "redacted", "rows", "served"})
 """Parts of a story that are answers themselves."""
 
 NO_LINEAGE = FeatureLineage()
@@ -29,7 +30,8 @@ class RowStory:
         reference: Name of the reference: the source or group, with the suffix a join gave it.
         kind: `source` or `group`.
         grade: How sure the edge is: exact, declared, probed, coarse, broken.
-        state: `row`, `no row` (it matched none), `broken`, or `sealed` (about a person, and not opened).
+        state: `row`, `no row` (it matched none), `broken`, `sealed` (about a person, and not opened), or `erased` (the
+            reference, or the row itself: committed, erased).
         position: Position in the source or number of the group, None where there is none to show.
         digest: Dataset version or group document, in hex.
         key: The row's key columns and values; the group's for a group.
@@ -39,6 +41,7 @@ class RowStory:
         features: Features of the prediction that come from here, by name.
         contracts: Verdicts on the dataset versions it is from, where they were checked against a contract: `source`,
             `dataset`, `id`, `version`, `verdict`, and the broken `rules` (docs/format.md section 26).
+        redacted: Values that are not shown as they are; the dataset version commits to them.
     """
 
     reference: str
@@ -53,10 +56,31 @@ class RowStory:
     sample: dict[str, list[int]] = field(default_factory=dict)
     features: tuple[str, ...] = ()
     contracts: tuple[JsonObject, ...] = ()
+    redacted: tuple[Redaction, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as values JSON has."""
-        return {item.name: plain(getattr(self, item.name)) for item in fields(self)}
+        own = {item.name: plain(getattr(self, item.name)) for item in fields(self) if item.name != "redacted"}
+        return own | {"redacted": [one.to_dict() for one in self.redacted]}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Followed:
+    """What followed from a prediction: a decision, or a notice of one.
+
+    Attributes:
+        kind: `decision`, `notice` or `correction`.
+        id: Id of its record.
+        time: When it was recorded, RFC 3339.
+        text: What it is, in a line.
+        loud: Whether it must not be overlooked.
+    """
+
+    kind: str
+    id: str
+    time: str
+    text: str
+    loud: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,9 +101,14 @@ class Story(Answer):
         model: The model version's document with name, number and digest.
         method: Method or function that was called.
         context: The whole context.
-        outcomes: What turned out later.
+        outcomes: What turned out later; `stands` is False of one that another corrects.
+        followed: Decisions made with it, and notices of these, where what leads to them may be opened; None where it
+            may not, and there may be some.
         proof: How it is proven: tree size, root, entry, segment, `sealed` or `unsealed`, authenticated or not.
+        redacted: Fields that are not shown as they are, each with class, view, reason and the record's commitment.
+        erased: Groups of values that are committed to and were erased, or whose keys are not here.
         classes: Sensitivity class of each sealed group, where it is known.
+        column_classes: Sensitivity class of each column besides those that every record has.
         environment: What the prediction ran on, where it is known.
         steps: What it went through: `keep` and `why` say what of it is kept, `steps` is a list; empty without any.
         flags: How its features differ from those of training, and which rules of the contract they break, such as
@@ -110,7 +139,11 @@ class Story(Answer):
     context: JsonObject
     outcomes: tuple[dict[str, Any], ...]
     proof: JsonObject
+    redacted: tuple[Redaction, ...] = ()
+    erased: tuple[str, ...] = ()
+    followed: tuple[Followed, ...] | None = ()
     classes: dict[str, str] = field(default_factory=dict)
+    column_classes: dict[str, str] = field(default_factory=dict)
     environment: JsonObject = field(default_factory=dict)
     steps: dict[str, Any] = field(default_factory=dict)
     flags: tuple[str, ...] = ()
@@ -132,8 +165,10 @@ class Story(Answer):
         own = {item.name: plain(getattr(self, item.name)) for item in fields(self) if item.name not in _ANSWERS}
         answers = {
             "determinism": None if self.determinism is None else self.determinism.document(),
+            "followed": None if self.followed is None else [asdict(one) for one in self.followed],
             "lineage": self.lineage.to_dict(),
             "online": [row.to_dict() for row in self.online],
+            "redacted": [one.to_dict() for one in self.redacted],
             "rows": [row.to_dict() for row in self.rows],
             "served": None if self.served is None else self.served.to_dict(),
         }

@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING
 from backstory.lineage.contracts import broken_rules, verdict_text
 from backstory.lineage.feature_story import feature_alarms, feature_sections
 from backstory.lineage.page import Page, Row, Section, facts_section
-from backstory.lineage.plain import count_text, label, named, shown
+from backstory.lineage.plain import count_text, label, named, shown, to_second
 from backstory.records.canonical import JsonObject, JsonValue
 from backstory.records.envelope import OK
+from backstory.records.redaction import HIDDEN
 
 if TYPE_CHECKING:
     from backstory.lineage.online import OnlineRow
     from backstory.lineage.story import RowStory, Story
 
 OPEN_HINT = "give an actor and a purpose"
+ERASED = "committed, erased"
 NOT_AUTHENTICATED = "self-consistent, not authenticated"
 
 _REFERENCE_GROUP = "subject"
@@ -30,6 +32,8 @@ def story_page(story: Story) -> Page:
     sections += feature_sections(story.lineage)
     sections.append(facts_section("Model", list(_model_facts(story))))
     sections += [facts_section("Code and environment", list(_code_facts(story))), _outcome_section(story)]
+    sections.append(_followed_section(story))
+    sections.append(_classes_section(story))
     sections.append(facts_section("Proof", list(_proof_facts(story.proof))))
     return Page(
         headline=_headline(story),
@@ -37,6 +41,19 @@ def story_page(story: Story) -> Page:
         facts=tuple(_facts(story)),
         sections=tuple(section for section in sections if section is not None),
     )
+
+
+def _classes_section(story: Story) -> Section | None:
+    """Return which columns have which class, where people confirmed that."""
+    named = story.context.get("classification")
+    if not isinstance(named, list):
+        return None
+    by_class: dict[str, list[str]] = {}
+    for name, class_ in story.column_classes.items():
+        by_class.setdefault(class_, []).append(label(name))
+    facts = [(class_, ", ".join(by_class[class_])) for class_ in sorted(by_class)]
+    said = [f"{one['kind']} {one['name']}, version {one['version']}" for one in named if isinstance(one, dict)]
+    return facts_section("Classes", [*facts, ("confirmed", "; ".join(said))])
 
 
 def _step_facts(story: Story) -> Iterator[tuple[str, str]]:
@@ -113,11 +130,17 @@ def flag_text(flag: str) -> str:
 
 def _headline(story: Story) -> str:
     who = _model_name(story) or f"{story.method}()"
-    if story.status != OK:
+    if story.status not in {OK, HIDDEN}:
         return f"{who} failed with {story.error}"
-    if "output" in story.sealed:
+    if story.output is None and any(_is_output(group) for group in story.erased):
+        return f"{who} predicted a value that is committed and was erased"
+    if any(_is_output(group) for group in story.sealed):
         return f"{who} predicted a sealed value"
     return f"{who} predicted {shown(story.output)}"
+
+
+def _is_output(group: str) -> bool:
+    return group.partition(".")[0] == "output"
 
 
 def _model_name(story: Story) -> str | None:
@@ -134,7 +157,9 @@ def _alarms(story: Story) -> Iterator[str]:
         yield f"BROKEN: the row of {names} behind this prediction is not known; the story is incomplete there"
     yield from feature_alarms(story.lineage)
     yield from _contract_alarms(story)
-    hints = {group: _sealed(story, group) for group in story.sealed}
+    if story.erased:
+        yield f"ERASED: {', '.join(story.erased)}: {ERASED}"
+    hints = {group: _sealed(story, group) for group in story.sealed if group not in story.erased}
     for hint in dict.fromkeys(hints.values()):
         yield f"{', '.join(group for group in hints if hints[group] == hint)}: {hint}"
 
@@ -161,7 +186,8 @@ def _broken_contracts(story: Story, *, flagged: bool) -> Iterator[tuple[str, str
 
 def _sealed(story: Story, group: str) -> str:
     class_ = story.classes.get(group)
-    return f"sealed{'' if class_ is None else f' (class {class_})'}: {OPEN_HINT}"
+    reasons = [one.reason for one in story.redacted if one.group == group]
+    return f"sealed{'' if class_ is None else f' (class {class_})'}: {reasons[0] if reasons else OPEN_HINT}"
 
 
 def _facts(story: Story) -> Iterator[tuple[str, str]]:
@@ -212,6 +238,8 @@ def _row(story: Story, row: RowStory) -> Row:
         return Row(
             cells=(row.reference, "not known", "BROKEN", "its token was lost or damaged before recording"), loud=True
         )
+    if row.state == "erased":
+        return Row(cells=(row.reference, "erased", row.grade, ERASED))
     if row.state == "sealed":
         return Row(cells=(row.reference, "sealed", row.grade, _sealed(story, _REFERENCE_GROUP)))
     if row.state == "no row":
@@ -278,8 +306,11 @@ def _model_facts(story: Story) -> Iterator[tuple[str, str]]:
             yield "function", f"{function}, source {source}"
         return
     model, training = _member(story.model, "model"), story.model.get("training")
-    yield "model", f"{_model_name(story)}, {model.get('class')}"
+    yield "model", f"{_model_name(story)}, {model['class']}" if "class" in model else str(_model_name(story))
     yield "digest", str(story.model.get("digest"))
+    if any(one.field == "model" for one in story.redacted):
+        yield "more", next(one.reason for one in story.redacted if one.field == "model")
+        return
     yield "trained on", _training(training)
     if story.model.get("target") is not None:
         yield "target", str(story.model["target"])
@@ -303,6 +334,8 @@ def _training(training: JsonValue) -> str:
 
 
 def _code_facts(story: Story) -> Iterator[tuple[str, str]]:
+    if any(one.field == "context" for one in story.redacted):
+        return
     yield "code", _code(_member(story.context, "code"))
     if story.model is not None:
         yield "model's code", _code(_member(story.model, "code"))
@@ -336,13 +369,21 @@ def _outcome_section(story: Story) -> Section | None:
         Row(
             cells=(
                 str(o["time"]),
-                hidden if o["value"] is None and story.sealed else shown(o["value"]),
-                str(o["proof"]),
+                ERASED if o.get("erased") else hidden if o["value"] is None and story.sealed else shown(o["value"]),
+                str(o["proof"]) if o["stands"] else f"{o['proof']}; CORRECTED since",
             )
         )
         for o in story.outcomes
     ]
     return Section(title="Outcomes", columns=("recorded", "value", "proof"), rows=tuple(rows))
+
+
+def _followed_section(story: Story) -> Section | None:
+    """Return the decisions made with it, and the notices of these."""
+    if story.followed is None:
+        return facts_section("Decisions", [("decisions", f"what leads to them is sealed: {OPEN_HINT}")])
+    rows = tuple(Row(cells=(to_second(one.time), one.kind, one.id, one.text), loud=one.loud) for one in story.followed)
+    return Section(title="Decisions", columns=("recorded", "what", "id", ""), rows=rows) if rows else None
 
 
 def _proof_line(proof: Mapping[str, JsonValue]) -> str:

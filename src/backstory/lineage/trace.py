@@ -18,13 +18,14 @@ from backstory.lineage.contracts import KeptVerdicts
 from backstory.lineage.reference import Part, Reference, parse_references
 from backstory.lineage.referenced import Places
 from backstory.lineage.row_sets import read_row_set
-from backstory.lineage.store import checked_shard, personal_snapshot, snapshot_reader
+from backstory.lineage.store import checked_shard, erased_rows, personal_snapshot, snapshot_reader
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject
 from backstory.storage.segment import ParquetReader
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from numpy.typing import NDArray
 
 _GROUPS_KEPT = 16
 _READERS_KEPT = 64
@@ -83,6 +84,11 @@ class Tracer:
         self._edges: OrderedDict[str, Edges] = OrderedDict()
         self._reader = lru_cache(_READERS_KEPT)(partial(snapshot_reader, ledger, places=self._places))
 
+    def forget(self) -> None:
+        """Let go of every table that was read, as after an erasure."""
+        self._edges.clear()
+        self._reader.cache_clear()
+
     def dataset(self, digest: str) -> JsonObject:
         """Return a dataset version's document."""
         return self._ledger.document(digest)
@@ -99,6 +105,17 @@ class Tracer:
             NotFoundError: The snapshot was erased.
         """
         return self.rows(part.dataset, position - part.first, 1)
+
+    def is_erased(self, part: Part, position: int) -> bool:
+        """Say whether a row of a snapshot about people was erased, or all of it was, or its keys are not here."""
+        return bool(self.erased(part.dataset)[position - part.first])
+
+    def erased(self, dataset: str) -> NDArray[np.bool_]:
+        """Return which rows of a dataset version were erased: of one that is not about people none."""
+        document = self.dataset(dataset)
+        if document.get("personal") is not True:
+            return np.zeros(canonical.count_of(document, "rows"), np.bool_)
+        return erased_rows(self._ledger, dataset, self._places)
 
     def rows(self, dataset: str, first: int, count: int) -> pa.Table:
         """Return a run of rows of a kept snapshot."""

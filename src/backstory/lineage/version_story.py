@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from backstory.ledger.ledger import Ledger
@@ -10,6 +10,7 @@ from backstory.lineage.answer import Answer
 from backstory.lineage.dataset import DatasetVersion
 from backstory.lineage.graph import Graph
 from backstory.lineage.graph_walk import GraphWalk
+from backstory.lineage.justification import Justification, find_justifications
 from backstory.lineage.page import Page, Row, Section
 from backstory.lineage.plain import plain, shown
 from backstory.lineage.registry import Registered, determinism_of
@@ -31,6 +32,7 @@ class VersionStory(Answer):
         graph: All it stands on: sets of rows, groups, code, runs, parents, where data was read.
         proof: The entry it came with, and the tree size and root it was read under.
         determinism: How far a model gives the same bits again; None where nobody looked.
+        justifications: Why a model version was chosen, in the order in which it was said.
     """
 
     kind: str
@@ -41,6 +43,7 @@ class VersionStory(Answer):
     graph: Graph
     proof: dict[str, Any]
     determinism: Determinism | None = None
+    justifications: tuple[Justification, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the story as values JSON has."""
@@ -49,6 +52,7 @@ class VersionStory(Answer):
             "digest": self.digest,
             "document": plain(self.document),
             "graph": self.graph.to_dict(),
+            "justifications": [asdict(one) for one in self.justifications],
             "kind": self.kind,
             "proof": self.proof,
             "spec": self.spec,
@@ -82,6 +86,7 @@ def tell_version(ledger: Ledger, walk: GraphWalk, version: Registered | DatasetV
         graph=graph,
         proof={**graph.proof, "entry": index},
         determinism=determinism_of(ledger, version) if isinstance(version, Registered) else None,
+        justifications=tuple(find_justifications(ledger, version.name, version.digest)) if is_model else (),
     )
 
 
@@ -103,6 +108,9 @@ def version_page(story: VersionStory) -> Page:
     all_facts = [("recorded", story.time), *((name, text) for name, text in facts.items() if name != "digest")]
     all_facts += [("metrics", shown(metrics))] if metrics else []
     all_facts += [] if story.determinism is None else [("determinism", story.determinism.in_words)]
+    for why in story.justifications:
+        all_facts.append(("why it was chosen", why.text))
+        all_facts += [("not chosen", one) for one in why.alternatives]
     all_facts += [
         ("digest", story.digest),
         (

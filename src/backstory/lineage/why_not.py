@@ -27,7 +27,7 @@ from backstory.lineage.step_store import KeptStep, read_step, step_references
 from backstory.lineage.store import note_sealed_positions
 from backstory.lineage.trace import Tracer
 from backstory.records import canonical
-from backstory.records.access import Gate
+from backstory.records.access import Gate, Scope
 from backstory.records.canonical import JsonObject
 
 if TYPE_CHECKING:
@@ -216,11 +216,11 @@ class _Asking:
 
     gate: Gate
 
-    def allows(self) -> bool:
-        return self.gate.allows()
+    def allows(self, groups: Sequence[str] | None = None) -> bool:
+        return self.gate.allows(groups)
 
-    def pass_through(self, question: str, groups: Sequence[str], records: int) -> None:  # noqa: ARG002
-        self.gate.pass_through(QUESTION, groups, records)
+    def pass_through(self, question: str, groups: Sequence[str], records: int, scope: Scope | None = None) -> None:  # noqa: ARG002
+        self.gate.pass_through(QUESTION, groups, records, scope)
 
 
 def _choose(

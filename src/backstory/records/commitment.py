@@ -9,6 +9,9 @@ from backstory.errors import FormatError, VerificationError
 
 SALT_SIZE = 32
 _DOMAIN = b"backstory/commitment/v1\x00"
+_FIELDS_DOMAIN = b"backstory/commitment/v2\x00"
+FIELD_PREFIX = b"backstory/field/v1\x00"
+"""What is hashed before the group's salt for the salt of a field."""
 _GROUP_SIZE_MAX = 255
 
 
@@ -18,10 +21,27 @@ def commitment_prefix(group: str) -> bytes:
     Raises:
         FormatError: The group's name is empty or longer than 255 bytes.
     """
+    return _DOMAIN + _sized(group)
+
+
+def fields_prefix(group: str, count: int) -> bytes:
+    """Return what is hashed before the root of a group that is committed to by field.
+
+    Args:
+        group: Name of the sealed group.
+        count: How many columns it has.
+
+    Raises:
+        FormatError: The group's name is empty or longer than 255 bytes.
+    """
+    return _FIELDS_DOMAIN + _sized(group) + count.to_bytes(4, "little")
+
+
+def _sized(group: str) -> bytes:
     name = group.encode()
     if not 0 < len(name) <= _GROUP_SIZE_MAX:
         raise FormatError(f"commitment: expected a group name of 1 to {_GROUP_SIZE_MAX} bytes, got {len(name)}")
-    return _DOMAIN + bytes([len(name)]) + name
+    return bytes([len(name)]) + name
 
 
 def commit(group: str, salt: bytes, row: bytes) -> bytes:
@@ -55,3 +75,55 @@ def verify_opening(commitment: bytes, group: str, salt: bytes, row: bytes) -> No
     """
     if not hmac.compare_digest(commit(group, salt, row), commitment):
         raise VerificationError(f"opening of group {group!r} does not match its commitment {commitment.hex()}")
+
+
+def field_salt(salt: bytes, index: int) -> bytes:
+    """Return the salt of one field of a group, which shows nothing about the group's or another field's.
+
+    Args:
+        salt: The group's salt, 32 bytes.
+        index: Which of its columns, in byte order of their names.
+
+    >>> field_salt(bytes(32), 1).hex()[:16]
+    '4a5c34afe56c621b'
+    """
+    return hashlib.sha256(FIELD_PREFIX + salt + index.to_bytes(4, "little")).digest()
+
+
+def field_data(salt: bytes, row: bytes) -> bytes:
+    """Return what the leaf of one field is of.
+
+    Args:
+        salt: The field's salt, 32 bytes.
+        row: Row encoding of the one column.
+
+    Raises:
+        FormatError: The salt is not 32 bytes.
+    """
+    if len(salt) != SALT_SIZE:
+        raise FormatError(f"commitment: expected a field's salt of {SALT_SIZE} bytes, got {len(salt)}")
+    return salt + row
+
+
+def commit_fields(group: str, count: int, root: bytes) -> bytes:
+    """Commit to a group by field.
+
+    Args:
+        group: Name of the sealed group.
+        count: How many columns it has.
+        root: Root of the tree over their leaves.
+
+    Raises:
+        FormatError: The group's name is empty or longer than 255 bytes.
+    """
+    return hashlib.sha256(fields_prefix(group, count) + root).digest()
+
+
+def verify_fields(commitment: bytes, group: str, count: int, root: bytes) -> None:
+    """Check that the leaves of a group's fields lead to its commitment.
+
+    Raises:
+        VerificationError: They do not.
+    """
+    if not hmac.compare_digest(commit_fields(group, count, root), commitment):
+        raise VerificationError(f"opened fields of group {group!r} do not match its commitment {commitment.hex()}")

@@ -44,6 +44,12 @@ SEGMENT_CONTEXTS_MAX = 256
 ROW_GROUP_ROWS = 8_192
 """Rows of a Parquet row group; a multiple of `SUBTREE_ROWS`, so a group's subtree roots need no other group."""
 
+DECISION_PREDICTIONS_MAX = 10_000
+"""Predictions that one decision was made with."""
+
+KEPT_CONTENT_SIZE_MAX = 1 << 20
+"""Bytes of a page that somebody was shown, or of a notice, that are kept with the record."""
+
 RECEIPTS_COUNT_MAX = 65_536
 """Receipts of one file; a browser must be able to check it."""
 
@@ -65,11 +71,20 @@ BUNDLE_RECEIPTS_SIZE_MAX = 16 << 20
 BUNDLE_RECEIPTS_FILES_MAX = 9_999
 """Such files in one bundle: their names have four digits."""
 
+REPORT_RECORDS_MAX = 10_000
+"""Records that one report proves: whoever checks it holds all of them in memory at once."""
+
+REPORT_ENTRIES_MAX = 20_000
+"""Entries that one report cites: each is a file of its own in the bundle."""
+
 BUNDLE_STORIES = 25
 """Predictions whose whole story is told in a bundle, and whose source rows are in it."""
 
 BUNDLE_FILES_MAX = 65_535
 """Files of one bundle."""
+
+ACCESS_IDS_MAX = 10_000
+"""Ids, runs or positions one record of an access names; more are more of them."""
 
 SUBTREE_ROWS = 256
 """Leaves under one stored subtree root."""

@@ -104,10 +104,12 @@ class Schema:
     Attributes:
         kind: `prediction` or `outcome`.
         columns: All columns, open and sealed.
+        fields: Sealed groups that are committed to by field, in byte order.
     """
 
     kind: str
     columns: tuple[Column, ...]
+    fields: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse doubled names and unknown classes.
@@ -124,6 +126,8 @@ class Schema:
             check_type(column.type)
             if column.sensitivity not in CLASSES:
                 raise FormatError(f"schema: expected a class of {', '.join(CLASSES)} (column {column.name!r})")
+        if self.fields != tuple(group for group in self.groups if group in self.fields):
+            raise FormatError("schema: expected the groups committed to by field to be sealed groups, in byte order")
 
     @cached_property
     def groups(self) -> tuple[str, ...]:
@@ -148,6 +152,10 @@ class Schema:
                 grouped.setdefault(column.group, []).append(column)
         return grouped
 
+    def field_names(self, group: str) -> tuple[str, ...]:
+        """Return the names of a sealed group's columns in the order of its fields: that of their UTF-8 bytes."""
+        return tuple(sorted((c.name for c in self.group_columns(group)), key=str.encode))
+
     def sensitivity_of(self, group: str) -> str:
         """Return the highest class of a sealed group's columns."""
         return max(c.sensitivity for c in self.group_columns(group))
@@ -164,7 +172,8 @@ class Schema:
         columns: list[JsonValue] = [
             {"class": c.sensitivity, "group": c.group, "name": c.name, "type": c.type} for c in self.columns
         ]
-        return canonical.encode({"columns": columns, "kind": self.kind, "v": 1})
+        by_field: JsonObject = {"fields": list(self.fields)} if self.fields else {}
+        return canonical.encode({"columns": columns, "kind": self.kind, "v": 1, **by_field})
 
     @cached_property
     def digest(self) -> str:
@@ -179,11 +188,17 @@ def parse_schema(data: bytes) -> Schema:
         FormatError: Not a schema of version 1.
     """
     document = canonical.parse_object(data, "schema")
-    columns = document.get("columns")
+    columns, fields = document.get("columns"), document.get("fields", [""])
     canonical.check_version(document, 1, "schema")
-    if not isinstance(columns, list) or set(document) != {"columns", "kind", "v"}:
-        raise FormatError("schema: expected exactly columns, kind and v")
-    return Schema(kind=canonical.text_of(document, "kind"), columns=tuple(_parse_column(c) for c in columns))
+    if not isinstance(columns, list) or set(document) - {"fields"} != {"columns", "kind", "v"}:
+        raise FormatError("schema: expected exactly columns, kind and v, and fields where it names any")
+    if not isinstance(fields, list) or not fields:
+        raise FormatError("schema: expected fields to be a list of groups, absent where there are none")
+    return Schema(
+        kind=canonical.text_of(document, "kind"),
+        columns=tuple(_parse_column(c) for c in columns),
+        fields=tuple(str(one) for one in fields) if "fields" in document else (),
+    )
 
 
 def _parse_column(value: JsonValue) -> Column:

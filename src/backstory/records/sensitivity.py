@@ -6,6 +6,8 @@ docs/format.md section 35.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 CLASSES = ("D0", "D1", "D2", "D3", "D4", "D5", "D6", "D7")
 """From structural (D0), operational (D1), confidential (D2), pseudonymous (D3), identifying (D4), special or protected
 (D5) and staff data (D6) to security matters (D7)."""
@@ -27,8 +29,9 @@ _GROUPS = {
 """Groups whose name says no class."""
 
 _DOMAINS = {CONFIDENTIAL: "confidential", SPECIAL: "special", STAFF: "staff", SECURITY: "security"}
-_DOMAIN = "personal"
-DOMAINS = tuple(sorted({*_DOMAINS.values(), _DOMAIN}))
+PERSONAL_DOMAIN = "personal"
+"""The domain of most that is about persons; its key files have no folder of their own."""
+DOMAINS = tuple(sorted({*_DOMAINS.values(), PERSONAL_DOMAIN}))
 """Key domains: the keys of each are wrapped under a master key of its own."""
 
 
@@ -51,10 +54,22 @@ def class_of_group(group: str) -> str:
     return suffix if dot and suffix in CLASSES else _GROUPS.get(group, IDENTIFYING)
 
 
+def groups_by_domain(groups: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Return sealed groups by the key domain they are under, both in byte order.
+
+    >>> groups_by_domain(["features", "features.D5", "output"])
+    {'personal': ('features', 'output'), 'special': ('features.D5',)}
+    """
+    found: dict[str, list[str]] = {}
+    for group in sorted(groups, key=str.encode):
+        found.setdefault(domain_of(class_of_group(group)), []).append(group)
+    return {domain: tuple(found[domain]) for domain in sorted(found)}
+
+
 def domain_of(class_: str) -> str:
     """Return the key domain of a class.
 
     >>> domain_of("D4"), domain_of("D5")
     ('personal', 'special')
     """
-    return _DOMAINS.get(class_, _DOMAIN)
+    return _DOMAINS.get(class_, PERSONAL_DOMAIN)

@@ -7,10 +7,9 @@ before it does.
 from __future__ import annotations
 
 import hashlib
-import os
 import tempfile
 import zipfile
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -19,21 +18,25 @@ from backstory.errors import ConflictError, ForbiddenError, InputError, LimitErr
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.read import Found, Place, read_place
 from backstory.ledger.receipt import make_receipts, prove_entry
+from backstory.lineage.search_shown import require_asked
+from backstory.lineage.showing import about_record
 from backstory.lineage.story import Story
 from backstory.lineage.trace import Tracer
 from backstory.lineage.why import tell_story
 from backstory.records import canonical
-from backstory.records.access import Gate
-from backstory.records.canonical import JsonObject, JsonValue
+from backstory.records.access import SHOWN, About, RecordRun, Scope, View, Viewer, Views
+from backstory.records.canonical import JsonObject
 from backstory.records.identity import time_text
 from backstory.records.limits import (
-    BUNDLE_FILES_MAX,
+    ACCESS_IDS_MAX,
     BUNDLE_RECEIPTS,
     BUNDLE_RECEIPTS_FILES_MAX,
     BUNDLE_RECEIPTS_SIZE_MAX,
     BUNDLE_STORIES,
 )
 from backstory.records.names import names_instead
+from backstory.records.sensitivity import PERSONAL, class_of_group
+from backstory.report.bundle_files import BundleFiles
 from backstory.report.instructions import instructions
 from backstory.report.page import index_page
 from backstory.report.selection import Question, Selection, select_records
@@ -41,13 +44,8 @@ from backstory.report.tables import tables_of, write_parquet_file
 from backstory.report.upstream import find_documents, find_entries, prove_rows
 from backstory.tlog.checkpoint import Checkpoint
 from backstory.verify.bundle import ENTRY_TYPE, MANIFEST, PROOF, RECORDS, ROWS
-from backstory.verify.bundle_zip import REGULAR_FILE
 from backstory.verify.receipt import verify_receipts
 from backstory.verify.standalone import bundle_checker, verifier_files
-
-_EARLIEST = (1980, 1, 1, 0, 0, 0)
-"""The time of every file in the zip file, which has none earlier: the same bundle is the same bytes."""
-_PIECE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,14 +80,16 @@ class Asking:
     """Who asked for a bundle, and what they may see.
 
     Attributes:
-        gate: Sealed values are opened through it, and only where groups are given.
-        groups: Sealed groups to open.
+        gate: Sealed values are shown through it as they may be seen, and only where groups are given.
+        groups: Sealed groups to show.
+        fields: Sealed columns to open besides, in the receipts.
         actor: Who asked; the log has a commitment, the bundle the text.
         purpose: What for; likewise.
     """
 
-    gate: Gate
+    gate: Viewer
     groups: tuple[str, ...] = ()
+    fields: tuple[str, ...] = ()
     actor: str | None = None
     purpose: str | None = None
 
@@ -111,14 +111,17 @@ def make_bundle(ledger: Ledger, tracer: Tracer, question: Question, asking: Aski
         raise InputError("bundle: expected a file outside the archive")
     if path.exists():
         raise ConflictError(f"bundle: expected nothing at {path}")
+    if question.where is not None:
+        require_asked(ledger, asking.gate, question.where, asking.gate.views())
     selection = select_records(ledger, question)
+    asking.gate.require_open("bundle")  # documents of models and sources are in it
     gate, opened = _open(ledger, selection, asking)
     bundle = _Bundle(ledger, selection, asking)
     made: list[tuple[int, str]] = []
 
     def fill(temporary: Path) -> None:
         with temporary.open("wb") as file, zipfile.ZipFile(file, "w") as archive:
-            made.append(bundle.write(archive, gate, tracer, opened, path.parent))
+            made.append(bundle.write(BundleFiles(archive), gate, tracer, opened, path.parent))
 
     ledger.world.disk.write_with(path, fill, mode=0o600, replace=False)
     index, digest = made[0]
@@ -133,11 +136,15 @@ def make_bundle(ledger: Ledger, tracer: Tracer, question: Question, asking: Aski
     )
 
 
-def _open(ledger: Ledger, selection: Selection, asking: Asking) -> tuple[Gate, Collection[str]]:
-    """Record that sealed groups are opened for the whole bundle, before anything is read.
+def _open(ledger: Ledger, selection: Selection, asking: Asking) -> tuple[Viewer, Collection[str]]:
+    """Record that sealed groups are shown in the whole bundle, before anything is read.
 
     Returns:
-        A gate for the stories, and which groups to open.
+        A gate for the stories, and which groups receipts open: those that may be seen as they are in every record.
+
+    Raises:
+        ForbiddenError: Nothing of a group may be shown.
+        InputError: No record has a group of that name.
     """
     counts: dict[str, int] = {}
     for _, manifest, rows in selection.parts:
@@ -146,27 +153,84 @@ def _open(ledger: Ledger, selection: Selection, asking: Asking) -> tuple[Gate, C
     unknown = [group for group in asking.groups if group not in counts]
     if unknown:
         raise InputError(f"bundle: no prediction has a sealed group {unknown[0]!r}{names_instead(unknown[0], counts)}")
-    opened = sorted(set(asking.groups))
-    if opened:
-        asking.gate.pass_through("bundle", opened, max(counts[group] for group in opened))
-    # A story opens all groups of a record, so it is told sealed where some of them stay so.
-    return _Opened(asking.gate, opened, is_whole=bool(opened) and counts.keys() == set(opened)), opened
+    asked = sorted(set(asking.groups))
+    # A story shows all groups of a record, so it is told sealed where some of them are not asked for.
+    gate = _Opened(asking.gate, asked, is_whole=bool(asked) and counts.keys() == set(asked))
+    if not asked:
+        return gate, ()
+    views = _least(ledger, selection, asking.gate)
+    if any(views[class_of_group(group)] not in SHOWN for group in asked):
+        asking.gate.pass_through("bundle", asked, max(counts[group] for group in asked))
+    for places in selection.batches(ACCESS_IDS_MAX):
+        runs = [RecordRun(stream=p.manifest.stream, first=p.manifest.first_seq + p.row, count=1) for p in places]
+        asking.gate.show("bundle", asked, len(runs), Scope(runs=tuple(runs)), views)
+    return gate, [group for group in asked if views[class_of_group(group)] == "clear"]
+
+
+def _least(ledger: Ledger, selection: Selection, gate: Viewer) -> Views:
+    """Return how classes are seen in every record of a selection: as in the one that shows least of them."""
+    views = gate.views()
+    if all(view in SHOWN for view in views.values()):
+        return views
+    least: dict[str, View] = {}
+    for places in selection.batches(BUNDLE_RECEIPTS):
+        for place in places:
+            seen = gate.views(about_record(ledger, read_place(ledger, place)))
+            least = {one: max(view, least.get(one, view), key=_shows_less) for one, view in seen.items()}
+        if least == views:  # no record shows more than any does
+            break
+    return least
+
+
+def _shows_less(view: View) -> int:
+    order: tuple[View, ...] = ("clear", "pseudonymised", "masked")
+    return order.index(view) if view in order else len(order)
 
 
 class _Opened:
-    """The gate behind the first: what was recorded as opened for the whole bundle is not recorded once a story."""
+    """The gate behind the first: what was recorded as shown in the whole bundle is not recorded once a story."""
 
-    def __init__(self, gate: Gate, groups: Collection[str], *, is_whole: bool) -> None:
+    def __init__(self, gate: Viewer, groups: Collection[str], *, is_whole: bool) -> None:
         self._gate, self._groups, self._is_whole = gate, groups, is_whole
 
-    def allows(self) -> bool:
-        """Say whether everything was opened."""
-        return self._is_whole
+    def allows(self, groups: Sequence[str] | None = None) -> bool:
+        """Say whether everything was asked for and may be seen as it is."""
+        return self._is_whole and self._gate.allows(groups)
 
-    def pass_through(self, question: str, groups: Sequence[str], records: int) -> None:
-        """Record what was not yet, such as rows of a source about people."""
+    def views(self, about: About | None = None) -> Views:
+        """Return how classes are seen; where not everything was asked for, what is about people is not."""
+        views = self._gate.views(about)
+        return views if self._is_whole else {**views, **dict.fromkeys(PERSONAL, "none")}
+
+    def pass_through(self, question: str, groups: Sequence[str], records: int, scope: Scope | None = None) -> None:
+        """Record what was not yet, such as positions of rows about people."""
         if not set(groups) <= set(self._groups):
-            self._gate.pass_through(question, groups, records)
+            self._gate.pass_through(question, groups, records, scope)
+
+    def show(self, question: str, groups: Sequence[str], records: int, scope: Scope, views: Views) -> None:
+        """Record what was not yet, such as rows of a source about people."""
+        if self._is_whole and not set(groups) <= set(self._groups):
+            self._gate.show(question, groups, records, scope, views)
+
+    def require_open(self, question: str, classes: Sequence[str] = ("D0", "D1", "D2")) -> None:
+        """Insist on what the gate insists on."""
+        self._gate.require_open(question, classes)
+
+    def within(self, about: About) -> _Opened:
+        """Return the same about one record."""
+        return _Opened(self._gate.within(about), self._groups, is_whole=self._is_whole)
+
+    def classes_of(self, dataset: str) -> Mapping[str, str]:
+        """Return what the gate knows of a dataset version's columns."""
+        return self._gate.classes_of(dataset)
+
+    def pseudonym(self, subject: str) -> str:
+        """Return the gate's pseudonym."""
+        return self._gate.pseudonym(subject)
+
+    def reason(self, class_: str, view: View) -> str:
+        """Say why something is not shown."""
+        return self._gate.reason(class_, view) if self._is_whole else "not asked for in this bundle"
 
 
 class _Bundle:
@@ -174,36 +238,35 @@ class _Bundle:
 
     def __init__(self, ledger: Ledger, selection: Selection, asking: Asking) -> None:
         self._ledger, self._selection, self._asking = ledger, selection, asking
-        self._files: dict[str, JsonValue] = {}
         self._time = time_text(ledger.world.now_ns())
         self._checkpoint = ledger.log.checkpoint()
 
     def write(
-        self, archive: zipfile.ZipFile, gate: Gate, tracer: Tracer, opened: Collection[str], beside: Path
+        self, files: BundleFiles, gate: Viewer, tracer: Tracer, opened: Collection[str], beside: Path
     ) -> tuple[int, str]:
         """Write all files, then the manifest, the entry, and its proof; return the entry's index and its digest."""
         # Beside the bundle, as what was sealed must not come to lie on another disk; of no name, so that whoever kills
         # the process leaves nothing there.
         with tempfile.TemporaryFile(dir=beside) as lines:
-            contexts = self._add_receipts(archive, opened, lines)
-            self._add_file(archive, RECORDS, lines)
+            contexts = self._add_receipts(files, opened, lines)
+            files.add_file(RECORDS, lines)
         for number, tables in enumerate(tables_of(self._ledger, self._selection, opened), 1):
             with tempfile.TemporaryFile(dir=beside) as file:
                 write_parquet_file(tables, file)
-                self._add_file(archive, f"records-{number:04}.parquet", file)
+                files.add_file(f"records-{number:04}.parquet", file)
         places = next(self._selection.batches(BUNDLE_STORIES))
         stories = [self._story(tracer, gate, read_place(self._ledger, place)) for place in places]
         documents = find_documents(self._ledger, contexts)
-        self._add_upstream(archive, documents, stories)
+        self._add_upstream(files, documents, stories)
         checker = {"check_bundle.py": bundle_checker()}
-        self._add_all(archive, {f"verify/{name}": data for name, data in (verifier_files() | checker).items()})
+        files.add_all({f"verify/{name}": data for name, data in (verifier_files() | checker).items()})
         asked = self._asked()
         page = index_page(stories, self._selection.count, asked, self._checkpoint, documents.keys())
         about = instructions(self._checkpoint.origin, self._selection.count, asked)
-        self._add_all(archive, {"README.txt": about.encode(), "index.html": page.encode()})
-        return self._seal(archive)
+        files.add_all({"README.txt": about.encode(), "index.html": page.encode()})
+        return self._seal(files)
 
-    def _add_receipts(self, archive: zipfile.ZipFile, opened: Collection[str], lines: BinaryIO) -> set[str]:
+    def _add_receipts(self, files: BundleFiles, opened: Collection[str], lines: BinaryIO) -> set[str]:
         """Add the receipts, write what each proves as a line, and return the contexts they name."""
         keys = [valid.text for valid in self._ledger.log.keys]
         contexts: set[str] = set()
@@ -215,7 +278,7 @@ class _Bundle:
                 del proven["witnesses"]
                 lines.write(canonical.encode(proven) + b"\n")
                 contexts.add(canonical.digest_of(receipt.context))
-            self._add(archive, f"receipts/{number:04}.receipts", data)
+            files.add(f"receipts/{number:04}.receipts", data)
         return contexts
 
     def _receipts(self, opened: Collection[str]) -> Iterator[bytes]:
@@ -236,38 +299,40 @@ class _Bundle:
     def _receipts_of(self, places: list[Place], opened: Collection[str]) -> bytes | None:
         """Return a file of receipts; None where it would be too large."""
         try:
-            data = make_receipts(self._ledger, places, opened=opened).data
+            data = make_receipts(self._ledger, places, opened=opened, fields=self._asking.fields).data
         except LimitError:
             return None
         return data if len(data) <= BUNDLE_RECEIPTS_SIZE_MAX else None
 
-    def _story(self, tracer: Tracer, gate: Gate, found: Found) -> Story:
+    def _story(self, tracer: Tracer, gate: Viewer, found: Found) -> Story:
         story = tell_story(self._ledger, tracer, gate, found)
         return replace(story, proof={**story.proof, "key": "its receipt is in this bundle"})
 
-    def _add_upstream(self, archive: zipfile.ZipFile, documents: dict[str, bytes], stories: list[Story]) -> None:
-        files = {f"upstream/documents/{digest}.json": data for digest, data in documents.items()}
+    def _add_upstream(self, files: BundleFiles, documents: dict[str, bytes], stories: list[Story]) -> None:
+        found = {f"upstream/documents/{digest}.json": data for digest, data in documents.items()}
         for position in find_entries(self._ledger, documents):
-            files[f"upstream/entries/{position}.tlog-proof"] = prove_entry(self._ledger, position)
+            found[f"upstream/entries/{position}.tlog-proof"] = prove_entry(self._ledger, position)
         rows = prove_rows(self._ledger, stories)
         if rows:
-            files[ROWS] = canonical.encode({"rows": rows, "v": 1})
-        self._add_all(archive, files)
+            found[ROWS] = canonical.encode({"rows": rows, "v": 1})
+        files.add_all(found)
 
     def _asked(self) -> JsonObject:
         said = {"actor": self._asking.actor, "purpose": self._asking.purpose}
         opened: JsonObject = {"opened": [*sorted(set(self._asking.groups))]} if self._asking.groups else {}
+        if self._asking.fields:
+            opened["opened_fields"] = [*sorted(set(self._asking.fields))]
         counts = {"not_compared": self._selection.not_compared, "not_sealed": self._selection.not_sealed}
         left_out: JsonObject = {name: str(count) for name, count in counts.items() if count}
         given: JsonObject = {name: text for name, text in said.items() if text is not None}
         return {**self._selection.question.to_dict(), **opened, **left_out, **given, "time": self._time}
 
-    def _seal(self, archive: zipfile.ZipFile) -> tuple[int, str]:
+    def _seal(self, files: BundleFiles) -> tuple[int, str]:
         asked = self._asked()
         del asked["time"]
         manifest: JsonObject = {
             "backstory": "bundle",
-            "files": [self._files[name] for name in sorted(self._files)],
+            "files": files.listed,
             "log": _log(self._checkpoint),
             "question": asked,
             "records": str(self._selection.count),
@@ -284,34 +349,9 @@ class _Bundle:
             "type": ENTRY_TYPE,
         }
         (index,) = self._ledger.append([entry])
-        self._add(archive, MANIFEST, data)
-        self._add(archive, PROOF, prove_entry(self._ledger, index))
+        files.add(MANIFEST, data)
+        files.add(PROOF, prove_entry(self._ledger, index))
         return index, digest
-
-    def _add_all(self, archive: zipfile.ZipFile, files: dict[str, bytes]) -> None:
-        for name in sorted(files):
-            self._add(archive, name, files[name])
-
-    def _add(self, archive: zipfile.ZipFile, name: str, data: bytes) -> None:
-        self._add_pieces(archive, name, [data], len(data))
-
-    def _add_file(self, archive: zipfile.ZipFile, name: str, file: BinaryIO) -> None:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(0)
-        self._add_pieces(archive, name, iter(lambda: file.read(_PIECE), b""), size)
-
-    def _add_pieces(self, archive: zipfile.ZipFile, name: str, pieces: Iterable[bytes], size: int) -> None:
-        if len(self._files) >= BUNDLE_FILES_MAX - 2:
-            raise LimitError(f"bundle: expected at most {BUNDLE_FILES_MAX:,} files; ask for fewer predictions")
-        member = zipfile.ZipInfo(name, _EARLIEST)
-        member.external_attr, member.create_system = REGULAR_FILE, 3
-        member.compress_type, member.file_size = zipfile.ZIP_DEFLATED, size
-        digest = hashlib.sha256()
-        with archive.open(member, "w") as target:
-            for piece in pieces:
-                digest.update(piece)
-                target.write(piece)
-        self._files[name] = {"name": name, "sha256": digest.hexdigest(), "size": str(size)}
 
 
 def _log(checkpoint: Checkpoint) -> JsonObject:

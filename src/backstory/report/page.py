@@ -22,6 +22,7 @@ _LABELS = {
     "not_compared": "not compared, as what is asked of them is sealed",
     "not_sealed": "left out, as they were not in the log yet",
     "opened": "sealed groups opened",
+    "opened_fields": "sealed columns opened",
     "predictions": "predictions",
     "purpose": "for the purpose",
     "since": "recorded at or after",

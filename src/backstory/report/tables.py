@@ -10,9 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from backstory.columns.id_text import id_texts
-from backstory.columns.seal import pick_columns
+from backstory.columns.seal import merge_columns, pick_columns
 from backstory.ledger.ledger import Ledger
-from backstory.ledger.read import merge_columns
 from backstory.ledger.sealed import open_rows
 from backstory.records.limits import ROW_GROUP_ROWS
 from backstory.records.manifest import Manifest

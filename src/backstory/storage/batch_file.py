@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 import pyarrow as pa
 
-from backstory.storage.vault import Encryption
+from backstory.storage.encryption import Encryption
 
 
 def write_batch(table: pa.Table, path: Path, key: bytes | None, name: str) -> bytes:

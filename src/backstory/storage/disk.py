@@ -202,23 +202,26 @@ def save_file(data: bytes, path: str | Path, what: str, *, overwrite: bool) -> P
 
 
 @contextlib.contextmanager
-def hold_directory(folder: Path, busy: str) -> Iterator[None]:
+def hold_directory(folder: Path, busy: str, *, wait: bool = False, shared: bool = False) -> Iterator[None]:
     """Hold a directory against other processes; the kernel lets go when this one dies.
 
     Args:
         folder: The directory.
         busy: Message of the error where another process holds it.
+        wait: Whether to wait for it then, as for what is held for a moment.
+        shared: Whether others may hold it beside this one who share it too.
 
     Raises:
-        BusyError: Another process holds it.
+        BusyError: Another process holds it, and this one is not to wait.
         StorageError: It cannot be opened or locked.
     """
     with storage_errors("locking", folder):
         descriptor = os.open(folder, os.O_RDONLY)
     try:
         with storage_errors("locking", folder):
+            how = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(descriptor, how | (0 if wait else fcntl.LOCK_NB))
             except BlockingIOError as error:
                 raise BusyError(busy) from error
         yield

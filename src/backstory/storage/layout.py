@@ -17,6 +17,7 @@ from backstory.storage.disk import read_file
 FORMAT = 1
 CONFIG_NAME = "backstory.toml"
 LOCK_NAME = "lock.sqlite"
+MASTER_NAME = "master"
 _INCARNATION = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 """What no setting holds: it would be written in another way than it was read, and is in no path."""
@@ -34,6 +35,7 @@ class ArchiveConfig:
         keys: Directory of the keys, absolute or relative to the archive.
         lock: File of the lock store, absolute or relative to the archive.
         ml_dsa: A second key of the log, of type 06, that signs beside the first; empty if there is none.
+        master: Directory of master keys and tombstones, absolute or relative to the archive.
     """
 
     origin: str
@@ -43,6 +45,7 @@ class ArchiveConfig:
     keys: str = "keys"
     lock: str = LOCK_NAME
     ml_dsa: str = ""
+    master: str = MASTER_NAME
 
     def encode(self) -> bytes:
         """Return the file's bytes."""
@@ -56,10 +59,10 @@ class ArchiveConfig:
 
 
 _NEEDED = {"format", "origin", "vkey", "incarnation", "vault", "keys"}
-_PATHS = ("vault", "keys", "lock")
+_PATHS = ("vault", "keys", "lock", "master")
 _NAME_SIZE_MAX = 255
 """So long may the name of a file be on every file system that is in use."""
-_DEFAULTS = {"lock": LOCK_NAME, "ml_dsa": ""}
+_DEFAULTS = {"lock": LOCK_NAME, "master": MASTER_NAME, "ml_dsa": ""}
 """Settings that are written only where they are not as here, and these values."""
 
 
@@ -136,6 +139,11 @@ class Layout:
     def keys(self) -> Path:
         """Directory of keys."""
         return self.root / self.config.keys
+
+    @property
+    def master(self) -> Path:
+        """Directory of master keys and tombstones."""
+        return self.root / self.config.master
 
     @property
     def catalog(self) -> Path:

@@ -17,6 +17,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from backstory.columns.arrow_type import unchunked
+from backstory.columns.tree import leaf_hashes, subtree_roots
+from backstory.columns.trimmed import roots_with_gone, with_stubs
 from backstory.errors import FormatError, StorageError
 from backstory.records import canonical
 from backstory.records.limits import ROW_GROUP_ROWS, SUBTREE_ROWS
@@ -24,7 +26,10 @@ from backstory.records.limits import ROW_GROUP_ROWS, SUBTREE_ROWS
 SCHEMA_KEY = b"backstory.schema"
 SUBTREES_KEY = b"backstory.subtrees"
 COUNTS_KEY = b"backstory.counts"
-_NAME = re.compile(r"([0-9a-f]{32})-(0|[1-9][0-9]{0,17})-([1-9][0-9]{0,17})\.parquet")
+TRIMMED_KEY = b"backstory.trimmed"
+STUB_COLUMN = "_leaf"
+"""Column of a trimmed file with the leaf hashes of records that are gone."""
+_NAME = re.compile(r"([0-9a-f]{32})-(0|[1-9][0-9]{0,17})-([1-9][0-9]{0,17})(?:\.trim[1-9][0-9]{0,8})?\.parquet")
 _HASH_SIZE = 32
 _COMPRESSION_LEVEL = 3
 _COUNTERS = frozenset({"seq", "batch_row", "index"})
@@ -123,6 +128,21 @@ def merged_metadata(schema: bytes, subtrees: bytes, counts: Sequence[int]) -> di
     return {**segment_metadata(schema, subtrees), COUNTS_KEY: canonical.encode(texts)}
 
 
+def trimmed_metadata(schema: bytes, subtrees: bytes, counts: Sequence[int]) -> dict[bytes, bytes]:
+    """Return the key-value metadata of a trimmed file: that of a merged one, and that it is trimmed."""
+    return {**merged_metadata(schema, subtrees, counts), TRIMMED_KEY: b"1"}
+
+
+def trimmed_name(name: str) -> str:
+    """Return the name of the file that takes the place of a file of segments without some of its records.
+
+    >>> trimmed_name("a.parquet"), trimmed_name("a.trim1.parquet")
+    ('a.trim1.parquet', 'a.trim2.parquet')
+    """
+    stem, _, number = name.removesuffix(".parquet").partition(".trim")
+    return f"{stem}.trim{int(number or 0) + 1}.parquet"
+
+
 def group_count_of(rows: int) -> int:
     """Return how many row groups so many rows of one manifest take."""
     return -(-rows // ROW_GROUP_ROWS)
@@ -142,6 +162,27 @@ def segment_range(name: str) -> tuple[str, int, int] | None:
     """Return the stream, the first sequence number and the end that a segment's file name says; None if it is none."""
     match = _NAME.fullmatch(name)
     return None if match is None else (match[1], int(match[2]), int(match[2]) + int(match[3]))
+
+
+def hashed_runs(reader: ParquetReader, first: int, table: pa.Table) -> tuple[bytes, bytes]:
+    """Return the leaf hashes of whole runs of 256 records, and the roots of these runs.
+
+    Args:
+        reader: The segment. Of a trimmed one, what is gone counts with the hashes that were kept of it: leaf hashes are
+            zeros, and the root is the stored one, where all of a run is gone.
+        first: Row of the segment at which they begin, the first of a run.
+        table: Their rows, as `reader` gave them, to the end of a run or of the segment.
+
+    Raises:
+        FormatError: Hashes of what is gone are missing.
+    """
+    leaves = leaf_hashes(table)
+    if not reader.is_trimmed or not table.num_rows:
+        return leaves, subtree_roots(leaves)
+    begin = first // SUBTREE_ROWS * _HASH_SIZE
+    stored = reader.subtrees()[begin : begin + subtree_count_of(table.num_rows) * _HASH_SIZE]
+    leaves = with_stubs(leaves, table["id"], reader.stubs(first, table.num_rows))
+    return leaves, roots_with_gone(leaves, table["id"], stored)
 
 
 class ParquetReader:
@@ -175,6 +216,8 @@ class ParquetReader:
         self._leaves = {leaves.column(index).path: index for index in range(len(leaves))}
         self._subtrees: bytes | None = None
         self._parts: dict[int, ParquetReader] | None = None
+        self.is_trimmed = TRIMMED_KEY in (self._file.metadata.metadata or {})
+        self._columns = [field.name for field in self._file.schema_arrow if field.name != STUB_COLUMN]
 
     @property
     def group_count(self) -> int:
@@ -183,8 +226,9 @@ class ParquetReader:
 
     @property
     def arrow_schema(self) -> pa.Schema:
-        """The table's Arrow schema."""
-        return self._file.schema_arrow
+        """The table's Arrow schema; of a trimmed file that of its records."""
+        schema = self._file.schema_arrow
+        return pa.schema([schema.field(name) for name in self._columns]) if self.is_trimmed else schema
 
     def metadata(self, key: bytes) -> bytes:
         """Return a key-value item of the file.
@@ -251,15 +295,37 @@ class ParquetReader:
         return parts
 
     def read_groups(self, groups: Sequence[int], columns: list[str] | None = None) -> pa.Table:
-        """Read row groups.
+        """Read row groups; records of a trimmed file that are gone have nulls in all columns.
 
         Raises:
             FormatError: The bytes do not decode.
         """
+        if columns is None and self.is_trimmed:
+            columns = self._columns
         try:
             return self._file.read_row_groups([self._groups[i] for i in groups], columns=columns, use_threads=False)
         except (pa.ArrowException, OSError, ValueError, IndexError) as error:
             raise FormatError(f"reading {self._name}: row groups {groups[0]} to {groups[-1]} do not decode") from error
+
+    def run_roots(self, group: int) -> bytes:
+        """Return the roots of the runs of 256 records of a row group, hashed anew but for those that are gone.
+
+        Raises:
+            FormatError: The bytes do not decode.
+        """
+        return hashed_runs(self, group * ROW_GROUP_ROWS, self.read_groups([group]))[1]
+
+    def stubs(self, first: int, count: int) -> pa.Array:
+        """Return the leaf hashes kept of records that are gone, of rows `first` to `first + count`; null for others."""
+        groups = range(first // ROW_GROUP_ROWS, (first + count - 1) // ROW_GROUP_ROWS + 1)
+        column = self.read_groups(groups, [STUB_COLUMN])[STUB_COLUMN]
+        return unchunked(column.slice(first - groups[0] * ROW_GROUP_ROWS, count))
+
+    def gone_count(self) -> int:
+        """Return how many records of a trimmed file are gone; 0 for a file that is not trimmed."""
+        if not self.is_trimmed:
+            return 0
+        return sum(self.read_groups([group], ["id"])["id"].null_count for group in range(self.group_count))
 
     def read_rows(self, first: int, count: int) -> pa.Table:
         """Read a run of rows, which may cross row groups."""

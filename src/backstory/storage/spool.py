@@ -25,6 +25,7 @@ from backstory.records.canonical import JsonObject
 from backstory.records.identity import check_digest
 from backstory.records.schema import Schema
 from backstory.storage.disk import Disk, read_buffer, read_file, storage_errors
+from backstory.storage.encryption import decrypt
 from backstory.storage.spool_frames import (
     END,
     FILE,
@@ -39,7 +40,6 @@ from backstory.storage.spool_frames import (
     torn_size,
 )
 from backstory.storage.spool_writer import BATCH_SUFFIX, SpoolWriter
-from backstory.storage.vault import decrypt
 
 _INFO_NAME = "stream.json"
 _MEMBERS = frozenset({"check", "encrypted", "job", "opened", "policy", "schema", "spill", "stream", "v"})
@@ -94,7 +94,7 @@ class StreamKeys(Protocol):
     def key(self, name: str, part: str) -> bytes:
         """Return one key."""
 
-    def destroy(self, name: str) -> None:
+    def discard(self, name: str) -> None:
         """Remove keys."""
 
 
@@ -339,7 +339,7 @@ class Spool:
         Raises:
             StorageError: Something could not be removed; calling again goes on where this stopped.
         """
-        self._keys.destroy(_key_name(info.stream))
+        self._keys.discard(_key_name(info.stream))
         self._remove_in_order(self._frames_files(info))
         for folder in reversed(self._folders(info)):
             with storage_errors("removing", folder):

@@ -22,8 +22,8 @@ from backstory.records import canonical
 from backstory.records.canonical import JsonObject
 from backstory.storage.batch_file import write_batch
 from backstory.storage.disk import AppendFile, Disk
+from backstory.storage.encryption import encrypt
 from backstory.storage.spool_frames import BATCH, FILE, MAGIC, RESUME, ROWS, SYNCED, encode_frame
-from backstory.storage.vault import encrypt
 
 INLINE_SIZE_MAX = 1 << 20
 """A batch of more bytes than this in memory goes to a file of its own."""

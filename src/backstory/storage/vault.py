@@ -1,79 +1,47 @@
 """Sealed values on disk: shards of segments, snapshots of personal sources, openings of entries.
 
-Everything here is encrypted under keys of the key store and can be destroyed without touching the log.
-Bytes: docs/format.md section 8.
+Everything here is encrypted under keys of the key store and can be destroyed without touching the log. A shard has a
+section for each key domain, under keys of its own. Bytes: docs/format.md sections 8 and 37.
 """
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
+from backstory.columns.seal import merge_columns
 from backstory.errors import FormatError, NotFoundError, VerificationError
 from backstory.records import canonical
-from backstory.storage.disk import Disk, read_file
-from backstory.storage.keys import DIRECTORY_MODE, KeyStore
-from backstory.storage.segment import parquet_bytes
+from backstory.records.sensitivity import PERSONAL_DOMAIN
+from backstory.storage.disk import Disk, read_file, storage_errors
+from backstory.storage.encryption import decrypt, encrypt
+from backstory.storage.keys import KeyStore, key_name
+from backstory.storage.master import DIRECTORY_MODE
+from backstory.storage.shard_file import (
+    SHARD_KEY,
+    NewSection,
+    OpenSection,
+    Section,
+    join_sections,
+    open_sections,
+    open_shard_file,
+    read_head,
+    seal_section,
+)
 
 if TYPE_CHECKING:
-    from cryptography.utils import Buffer
+    import pyarrow as pa
 
-SHARD_MAGIC = b"BSVS\x01"
 OPENING_MAGIC = b"BSVO\x01"
-_NONCE_SIZE = 12
-_STEP_SIZE = 1 << 20
+INDEX_MAGIC = b"BSVX\x01"
+OPENINGS_PREFIX = "openings-"
+"""What names of the key files of openings begin with; the first two digits of the commitments follow."""
 _FILE_MODE = 0o600
-OPENINGS_KEY = "openings"
-
-
-def encrypt(key: bytes, data: bytes, name: str) -> bytes:
-    """Return nonce and AES-256-GCM ciphertext, bound to a name."""
-    nonce = secrets.token_bytes(_NONCE_SIZE)
-    return nonce + AESGCM(key).encrypt(nonce, data, name.encode())
-
-
-class Encryption:
-    """`encrypt` piece by piece: the nonce, what `update` gives for each piece, and what `finish` gives, in a row."""
-
-    def __init__(self, key: bytes, name: str) -> None:
-        """Begin under a key, bound to a name."""
-        self.nonce = secrets.token_bytes(_NONCE_SIZE)
-        self._context = Cipher(algorithms.AES256(key), modes.GCM(self.nonce)).encryptor()
-        self._context.authenticate_additional_data(name.encode())
-        self._memory = bytearray(_STEP_SIZE)
-
-    def update(self, data: Buffer) -> Iterator[memoryview]:
-        """Encrypt a piece; each part given holds until the next is asked for."""
-        given, memory = memoryview(data).cast("B"), memoryview(self._memory)
-        for start in range(0, len(given), _STEP_SIZE):
-            yield memory[: self._context.update_into(given[start : start + _STEP_SIZE], self._memory)]
-
-    def finish(self) -> bytes:
-        """Return the rest and the tag."""
-        return self._context.finalize() + self._context.tag
-
-
-def decrypt(key: bytes, data: Buffer, name: str) -> bytes:
-    """Return what `encrypt` was given.
-
-    Raises:
-        VerificationError: Wrong key, name or bytes.
-    """
-    try:
-        given = memoryview(data).cast("B")
-        return AESGCM(key).decrypt(given[:_NONCE_SIZE], given[_NONCE_SIZE:], name.encode())
-    except (InvalidTag, ValueError) as error:
-        raise VerificationError(
-            f"vault: {name} does not decrypt under its key; its bytes or its key were changed"
-        ) from error
+_ATTEMPTS = 3
+"""So often a shard is read that others rewrite meanwhile, each time with the keys it names then."""
 
 
 class Vault:
@@ -95,33 +63,146 @@ class Vault:
         Raises:
             ConflictError: There is a shard of that name and it must stay.
         """
+        return self.write_tables(name, {PERSONAL_DOMAIN: (table, shard_key)}, replace=replace)
+
+    def write_tables(self, name: str, tables: Mapping[str, tuple[pa.Table, bytes]], *, replace: bool = True) -> bytes:
+        """Encrypt a table for each key domain, each under a key, make them durable, and return the file's bytes.
+
+        Raises:
+            ConflictError: There is a shard of that name and it must stay.
+        """
         self._disk.make_directory(self._root, mode=DIRECTORY_MODE)
-        data = SHARD_MAGIC + encrypt(shard_key, parquet_bytes(table), name)
+        parts = [
+            seal_section(name, NewSection(domain=domain, key_name=SHARD_KEY, key=key, table=table, kept=None))
+            for domain, (table, key) in sorted(tables.items())
+        ]
+        data = join_sections(parts)
         self._disk.write(self.path(name), data, mode=_FILE_MODE, replace=replace)
         return data
 
+    def sections(self, name: str) -> tuple[Section, ...]:
+        """Return what a shard says in clear of each of its sections; this needs no key, and proves nothing.
+
+        Raises:
+            NotFoundError: The shard was erased.
+            FormatError: Not a shard.
+        """
+        with open_shard_file(self.path(name)) as file:
+            return read_head(file, name)[0]
+
+    def open_sections(self, name: str, domains: Sequence[str] | None = None) -> dict[str, OpenSection]:
+        """Decrypt the values of some key domains.
+
+        Args:
+            name: The shard.
+            domains: Which of its domains; None for all.
+
+        Raises:
+            NotFoundError: The shard or its keys were erased, or a master key is not here.
+            FormatError: Not a shard, or it has no such section.
+            VerificationError: Changed bytes.
+        """
+
+        def keys_of(domain: str) -> Mapping[str, bytes]:
+            return self._keys.get(key_name(name, domain))
+
+        for attempt in range(_ATTEMPTS):
+            try:
+                return open_sections(self.path(name), keys_of, domains)
+            except NotFoundError:  # others may have rewritten it between its bytes and its keys
+                if attempt + 1 == _ATTEMPTS:
+                    raise
+        raise AssertionError("unreachable")
+
     def read_table(self, name: str) -> pa.Table:
-        """Decrypt a table.
+        """Decrypt all values of a shard; those that were erased are null.
 
         Raises:
             NotFoundError: The shard or its keys were erased.
             FormatError: Not a shard.
             VerificationError: Changed bytes.
         """
+        tables = [section.run(0, section.rows) for section in self.open_sections(name).values()]
+        whole = tables[0]
+        for table in tables[1:]:
+            whole = merge_columns(whole, table)
+        return whole
+
+    def replace_section(self, name: str, new: NewSection) -> None:
+        """Put another section in the place of that of its domain, durably; the file's time stays.
+
+        Times must not tell which shards were rewritten together.
+
+        Raises:
+            NotFoundError: The shard was erased.
+            FormatError: Not a shard, or it has no such section.
+            StorageError: It could not be written; the old one is there, or the new one.
+        """
+        with open_shard_file(self.path(name)) as file:
+            sections, start = read_head(file, name)
+            modified = os.fstat(file.fileno()).st_mtime_ns
+            file.seek(start)
+            parts = [(section, file.read(section.values + section.salts)) for section in sections]
+        if new.domain not in {section.domain for section, _ in parts}:
+            raise FormatError(f"vault: {name} has no values of domain {new.domain}")
+        data = join_sections([seal_section(name, new) if part[0].domain == new.domain else part for part in parts])
+
+        def fill(path: Path) -> None:
+            path.write_bytes(data)
+            os.utime(path, ns=(modified, modified))
+
+        self._disk.write_with(self.path(name), fill, mode=_FILE_MODE)
+
+    def write_index(self, name: str, data: bytes, key: bytes, *, replace: bool) -> None:
+        """Encrypt an index of persons under a key and make it durable; where it replaces one, the file's time stays.
+
+        Raises:
+            ConflictError: There is one of that name and it must stay.
+        """
+        self._disk.make_directory(self._root, mode=DIRECTORY_MODE)
+        path = self.path(name)
+        modified = path.stat().st_mtime_ns if path.is_file() else None
+
+        def fill(new: Path) -> None:
+            new.write_bytes(INDEX_MAGIC + encrypt(key, data, name))
+            if modified is not None:
+                os.utime(new, ns=(modified, modified))
+
+        self._disk.write_with(path, fill, mode=_FILE_MODE, replace=replace)
+
+    def read_index(self, name: str, keys: Iterable[bytes]) -> bytes:
+        """Return what `write_index` was given, under one of some keys: there are two while it is replaced.
+
+        Raises:
+            NotFoundError: There is no such file.
+            FormatError: Not an index.
+            VerificationError: Changed bytes, or other keys.
+        """
         path = self.path(name)
         if not path.is_file():
-            raise NotFoundError(f"vault: no shard {name}; it was erased or lives elsewhere")
+            raise NotFoundError(f"vault: no index {name}")
         data = read_file(path)
-        if not data.startswith(SHARD_MAGIC):
-            raise FormatError(f"vault: {name} is not a shard of version 1")
-        key = self._keys.key(name, "shard_key")
-        return pq.read_table(pa.BufferReader(decrypt(key, data[len(SHARD_MAGIC) :], name)))
+        if not data.startswith(INDEX_MAGIC):
+            raise FormatError(f"vault: {name} is not an index of version 1")
+        for key in keys:
+            with suppress(VerificationError):
+                return decrypt(key, data[len(INDEX_MAGIC) :], name)
+        raise VerificationError(f"vault: {name} does not decrypt under its keys; its bytes or its keys were changed")
+
+    def remove(self, name: str) -> None:
+        """Remove a file, durably; without its keys it says nothing, and with them it must not come back."""
+        path = self.path(name)
+        if path.is_file():
+            self._disk.remove(path)
+            with storage_errors("removing", path):
+                self._disk.sync_directory(self._root)
 
     def write_opening(self, commitment: str, document: canonical.JsonObject) -> None:
         """Keep the opening of a commitment."""
         folder = self._root / "openings"
         self._disk.make_directory(folder, mode=DIRECTORY_MODE)
-        key = self._keys.get_or_create(OPENINGS_KEY, "key")["key"]
+        parts = self._keys.get_or_create(openings_key(commitment), "1")
+        key = parts[max(parts, key=int)]
         self._disk.write(
             folder / commitment, OPENING_MAGIC + encrypt(key, canonical.encode(document), commitment), mode=_FILE_MODE
         )
@@ -137,8 +218,50 @@ class Vault:
         path = self._root / "openings" / commitment
         if not path.is_file():
             raise NotFoundError(f"vault: no opening of {commitment}; it was erased or lives elsewhere")
-        data = read_file(path)
-        if not data.startswith(OPENING_MAGIC):
-            raise FormatError(f"vault: openings/{commitment} is not an opening of version 1")
-        key = self._keys.key(OPENINGS_KEY, "key")
-        return canonical.parse_object(decrypt(key, data[len(OPENING_MAGIC) :], commitment), "opening")
+        return open_opening(self._keys.get(openings_key(commitment)), read_file(path), commitment)
+
+    def opening_names(self, digits: str) -> list[str]:
+        """Return the commitments, in hex, that begin with some digits and whose openings are kept."""
+        return sorted(path.name for path in (self._root / "openings").glob(f"{digits}*"))
+
+    def remove_opening(self, commitment: str) -> None:
+        """Remove an opening, durably; a copy of it opens as long as its key does."""
+        path = self._root / "openings" / commitment
+        if path.is_file():
+            self._disk.remove(path)
+            with storage_errors("removing", path):
+                self._disk.sync_directory(path.parent)
+
+
+def openings_key(commitment: str) -> str:
+    """Return the name of the key file of an opening: one for each first byte, so that few share one.
+
+    >>> openings_key("a4" + "0" * 62)
+    'openings-a4'
+    """
+    return f"{OPENINGS_PREFIX}{commitment[:2]}"
+
+
+def open_opening(keys: Mapping[str, bytes], data: bytes, commitment: str) -> canonical.JsonObject:
+    """Return what an opening holds.
+
+    Args:
+        keys: The keys of its file: one, or two while an erasure replaces the first.
+        data: Its bytes.
+        commitment: The commitment, in hex.
+
+    Raises:
+        FormatError: Not an opening.
+        VerificationError: Changed bytes.
+    """
+    if not data.startswith(OPENING_MAGIC):
+        raise FormatError(f"vault: openings/{commitment} is not an opening of version 1")
+    for number in sorted(keys, key=int):
+        try:
+            decrypted = decrypt(keys[number], data[len(OPENING_MAGIC) :], commitment)
+        except VerificationError:
+            if number == max(keys, key=int):
+                raise
+            continue
+        return canonical.parse_object(decrypted, "opening")
+    raise FormatError(f"keys: file {openings_key(commitment)!r} has no keys")

@@ -8,7 +8,7 @@ can open them. Bytes: docs/format.md section 15.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -17,11 +17,12 @@ from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
 from backstory.errors import ForbiddenError, FormatError, NotFoundError, VerificationError
 from backstory.records import canonical
-from backstory.records.canonical import JsonObject
+from backstory.records.canonical import JsonObject, JsonValue
 from backstory.records.identity import check_digest
 from backstory.storage.blobs import BlobStore
 from backstory.storage.disk import Disk, read_file
-from backstory.storage.keys import DIRECTORY_MODE, KEY_MODE, KEY_SIZE
+from backstory.storage.keys import KEY_MODE, KEY_SIZE
+from backstory.storage.master import DIRECTORY_MODE
 from backstory.storage.spool import Spool
 from backstory.storage.world import World
 
@@ -38,12 +39,14 @@ class WorkerSpoolInfo:
         vkey: The archive's public key.
         wrap_key: Public X25519 key under which a worker leaves its keys.
         models: The model versions a worker may name, by what it names them; each with digest, name, version.
+        classes: What people confirmed of the columns of their records, by the same names.
     """
 
     origin: str
     vkey: str
     wrap_key: bytes
     models: Mapping[str, JsonObject]
+    classes: Mapping[str, JsonObject] = field(default_factory=dict)
 
 
 class WrappedKeys:
@@ -100,7 +103,7 @@ class WrappedKeys:
         what = f"keys: {name!r}"
         return bytes.fromhex(check_digest(canonical.parse_object(data, what).get(part), what))
 
-    def destroy(self, name: str) -> None:
+    def discard(self, name: str) -> None:
         """Remove keys."""
         self._own.pop(name, None)
         self._disk.remove(self._path(name))
@@ -119,6 +122,7 @@ def write_worker_spool(root: Path, info: WorkerSpoolInfo, disk: Disk) -> None:
     for name in ("streams", "blobs"):
         disk.make_directory(root / name)
     document: JsonObject = {
+        "classes": dict(info.classes),
         "models": dict(info.models),
         "origin": info.origin,
         "v": 1,
@@ -143,18 +147,24 @@ def read_worker_spool(root: Path) -> WorkerSpoolInfo:
     what = f"worker's spool: {_INFO_NAME}"
     document = canonical.parse_object(read_file(path), what)
     canonical.check_version(document, 1, what)
-    models, wrap_key = document.get("models"), bytes.fromhex(check_digest(document.get("wrap_key"), f"{what}, its key"))
-    if not isinstance(models, dict):
-        raise FormatError(f"{what} names no models")
-    known = {name: model for name, model in models.items() if isinstance(model, dict)}
-    if len(known) != len(models):
-        raise FormatError(f"{what} names a model without saying which it is")
+    wrap_key = bytes.fromhex(check_digest(document.get("wrap_key"), f"{what}, its key"))
+    known, classes = (_by_name(document.get(member), what, member) for member in ("models", "classes"))
     return WorkerSpoolInfo(
         origin=canonical.text_of(document, "origin"),
         vkey=canonical.text_of(document, "vkey"),
         wrap_key=wrap_key,
         models=known,
+        classes=classes,
     )
+
+
+def _by_name(value: JsonValue, what: str, member: str) -> dict[str, JsonObject]:
+    if not isinstance(value, dict):
+        raise FormatError(f"{what} names no {member}")
+    known = {name: one for name, one in value.items() if isinstance(one, dict)}
+    if len(known) != len(value):
+        raise FormatError(f"{what} names {member} without saying what they are")
+    return known
 
 
 def worker_stores(

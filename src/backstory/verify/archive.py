@@ -22,6 +22,7 @@ from backstory.storage.anchors import newest_cosigned
 from backstory.storage.disk import read_file
 from backstory.storage.layout import Layout, read_layout
 from backstory.storage.lock import LockStore
+from backstory.storage.master import Wrappers
 from backstory.storage.world import World
 from backstory.tlog.checkpoint import Checkpoint, open_checkpoint
 from backstory.tlog.key import require_keys
@@ -30,11 +31,14 @@ from backstory.verify.against import KeptCheckpoint, check_against, contains, re
 from backstory.verify.anchors import AnchorRules, check_anchors
 from backstory.verify.audit import Audit, Progress
 from backstory.verify.blobs import check_blobs, find_blobs, sizes_of
+from backstory.verify.budgets import check_budgets
 from backstory.verify.catalog import CUT_SHORT, check_catalog
+from backstory.verify.erasure import check_erasures
 from backstory.verify.finding import Finding, VerificationReport
 from backstory.verify.held import Holdings, read_holdings
 from backstory.verify.jobs import check_jobs
 from backstory.verify.log import LogCheck, check_log, later_entries
+from backstory.verify.people import check_people
 from backstory.verify.pool import WorkerPool
 from backstory.verify.promised import check_promises, promise_keys
 from backstory.verify.segments import check_segments
@@ -47,6 +51,7 @@ from backstory.verify.subjects import check_subjects
 from backstory.verify.succession import Accepted, Succession, accepted_keys, check_succession
 from backstory.verify.tables import check_tables
 from backstory.verify.time_stamp import read_roots
+from backstory.verify.two_people import check_two_people
 from backstory.verify.unnamed import check_unnamed
 from backstory.verify.vault import check_keys, check_vault
 
@@ -103,6 +108,7 @@ def verify_archive(
     max_age_seconds: int | None = None,
     tsa_roots: Sequence[Path] = (),
     progress: Progress | None = None,
+    wrappers: Wrappers | None = None,
     world: World | None = None,
 ) -> VerificationReport:
     """Check a whole archive.
@@ -123,6 +129,7 @@ def verify_archive(
         max_age_seconds: How old the newest cosignatures that meet the policy may be.
         tsa_roots: Files of certificates of time-stamping authorities to believe.
         progress: Is told how far it is; None to tell nobody.
+        wrappers: Master keys that are held elsewhere than in files, by domain; what only they open is unknown without.
         world: Clock and disk; for tests.
 
     Returns:
@@ -166,7 +173,9 @@ def verify_archive(
         )  # fmt: skip
     layout, accepted = opened
     with WorkerPool(workers) as pool:
-        audit = Audit(layout=layout, pool=pool, progress=progress or _no_progress, keeper=keeper)
+        audit = Audit(
+            layout=layout, pool=pool, progress=progress or _no_progress, keeper=keeper, wrappers=wrappers or {}
+        )
         checkpoint, witnesses = _check(audit, accepted, asked)
     return VerificationReport(
         origin=layout.config.origin,
@@ -227,6 +236,8 @@ def _check(audit: Audit, accepted: Accepted, asked: _Asked) -> tuple[Checkpoint 
         holdings = _check_manifests(audit, log)
         check_jobs(audit, log.entries, holdings)
         check_statements(audit, log.entries)
+        check_two_people(audit, log.entries)
+        check_budgets(audit, log.entries)
         check_segments(audit, log.entries, holdings, size_now)
         check_spool(audit, log.entries)
         check_unnamed(audit, log.entries, holdings, asked.spools, later)
@@ -243,11 +254,13 @@ def _check_rest(audit: Audit, log: LogCheck, holdings: Holdings, asked: _Asked, 
     """Check what is not records: tables, blobs, vault, keys, catalog, promises."""
     before = audit.problems
     blobs = find_blobs(audit, log.entries)
-    check_tables(audit, blobs)
+    check_tables(audit, log.entries, blobs)
     check_subjects(audit, blobs)
     check_sketches(audit, log.entries, holdings)
     check_blobs(audit, blobs)
+    check_erasures(audit, log.entries)
     check_vault(audit, log.entries, holdings, blobs)
+    check_people(audit, log.entries)
     check_keys(audit, log.entries, holdings, blobs, asked.spools)
     good = audit.problems == before
     check_catalog(audit, log.entries, holdings, size_now)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from backstory.errors import StorageError
+from backstory.errors import BackstoryError, StorageError
+from backstory.storage.disk import Disk
+from backstory.storage.keys import KeyStore, key_name, open_keys
 from backstory.storage.layout import Layout
 from backstory.storage.lock import LockStore
+from backstory.storage.master import Wrappers
 from backstory.storage.world import World
 from backstory.verify.finding import Finding, Severity
 from backstory.verify.pool import WorkerPool
@@ -46,6 +50,11 @@ class Audit:
         totals: What of it there is to check, where that can be more.
         blobs_named: Blobs that something read in this run refers to and no entry.
         payloads_named: Blobs that values of records seem to stand for, with a place where one does.
+        wrappers: Master keys that are held elsewhere, by domain.
+        erased: How many values (a group of a row each) of each rewritten shard were erased, and rows of each rewritten
+            table, by its name: as was counted of what was read, of the rest as the file says.
+        lost: Tables about people that are not here, nor their keys.
+        keys: The key store.
     """
 
     layout: Layout
@@ -60,6 +69,22 @@ class Audit:
     totals: dict[str, int] = field(default_factory=dict)
     blobs_named: set[str] = field(default_factory=set)
     payloads_named: dict[str, str] = field(default_factory=dict)
+    wrappers: Wrappers = field(default_factory=dict)
+    erased: dict[str, int] = field(default_factory=dict)
+    lost: set[str] = field(default_factory=set)
+    keys: KeyStore = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Open the key store."""
+        self.keys = open_keys(self.layout, Disk(), wrappers=self.wrappers)
+
+    def keys_of(self, shard: str, domains: Iterable[str]) -> dict[str, dict[str, bytes]]:
+        """Return the keys of a shard by domain, as far as they are here; what others lack is said elsewhere."""
+        found = {}
+        for domain in domains:
+            with contextlib.suppress(BackstoryError):
+                found[domain] = self.keys.get(key_name(shard, domain))
+        return found
 
     def expect(self, what: str, total: int) -> None:
         """Say how much there is to check; what of it was, is counted as it is."""

@@ -267,9 +267,9 @@ def _trees(document: canonical.JsonValue) -> Iterator[str]:
     holders = (document, document.get("training")) if isinstance(document, dict) else ()
     for holder in holders:
         tree = holder.get(SUBJECTS) if isinstance(holder, dict) else None
-        root = tree.get("root") if isinstance(tree, dict) else None
-        if isinstance(root, str) and DIGEST.fullmatch(root):
-            yield f"{root}.shard"
+        key = tree.get("key") if isinstance(tree, dict) else None
+        if isinstance(key, str) and DIGEST.fullmatch(key):
+            yield f"{key}.shard"
 
 
 def _named_blobs(value: canonical.JsonValue) -> Iterator[str]:

@@ -36,6 +36,9 @@ from backstory.verify.bundle_question import Asked
 from backstory.verify.bundle_zip import check_zip
 from backstory.verify.receipt import Receipt, verify_receipts
 from backstory.verify.receipt_file import MANY_MAGIC, check_version
+from backstory.verify.report import ENTRY_TYPE as REPORT_MADE
+from backstory.verify.report import FILES as REPORT_FILES
+from backstory.verify.report import PAGE, REPORT, ReportCheck, ReportFacts
 
 MANIFEST: Final = "manifest.json"
 PROOF: Final = "bundle.tlog-proof"
@@ -53,6 +56,8 @@ _PIECE = 1 << 20
 _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, struct.error)
 """What the library for zip files raises of one that is malformed."""
 _MEMBERS = frozenset({"backstory", "files", "log", "question", "records", "time", "v"})
+_OF_REPORTS = re.compile(r"report\.(html|json|pdf)|schema\.json|tables/.*")
+_NOT_OF_REPORTS = re.compile(r"index\.html|records-.*|upstream/rows\.json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +71,9 @@ class Bundle:
         manifest: SHA-256 of the manifest, in hex.
         time: When it was given out, by the operator's clock.
         question: What was asked, by whom and what for, as far as it was said.
-        records: How many predictions it holds.
+        records: How many predictions it holds; of a report how many records.
         files: How many files the manifest lists.
+        report: Of a report what it is.
     """
 
     origin: str
@@ -78,6 +84,7 @@ class Bundle:
     question: JsonObject
     records: int
     files: int
+    report: ReportFacts | None = None
 
     def to_dict(self) -> JsonObject:
         """Return it as values JSON has."""
@@ -90,12 +97,19 @@ class Bundle:
             "records": str(self.records),
             "time": self.time,
             "tree_size": self.tree_size,
+            **({} if self.report is None else {"report": self.report.to_dict()}),
         }
 
     def __str__(self) -> str:
         """Return it for a reader."""
+        what = f"bundle of {self.records} predictions"
+        if self.report is not None:
+            what = (
+                f"report {self.report.kind} {self.report.id}: {self.report.title}\n"
+                f"{self.records} records, {self.report.entries} entries and {self.report.quotes} quotes proven,"
+            )
         return (
-            f"bundle of {self.records} predictions in {self.files} files, given out at {self.time}\n"
+            f"{what} in {self.files} files, given out at {self.time}\n"
             f"entry {self.index} of the log of {self.origin} at tree size {self.tree_size}"
         )
 
@@ -161,27 +175,36 @@ class _Checking:
         self._proven: set[str] = set()
         self._needed: set[str] = set()
         self._rows: dict[str, list[JsonObject]] = {}
+        self._entries: dict[int, JsonObject] = {}
+        self._records: dict[str, Receipt] = {}
+        self._report: ReportCheck | None = None
         self._sources: dict[str, tuple[bytes, int]] = {}
 
     def check(self) -> Bundle:
         """Make the checks in their order."""
         with _named(PROOF):
             index, entry, checkpoint = self._prove(PROOF)
-            self._require(entry.get("type") == ENTRY_TYPE, "its entry is of something else")
+            self._require(entry.get("type") in {ENTRY_TYPE, REPORT_MADE}, "its entry is of something else")
             self._origin = checkpoint.origin
         with _named(MANIFEST):
             manifest = self._read_manifest(index, entry)
             sizes = self._list(manifest)
             count, time = canonical.count_of(manifest, "records"), canonical.text_of(manifest, "time")
-            self._require(count > 0, "it has no records")
+            self._require(count > 0 or "report" in manifest, "it has no records")
             self._require(_MOMENT.fullmatch(time) is not None, "its time is none")
             question = manifest["question"] if isinstance(manifest["question"], dict) else {}
             asked = Asked(question)
-        self._check_files(sizes)
+        self._check_files(sizes, REPORT_FILES if "report" in manifest else ("README.txt", "index.html"))
+        if "report" in manifest:
+            self._report = self._open_report(manifest)
         with _named(ROWS):
             self._read_rows()
         self._check_records(count, asked)
         self._check_upstream()
+        report = None
+        if self._report is not None:
+            with _named(REPORT):
+                report = self._report.check_evidence(self._records, self._entries, manifest)
         return Bundle(
             origin=self._origin,
             tree_size=checkpoint.size,
@@ -191,6 +214,7 @@ class _Checking:
             question=question,
             records=count,
             files=len(sizes),
+            report=report,
         )
 
     def _prove(self, name: str) -> tuple[int, JsonObject, Checkpoint]:
@@ -208,8 +232,12 @@ class _Checking:
         self._require(hashlib.sha256(data).hexdigest() == entry.get("manifest"), "it was changed")
         manifest = canonical.parse_object(data, "manifest")
         check_version(manifest, "manifest")
-        self._require(set(manifest) == _MEMBERS and manifest["backstory"] == "bundle", "it is of something else")
+        self._require(set(manifest) - {"report"} == _MEMBERS, "it is of something else")
+        self._require(manifest["backstory"] == "bundle", "it is of something else")
+        is_report = "report" in manifest
+        self._require(is_report == (entry["type"] == REPORT_MADE), "its entry is of something else")
         self._require(isinstance(manifest["question"], dict), "it has no question")
+        self._require(not is_report or not manifest["question"], "a report has a question of its own")
         self._require(manifest["records"] == entry.get("records"), "it has another number of records than the log")
         log = manifest["log"]
         self._require(isinstance(log, dict) and set(log) == {"origin", "root", "size"}, "a malformed log")
@@ -231,10 +259,24 @@ class _Checking:
         self._require(sum(size for size, _ in sizes.values()) <= _TOTAL_MAX, "the files are too large")
         return sizes
 
-    def _check_files(self, sizes: dict[str, tuple[int, str]]) -> None:
+    def _open_report(self, manifest: JsonObject) -> ReportCheck:
+        """Open the report, and compare its tables with it."""
+        with _named(REPORT):
+            report = ReportCheck(self._read(REPORT), manifest)
+        with _named(PAGE):
+            self._require(report.digest.encode() in self._read(PAGE), "it is of another report")
+        with _named("tables"):
+            report.check_tables(self._members, self._read)
+        return report
+
+    def _check_files(self, sizes: dict[str, tuple[int, str]], needed: tuple[str, ...]) -> None:
         for name in sorted(self._members.keys() - sizes.keys() - {MANIFEST, PROOF}):
             raise VerificationError(f"bundle: {name}: the manifest does not list it")
-        for name in ("README.txt", "index.html"):
+        others = _NOT_OF_REPORTS if REPORT in needed else _OF_REPORTS
+        for name in sizes:
+            with _named(name):
+                self._require(others.fullmatch(name) is None, "it is of another kind of bundle")
+        for name in needed:
             with _named(name):
                 self._require(name in sizes, "it is missing")
         for name, (size, expected) in sizes.items():
@@ -252,7 +294,8 @@ class _Checking:
                 for receipt in self._read_receipts(name):
                     found += 1
                     with _named(name):
-                        self._require(receipt.values.get("kind") == PREDICTION, f"{receipt.id} is no prediction")
+                        is_asked = self._report is not None or receipt.values.get("kind") == PREDICTION
+                        self._require(is_asked, f"{receipt.id} is no prediction")
                         self._require(bytes.fromhex(receipt.id.replace("-", "")) not in seen, f"{receipt.id} again")
                     seen.add(bytes.fromhex(receipt.id.replace("-", "")))
                     proven = receipt.to_dict()
@@ -263,6 +306,8 @@ class _Checking:
                     with _named(name):
                         asked.check(proven)
                         self._note_documents(receipt)
+                        if self._report is not None:
+                            self._records[receipt.id] = receipt
                     with _named(ROWS):
                         self._check_rows(receipt)
             with _named(RECORDS):
@@ -276,6 +321,9 @@ class _Checking:
     def _note_documents(self, receipt: Receipt) -> None:
         """Note which documents must be there, and which may."""
         digest, model = canonical.digest_of(receipt.context), receipt.context.get("model")
+        if self._report is not None:
+            self._proven |= {digest, *digests_in(receipt.context)}
+            return
         self._needed.add(digest)
         if model is not None:
             self._require(isinstance(model, dict), "a malformed model")
@@ -340,6 +388,7 @@ class _Checking:
                 self._require(name == f"upstream/entries/{index}.tlog-proof", "it is of another entry")
                 self._require(checkpoint.origin == self._origin, "it is of another log")
                 self._proven |= set(digests_in(entry))
+                self._entries[index] = entry
         for name in sorted(map(_document_name, self._needed)):
             with _named(name):
                 self._require(name in self._members, "it is missing")

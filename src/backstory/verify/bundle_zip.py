@@ -22,6 +22,7 @@ _NAME = re.compile(
     r"manifest\.json|bundle\.tlog-proof|README\.txt|index\.html|records\.jsonl|records-[0-9]{4,5}\.parquet"
     r"|receipts/[0-9]{4}\.receipts|upstream/rows\.json|upstream/documents/[0-9a-f]{64}\.json"
     r"|upstream/entries/[0-9]{1,19}\.tlog-proof|verify/[a-z_]{1,64}\.(html|mjs|py)"
+    r"|report\.(html|json|pdf)|schema\.json|tables/[a-z][a-z_]{0,63}\.(csv|parquet)"
 )
 _COMPRESSION_LEVEL_BITS = 0x6
 _TIME = (1980, 1, 1, 0, 0, 0)

@@ -9,18 +9,20 @@ import contextlib
 from array import array
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import merge as merge_sorted
 
 from backstory.errors import FormatError
 from backstory.records.canonical import JsonObject
 from backstory.records.manifest import MANIFEST_TYPE, FileRef, Manifest, parse_manifest
-from backstory.records.merge import MERGE_TYPE, Merge, parse_merge
+from backstory.records.merge import MERGE_TYPE, MOVED_TYPES, TRIM_TYPE, Merge, parse_merge
+from backstory.records.succession import RESTORED_TYPE
 from backstory.storage.segment import group_count_of, segment_range, subtree_count_of
 from backstory.verify.entries import Entries
 
 _NOT_MERGED = -1
+BEGUN_TYPE = "disposal.begun"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,12 +34,14 @@ class Part:
         manifest: The manifest.
         first_group: Row groups of the file before its first.
         first_subtree: Subtree roots of the file before its first.
+        gone: How many of its records are not in the file any more, by the entry that says so.
     """
 
     index: int
     manifest: Manifest
     first_group: int = 0
     first_subtree: int = 0
+    gone: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +94,7 @@ class Holdings:
         self._streams, self._schemas, self._merged = array("L"), array("L"), array("q")
         self._numbers: dict[str, int] = {}
         self._parts_of: dict[int, int] = {}
+        self._gone: dict[int, int] = {}
         self._of_stream: dict[str, array[int]] = {}
         self.ends: dict[str, int] = {}
         self.sealed: Counter[str] = Counter()
@@ -125,13 +130,14 @@ class Holdings:
     def add_merge(self, index: int, merge: Merge) -> str | None:
         """Add the next merge; return what is wrong with it, in which case it is passed over."""
         places = [self._place_of(part) for part in merge.parts]
-        problem = self._problem(merge, places) or self._taken_apart(places)
+        problem = self._problem(merge, places) or self._taken_apart(places) or self._brought_back(merge, places)
         if problem is not None:
             self.refused += 1
             return f"{problem}: it is passed over"
         self._keep_odd(merge.file.name, merge.stream, merge.first_seq, merge.count, index)
         for place in places:
             self._merged[place] = index
+        self._gone.update((place, gone) for place, gone in zip(places, merge.gone, strict=False) if gone)
         self._parts_of[index] = len(places)
         return None
 
@@ -185,6 +191,13 @@ class Holdings:
             return "its parts are not the records it says"
         return None
 
+    def _brought_back(self, merge: Merge, places: Sequence[int]) -> str | None:
+        """Say whether a file is said to hold records that were gone, or to lack more than there are."""
+        for at, gone in zip(places, merge.gone or [0] * len(places), strict=True):
+            if not self._gone.get(at, 0) <= gone <= self._counts[at]:
+                return "says that other records are gone than can be"
+        return None
+
     def _taken_apart(self, places: Sequence[int]) -> str | None:
         """Say which earlier merge a merge has some parts of and not all."""
         taken = Counter(self._merged[at] for at in places if self._merged[at] != _NOT_MERGED)
@@ -207,18 +220,33 @@ def read_holdings(entries: Entries, say: Say, gap: Callable[[int, Manifest, int]
         gap: Is told of a manifest that does not begin where its stream ended.
     """
     holdings = Holdings()
-    for index, entry in entries.documents(MANIFEST_TYPE, MERGE_TYPE):
+    begun, restored = set[int](), False
+    for index, entry in entries.documents(MANIFEST_TYPE, MERGE_TYPE, TRIM_TYPE, BEGUN_TYPE, RESTORED_TYPE):
         try:
-            if entry["type"] == MANIFEST_TYPE:
+            if entry["type"] == BEGUN_TYPE:
+                begun.add(index)
+            elif entry["type"] == RESTORED_TYPE:
+                restored = True
+            elif entry["type"] == MANIFEST_TYPE:
                 manifest = parse_manifest(entry)
                 before = holdings.add_manifest(index, manifest)
                 if manifest.first_seq != before:
                     gap(index, manifest, before)
-            elif (problem := holdings.add_merge(index, parse_merge(entry))) is not None:
+            elif (problem := _unfounded(merge := parse_merge(entry), begun, restored=restored)) is not None:
+                holdings.refused += 1
+                say(index, problem)
+            elif (problem := holdings.add_merge(index, merge)) is not None:
                 say(index, problem)
         except FormatError as error:
             say(index, str(error))
     return holdings
+
+
+def _unfounded(merge: Merge, begun: Collection[int], *, restored: bool) -> str | None:
+    """Say what is wrong with a trim that no disposal before it stands behind."""
+    if not merge.gone or (merge.disposal is None and restored) or merge.disposal in begun:
+        return None
+    return "names no disposal before it: it is passed over"
 
 
 def add_later(holdings: Holdings, later: Mapping[int, JsonObject | None]) -> None:
@@ -227,7 +255,7 @@ def add_later(holdings: Holdings, later: Mapping[int, JsonObject | None]) -> Non
         with contextlib.suppress(FormatError):
             if entry is not None and entry.get("type") == MANIFEST_TYPE:
                 holdings.add_manifest(index, parse_manifest(entry))
-            elif entry is not None and entry.get("type") == MERGE_TYPE:
+            elif entry is not None and entry.get("type") in MOVED_TYPES:
                 holdings.add_merge(index, parse_merge(entry))
 
 
@@ -249,7 +277,8 @@ def held_file(index: int, read: Callable[[int], JsonObject | None]) -> HeldFile:
     parts, group, subtree = [], 0, 0
     for part in merge.parts:
         manifest = parse_manifest(read(part) or {})
-        parts.append(Part(index=part, manifest=manifest, first_group=group, first_subtree=subtree))
+        gone = merge.gone_of(part)
+        parts.append(Part(index=part, manifest=manifest, first_group=group, first_subtree=subtree, gone=gone))
         group += group_count_of(manifest.count)
         subtree += subtree_count_of(manifest.count)
     counts = tuple(part.manifest.count for part in parts)

@@ -20,7 +20,7 @@ from backstory.records.promise import (
     parse_promise_text,
 )
 from backstory.storage.disk import Disk
-from backstory.storage.keys import KeyStore
+from backstory.storage.keys import open_keys
 from backstory.storage.layout import Layout
 from backstory.storage.lock import LockStore
 from backstory.storage.promises import FOLDER, PromiseStore, stream_of
@@ -106,7 +106,7 @@ def _check_waiting(
     layout: Layout, stream: str, place: str, due: list[_Due], sealed: Mapping[str, int], now_ns: int
 ) -> Iterator[Finding]:
     """Compare what was promised of a stream with what waits in its spool."""
-    spool = Spool(layout.spool, KeyStore(layout.keys, Disk()), Disk())
+    spool = Spool(layout.spool, open_keys(layout, Disk()), Disk())
     due.sort(key=lambda each: each[1].first_seq)
     found: list[bool | None] = [None] * len(due)
     try:

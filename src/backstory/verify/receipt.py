@@ -16,20 +16,28 @@ from pathlib import Path
 from backstory.errors import FormatError, InputError, StorageError, VerificationError
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject, JsonValue
-from backstory.records.commitment import verify_opening
+from backstory.records.commitment import field_data, verify_fields, verify_opening
 from backstory.records.identity import id_text, time_text
 from backstory.records.limits import RECEIPTS_SIZE_MAX
 from backstory.records.manifest import MANIFEST_TYPE, Manifest, parse_manifest
 from backstory.records.row import NULL_STRUCT, Value, decode_row
 from backstory.records.schema import COMMITMENT_PREFIX, Schema, escape_name, parse_schema
 from backstory.tlog.checkpoint import Checkpoint, open_checkpoint, parse_checkpoint
-from backstory.tlog.hashing import hash_leaf
+from backstory.tlog.hashing import hash_leaf, root_hash
 from backstory.tlog.key import ValidKey, require_keys
 from backstory.tlog.note import parse_note
 from backstory.tlog.policy import Policy, WitnessTime, parse_policy
 from backstory.tlog.proof import verify_inclusion
 from backstory.tlog.proof_file import begins_proof_file, parse_proof_file
-from backstory.verify.receipt_file import MANY_MAGIC, Claim, ManyReceipts, check_version, read_claim
+from backstory.verify.receipt_file import (
+    MANY_MAGIC,
+    Claim,
+    FieldOpenings,
+    ManyReceipts,
+    Opening,
+    check_version,
+    read_claim,
+)
 
 _NAME_SIZE_MAX = 255
 """No file system has longer names: what is longer is no name, and is not repeated in messages."""
@@ -51,7 +59,9 @@ class Receipt:
         seq: Its sequence number.
         values: The open columns, by name.
         opened: For each opened group the values, by name.
+        undisclosed: For each group of which only some fields are opened the names of the others.
         sealed: Groups that are committed to and not shown.
+        erased: Those of them that whoever made the receipt says were erased, which nothing proves.
         context: The context the record refers to; one object for all receipts of a file that refer to it.
         classes: Sensitivity class of every column.
         witnesses: Witnesses of the given policy that cosigned the checkpoint, and when; None without a policy.
@@ -66,7 +76,9 @@ class Receipt:
     seq: int
     values: dict[str, Value]
     opened: dict[str, dict[str, Value]]
+    undisclosed: dict[str, tuple[str, ...]]
     sealed: tuple[str, ...]
+    erased: tuple[str, ...]
     context: JsonObject
     classes: dict[str, str]
     witnesses: tuple[WitnessTime, ...] | None
@@ -79,6 +91,7 @@ class Receipt:
         """Return the receipt as JSON-safe values; floats and bytes as text."""
         return {
             "context": self.context,
+            "erased": list(self.erased),
             "id": self.id,
             "leaf_index": self.leaf_index,
             "opened": {g: {n: plain(v) for n, v in values.items()} for g, values in self.opened.items()},
@@ -88,6 +101,7 @@ class Receipt:
             "seq": str(self.seq),
             "stream": self.stream,
             "tree_size": self.tree_size,
+            "undisclosed": {group: list(names) for group, names in self.undisclosed.items()},
             "values": {name: plain(value) for name, value in self.values.items()},
             "witnesses": None if self.witnesses is None else _by_key(self.witnesses),
         }
@@ -118,7 +132,10 @@ def _describe_record(receipt: Receipt) -> Iterator[str]:
         yield f"recorded {time_text(moment)}, stream {receipt.stream}, seq {receipt.seq}"
     shown = {**receipt.values, **{n: v for values in receipt.opened.values() for n, v in values.items()}}
     yield from (f"  {n} = {plain(v)}" for n, v in shown.items() if n.partition(".")[0] not in _ENVELOPE_NAMES)
-    yield from (f"  sealed group {group!r}: committed, not shown" for group in receipt.sealed)
+    yield from (f"  {n}: committed, not disclosed" for names in receipt.undisclosed.values() for n in names)
+    for group in receipt.sealed:
+        said = "committed, erased, as whoever made this says" if group in receipt.erased else "committed, not shown"
+        yield f"  sealed group {group!r}: {said}"
 
 
 def _witnessed(witnesses: tuple[WitnessTime, ...] | None) -> str:
@@ -308,7 +325,12 @@ def _check_claim(log: _Log, claim: Claim) -> Receipt:
         raise VerificationError("receipt: the record's stream and seq are not those of its place in the segment")
     if hashlib.sha256(claim.context).digest() != values.get("context"):
         raise VerificationError("receipt: its context is not the one the record names")
-    opened = {group: _open(schema, values, group, *opening) for group, opening in claim.openings.items()}
+    opened = {group: _open(schema, values, group, opening) for group, opening in claim.openings.items()}
+    hidden = {group: [name for name in schema.field_names(group) if name not in opened[group]] for group in opened}
+    if not set(claim.erased) <= set(schema.groups) - set(opened):
+        raise VerificationError(
+            "receipt: says that groups were erased which it opens, or which the record does not have"
+        )
     identity = values.get("id")
     return Receipt(
         id=id_text(identity if isinstance(identity, bytes) else b""),
@@ -320,6 +342,8 @@ def _check_claim(log: _Log, claim: Claim) -> Receipt:
         seq=seq,
         values={name: value for name, value in values.items() if not name.startswith(COMMITMENT_PREFIX)},
         opened=opened,
+        undisclosed={group: tuple(names) for group, names in hidden.items() if names},
+        erased=claim.erased,
         sealed=tuple(group for group in schema.groups if group not in opened),
         context=log.read_context(claim.context),
         classes={column.name: column.sensitivity for column in schema.columns},
@@ -341,12 +365,29 @@ def _read_schema(data: bytes) -> Schema:
     return parse_schema(data)
 
 
-def _open(schema: Schema, values: dict[str, Value], group: str, row: bytes, salt: bytes) -> dict[str, Value]:
-    commitment = values.get(COMMITMENT_PREFIX + escape_name(group))
-    if not schema.group_columns(group) or not isinstance(commitment, bytes):
+def _open(schema: Schema, values: dict[str, Value], group: str, opening: Opening | FieldOpenings) -> dict[str, Value]:
+    commitment, names = values.get(COMMITMENT_PREFIX + escape_name(group)), schema.field_names(group)
+    if not names or not isinstance(commitment, bytes):
         raise VerificationError(f"receipt: opening of a group the record does not have ({group!r})")
-    verify_opening(commitment, group, salt, row)
-    return _named(row, sorted((column.name for column in schema.group_columns(group)), key=str.encode))
+    if isinstance(opening, FieldOpenings) is not (group in schema.fields):
+        how = "by field" if group in schema.fields else "as a whole"
+        raise VerificationError(f"receipt: expected an opening {how} of group {group!r}")
+    if isinstance(opening, FieldOpenings):
+        return _open_fields(commitment, group, names, opening)
+    verify_opening(commitment, group, opening.salt, opening.row)
+    return _named(opening.row, names)
+
+
+def _open_fields(commitment: bytes, group: str, names: Sequence[str], opening: FieldOpenings) -> dict[str, Value]:
+    """Open some fields: their leaves and those of the others, as many as the schema says, lead to the commitment."""
+    if not opening.fields.keys() <= set(names) or len(opening.fields) + len(opening.leaves) != len(names):
+        raise VerificationError(f"receipt: expected {len(names)} leaves of the columns of group {group!r}, got others")
+    hidden, leaves = iter(opening.leaves), list[bytes]()
+    for name in names:
+        one = opening.fields.get(name)
+        leaves.append(next(hidden) if one is None else hash_leaf(field_data(one.salt, one.row)))
+    verify_fields(commitment, group, len(leaves), root_hash(leaves))
+    return {name: _named(one.row, [name])[name] for name, one in opening.fields.items()}
 
 
 def _named(row: bytes, names: Sequence[str]) -> dict[str, Value]:

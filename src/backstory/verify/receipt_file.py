@@ -22,8 +22,35 @@ MANY_MAGIC: Final = b'{"backstory":"receipts",'
 """How a file of many receipts begins: its first member has the name that comes first."""
 
 _ONE: Final = frozenset({"context", "entry", "index", "openings", "path", "row", "schema", "v"})
+_MAY: Final = frozenset({"erased"})
 _MANY: Final = frozenset({"backstory", "contexts", "entries", "nodes", "note", "receipts", "schemas", "v"})
 _ENTRY: Final = frozenset({"entry", "index", "proof"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """What opens a commitment, or a field of one.
+
+    Attributes:
+        row: Row encoding of the columns, or of the one.
+        salt: Its salt.
+    """
+
+    row: bytes
+    salt: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldOpenings:
+    """What opens some fields of a group that is committed to by field.
+
+    Attributes:
+        fields: The opened ones, by the name of the column.
+        leaves: Leaves of all others, in order.
+    """
+
+    fields: dict[str, Opening]
+    leaves: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +66,8 @@ class Claim:
         row: The record's row.
         index: The row's index in the segment.
         path: Its inclusion proof in the segment's tree.
-        openings: Row and salt of each opened group, by name.
+        openings: What opens each opened group, by name.
+        erased: Groups that whoever made the file says were erased.
     """
 
     leaf_index: int
@@ -50,7 +78,8 @@ class Claim:
     row: bytes
     index: int
     path: tuple[bytes, ...]
-    openings: dict[str, tuple[bytes, bytes]]
+    openings: dict[str, Opening | FieldOpenings]
+    erased: tuple[str, ...]
 
 
 def read_claim(file: ProofFile) -> Claim:
@@ -62,7 +91,7 @@ def read_claim(file: ProofFile) -> Claim:
     """
     extra = canonical.parse_object(file.extra or b"", "receipt")
     check_version(extra, "receipt")
-    _check_members(extra, _ONE)
+    _check_members(extra, _ONE, _MAY)
     return Claim(
         leaf_index=file.index,
         entry=_bytes(extra["entry"]),
@@ -73,6 +102,7 @@ def read_claim(file: ProofFile) -> Claim:
         index=canonical.count_of(extra, "index"),
         path=tuple(bytes.fromhex(check_digest(value, "receipt's path")) for value in _list(extra["path"])),
         openings=_openings(extra["openings"]),
+        erased=_erased(extra),
     )
 
 
@@ -122,7 +152,7 @@ class ManyReceipts:
             shared.check_all_taken()
 
     def _claim(self, value: JsonValue) -> Claim:
-        document = _check_members(value, _ONE - {"v"})
+        document = _check_members(value, _ONE - {"v"}, _MAY)
         leaf_index, entry, proof = self._entry(document["entry"])
         return Claim(
             leaf_index=leaf_index,
@@ -134,6 +164,7 @@ class ManyReceipts:
             row=_bytes(document["row"]),
             index=canonical.count_of(document, "index"),
             openings=_openings(document["openings"]),
+            erased=_erased(document),
         )
 
     def _entry(self, position: JsonValue) -> tuple[int, bytes, tuple[bytes, ...]]:
@@ -200,18 +231,44 @@ def check_version(document: JsonObject, what: str) -> None:
     canonical.check_version(document, 1, what)
 
 
-def _openings(value: JsonValue) -> dict[str, tuple[bytes, bytes]]:
+def _openings(value: JsonValue) -> dict[str, Opening | FieldOpenings]:
     if not isinstance(value, dict):
         raise FormatError("receipt: expected openings by group")
-    openings = {}
-    for group, opening in value.items():
-        members = _check_members(opening, frozenset({"row", "salt"}))
-        openings[group] = _bytes(members["row"]), bytes.fromhex(check_digest(members["salt"], "salt of an opening"))
-    return openings
+    return {group: _of_fields(one) if _is_by_field(one) else _opening(one) for group, one in value.items()}
 
 
-def _check_members(value: JsonValue, names: frozenset[str]) -> JsonObject:
-    if not isinstance(value, dict) or set(value) != names:
+def _is_by_field(value: JsonValue) -> bool:
+    return isinstance(value, dict) and "fields" in value
+
+
+def _of_fields(value: JsonValue) -> FieldOpenings:
+    members = _check_members(value, frozenset({"fields", "leaves"}))
+    fields = members["fields"]
+    if not isinstance(fields, dict) or not fields:
+        raise FormatError("receipt: expected openings by field, at least one")
+    return FieldOpenings(
+        fields={name: _opening(one) for name, one in fields.items()},
+        leaves=tuple(bytes.fromhex(check_digest(leaf, "leaf of a field")) for leaf in _list(members["leaves"])),
+    )
+
+
+def _opening(value: JsonValue) -> Opening:
+    members = _check_members(value, frozenset({"row", "salt"}))
+    return Opening(row=_bytes(members["row"]), salt=bytes.fromhex(check_digest(members["salt"], "salt of an opening")))
+
+
+def _erased(document: JsonObject) -> tuple[str, ...]:
+    """Return the groups that are said to be erased: absent where there are none, otherwise in byte order."""
+    if "erased" not in document:
+        return ()
+    groups = [group for group in _list(document["erased"]) if isinstance(group, str)]
+    if not groups or groups != document["erased"] or groups != sorted(set(groups), key=str.encode):
+        raise FormatError("receipt: expected the erased groups, each once and in order")
+    return tuple(groups)
+
+
+def _check_members(value: JsonValue, names: frozenset[str], others: frozenset[str] = frozenset()) -> JsonObject:
+    if not isinstance(value, dict) or set(value) - others != names:
         raise FormatError(f"receipt: expected exactly {', '.join(sorted(names))}")
     return value
 

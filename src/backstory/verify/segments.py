@@ -15,6 +15,7 @@ from backstory.records.canonical import JsonObject
 from backstory.records.limits import ROW_GROUP_ROWS, SUBTREE_ROWS
 from backstory.records.manifest import FileRef, Manifest
 from backstory.records.schema import parse_schema
+from backstory.records.sensitivity import groups_by_domain
 from backstory.storage.blobs import BlobStore
 from backstory.storage.disk import Disk
 from backstory.storage.segment import ParquetReader, group_count_of, subtree_count_of
@@ -23,6 +24,7 @@ from backstory.verify.entries import Entries
 from backstory.verify.finding import Severity
 from backstory.verify.held import HeldFile, Holdings, Part, add_later, held_file
 from backstory.verify.log import later_entries
+from backstory.verify.shards import judge_shard, look_at_shard
 from backstory.verify.worker import Answer, Task, first_difference
 
 _STILL_PROVEN = "its records still lead to the signed root; what else is in the file is not what was written"
@@ -86,8 +88,9 @@ def _check_files(audit: Audit, files: Iterable[HeldFile]) -> list[HeldFile]:
         before = audit.problems
         shards = [next(answers) for _ in plan.shards]
         rows = [[next(answers) for _ in range(count)] for count in plan.rows]
+        of_part = {part.index: answers_of for part, answers_of in zip(plan.file.parts, rows, strict=False)}
         for part, answer in zip(plan.shards, shards, strict=True):
-            _judge_shard(audit, part, answer)
+            _judge_shard(audit, part, answer, of_part.get(part.index, []))
         if _judge_file(audit, plan.file, digest, rows):
             audit.keeper.passed(plan.file.entry, good=audit.problems == before + plan.problems and not plan.problems)
         else:
@@ -125,6 +128,7 @@ def _row_tasks(audit: Audit, file: HeldFile, part: Part) -> list[Task]:
         return []
     groups = group_count_of(manifest.count)
     opened = shard is not None and (layout.vault / shard.name).is_file()
+    keys = audit.keys_of(shard.name, groups_by_domain(parse_schema(schema).groups)) if shard and opened else {}
     return [
         Task(
             path=str(layout.segments / file.ref.name),
@@ -132,12 +136,13 @@ def _row_tasks(audit: Audit, file: HeldFile, part: Part) -> list[Task]:
             first_group=first,
             end_group=min(first + GROUPS_PER_TASK, groups),
             offset=part.first_group,
+            first_subtree=part.first_subtree,
             stream=manifest.stream,
             first_seq=manifest.first_seq,
             schema=schema,
             shard=shard.name if shard and opened else None,
             vault=str(layout.vault),
-            keys=str(layout.keys),
+            keys=keys,
         )
         for first in range(0, groups, GROUPS_PER_TASK)
     ]
@@ -157,9 +162,9 @@ def _look_at(audit: Audit, file: HeldFile) -> None:
         found = _size_of(audit.layout.vault / shard.name)
         if found is None:
             _say_shard_gone(audit, part, shard)
-        elif found != shard.size:
-            what = f"has {found} bytes, its entry says {shard.size}; an earlier audit read it"
-            _say(audit, "failed", f"vault/{shard.name}", part, what, _sealed_lost(part.manifest))
+            continue
+        for severity, what in look_at_shard(audit, shard, found):
+            _say(audit, severity, f"vault/{shard.name}", part, what, _sealed_lost(part.manifest))
     audit.keeper.passed(file.entry, good=audit.problems == before)
 
 
@@ -187,8 +192,8 @@ def _where_now(
     return [replace(file, parts=tuple(part for part in file.parts if part.index in parts)) for file, parts in files]
 
 
-def _judge_shard(audit: Audit, part: Part, answer: Answer) -> None:
-    """Compare a shard with its digest. It may live elsewhere or be erased: its commitments stay as they were."""
+def _judge_shard(audit: Audit, part: Part, answer: Answer, rows: list[Answer]) -> None:
+    """Judge a shard. It may live elsewhere or be erased, whole or in part: its commitments stay as they were."""
     shard = part.manifest.shard
     if shard is None:
         return
@@ -197,9 +202,9 @@ def _judge_shard(audit: Audit, part: Part, answer: Answer) -> None:
         _say(audit, "unknown", place, part, problem, _sealed_unknown(part.manifest))
     if not answer.sha256 and not answer.unknown:
         _say_shard_gone(audit, part, shard)
-    elif answer.sha256 not in {"", shard.sha256}:
-        what = f"the file's digest is not the one in its entry: it was changed ({whom})"
-        _say(audit, "failed", place, part, what, _sealed_lost(part.manifest))
+    elif answer.sha256:
+        for severity, what in judge_shard(audit, shard, answer.sha256, rows):
+            _say(audit, severity, place, part, f"{what} ({whom})", _sealed_lost(part.manifest))
 
 
 def _judge_file(audit: Audit, file: HeldFile, digest: Answer, rows: list[list[Answer]]) -> bool:
@@ -259,9 +264,25 @@ def _judge_segment(audit: Audit, file: HeldFile, part: Part, answers: list[Answe
     elif stored != subtrees:
         what = f"the stored subtree roots are not those of the records (entry {index})"
         _say(audit, "failed", file.place, part, what, _STILL_PROVEN)
-    if contexts != set(manifest.contexts):
+    gone = sum(answer.gone for answer in answers)
+    if gone != part.gone:
+        what = f"{gone} of its records are gone, by the log {part.gone} (entry {file.entry})"
+        _say(audit, "failed", file.place, part, what, lost)
+    _judge_ends(audit, file, part, answers, contexts)
+
+
+def _judge_ends(audit: Audit, file: HeldFile, part: Part, answers: list[Answer], contexts: set[str]) -> None:
+    """Compare ids and contexts of records with their manifest; where some are gone, they are among those it names."""
+    index, manifest, lost = part.index, part.manifest, _lost(part.manifest)
+    if part.gone:
+        answers = [answer for answer in answers if answer.first_id]
+        ids = {answer.first_id for answer in answers} | {answer.last_id for answer in answers}
+        if not contexts <= set(manifest.contexts) or not all(manifest.first_id <= i <= manifest.last_id for i in ids):
+            what = f"records name other contexts or have other ids than the manifest's (entry {index})"
+            _say(audit, "failed", file.place, part, what, lost)
+    elif contexts != set(manifest.contexts):
         _say(audit, "failed", file.place, part, f"records name other contexts than the manifest (entry {index})", lost)
-    if (answers[0].first_id, answers[-1].last_id) != (manifest.first_id, manifest.last_id):
+    if not part.gone and (answers[0].first_id, answers[-1].last_id) != (manifest.first_id, manifest.last_id):
         _say(audit, "failed", file.place, part, f"the first or last id is not the manifest's (entry {index})", lost)
     if any(answer.last_id >= after.first_id for answer, after in pairwise(answers)):
         _say(audit, "failed", file.place, part, f"ids do not rise (entry {index})", lost)

@@ -14,11 +14,10 @@ from backstory.frames.sketch import COLUMNS, same_sketches
 from backstory.frames.sketch_document import Sketched, by_model, is_sealed, parse_sealed, parse_sketched, said_of
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject
-from backstory.records.manifest import SKETCHED_TYPE
+from backstory.records.manifest import SKETCHED_TYPE, parse_manifest
 from backstory.records.schema import parse_schema
 from backstory.storage.blobs import BlobStore
 from backstory.storage.disk import Disk
-from backstory.storage.keys import KeyStore
 from backstory.storage.segment import ParquetReader, group_count_of
 from backstory.storage.vault import Vault
 from backstory.verify.audit import Audit
@@ -42,7 +41,7 @@ def check_sketches(audit: Audit, entries: Entries, holdings: Holdings) -> None:
                 problem: str | None = "names no manifest before it"
             elif (stream, first) in known:
                 problem = "is the second about these records"
-            elif index < audit.keeper.others_before:
+            elif _were_erased(audit, entries, entry, at[0]) or index < audit.keeper.others_before:
                 problem = None
             else:
                 problem = _problem(audit, entries, holdings, entry, at[0])
@@ -57,6 +56,22 @@ def check_sketches(audit: Audit, entries: Entries, holdings: Holdings) -> None:
             audit.add("failed", place, f"{SKETCHED_TYPE}: {problem}", index=index, meaning=_MEANS)
 
 
+def _were_erased(audit: Audit, entries: Entries, entry: JsonObject, manifest: int) -> bool:
+    """Say whether the sketches went with values of their segment, some of which they kept."""
+    document = entries.document(manifest)
+    shard = None if document is None else parse_manifest(document).shard
+    if shard is None or not audit.erased.get(shard.name):
+        return False
+    blobs = BlobStore(audit.layout.blobs, Disk())
+    digest = canonical.text_of(entry, "sketches")
+    said = parse_sketched(canonical.parse_object(blobs.get(digest), f"blob {digest}"))
+    names = {canonical.text_of(one.sealed, "sealed_table") for one in said if one.sealed is not None}
+    if not names or not names <= audit.lost:
+        return False
+    audit.lost -= names
+    return True
+
+
 def _problem(audit: Audit, entries: Entries, holdings: Holdings, entry: JsonObject, manifest: int) -> str | None:
     """Say how an entry differs from the records it is about, if it does."""
     blobs = BlobStore(audit.layout.blobs, Disk())
@@ -67,7 +82,9 @@ def _problem(audit: Audit, entries: Entries, holdings: Holdings, entry: JsonObje
     said = parse_sketched(document(canonical.text_of(entry, "sketches")))
     file = held_file(holdings.holder_of(manifest), entries.document)
     part = next(part for part in file.parts if part.index == manifest)
-    vault = Vault(audit.layout.vault, KeyStore(audit.layout.keys, Disk()), Disk())
+    if part.gone:
+        return None  # of records that are not there any more it cannot be made again
+    vault = Vault(audit.layout.vault, audit.keys, Disk())
     path = audit.layout.segments / file.ref.name
     if not path.is_file():
         raise NotFoundError(f"{file.ref.name} is not here")

@@ -12,7 +12,6 @@ from backstory.records.manifest import OPENED_TYPE
 from backstory.records.schema import parse_schema
 from backstory.storage.blobs import BlobStore
 from backstory.storage.disk import Disk
-from backstory.storage.keys import KeyStore
 from backstory.storage.spool import Spool
 from backstory.verify.audit import Audit
 from backstory.verify.entries import Entries
@@ -30,7 +29,7 @@ def check_spool(audit: Audit, entries: Entries) -> None:
         entries: The log, which says how streams began of which records are sealed.
     """
     layout = audit.layout
-    spool = Spool(layout.spool, KeyStore(layout.keys, Disk()), Disk())
+    spool = Spool(layout.spool, audit.keys, Disk())
     known = set(spool.stream_names())
     waiting = sum(_check_stream(audit, spool, stream) for stream in sorted(known))
     if waiting:

@@ -15,8 +15,10 @@ from typing import Final, TypeAlias
 from backstory.errors import BackstoryError, FormatError
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject, JsonValue
+from backstory.records.classification import CONFIRMED, KINDS
 from backstory.records.identity import check_digest, parse_time
 from backstory.records.membership import SHOWN_TYPE
+from backstory.records.sensitivity import CLASSES
 from backstory.storage.blobs import BlobStore
 from backstory.storage.disk import Disk
 from backstory.verify.audit import Audit
@@ -30,6 +32,8 @@ _COUNT: Final = re.compile(r"0|[1-9][0-9]{0,19}")
 _ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _SALT: Final = re.compile(r"[0-9a-f]{16}")
 _VERDICTS: Final = frozenset({"approved", "rejected", "withdrawn"})
+_DEFINING: Final = {CONFIRMED: "document", "features.defined": "features", "reasons.defined": "reasons"}
+"""Entries that number versions of what is not a model, and their member that names one."""
 _MEASURES: Final = frozenset({"decision", "errors", "flagged", "ks", "nulls", "psi", "unseen"})
 
 
@@ -87,6 +91,44 @@ _SERVED: Final[Mapping[str, Form]] = {
     "version": _count,
 }
 _FORMS: Final[Mapping[str, Mapping[str, Form]]] = {
+    "access.ended": {"grant": _count},
+    "access.granted": {
+        "case": _digest,
+        "classes": _list_of(lambda value: isinstance(value, str) and value in CLASSES),
+        "kind": lambda value: isinstance(value, str) and value in {"break-glass", "granted"},
+        "person": _digest,
+        "reason": _digest,
+        "until": _moment,
+    },
+    "access.reviewed": {
+        "grant": _count,
+        "reason": _digest,
+        "verdict": lambda value: isinstance(value, str) and value in {"justified", "not-justified"},
+    },
+    "case.assigned": {
+        "before": _maybe(_moment),
+        "case": _digest,
+        "models": _list_of(_name),
+        "person": _digest,
+        "since": _maybe(_moment),
+        "until": _maybe(_moment),
+    },
+    "role.assigned": {
+        "models": _list_of(_name),
+        "person": _digest,
+        "role": _text,
+        "subject": _maybe(_digest),
+        "until": _maybe(_moment),
+    },
+    "role.removed": {"assignment": _count},
+    CONFIRMED: {
+        "document": _digest,
+        "kind": lambda value: isinstance(value, str) and value in KINDS,
+        "name": _name,
+        "proposal": _maybe(_count),
+        "reason": _maybe(_digest),
+        "version": _count,
+    },
     "contract.set": {"contract": _maybe(_digest), "id": _maybe(_text), "name": _name, "version": _maybe(_text)},
     "deployment.set": {"models": _deployed, "name": _name, "reason": _maybe(_text)},
     "drift.alarmed": {
@@ -137,7 +179,6 @@ _FORMS: Final[Mapping[str, Mapping[str, Form]]] = {
         "version": _count,
     },
     "run.recorded": {"document": _digest, "name": _name},
-    "sealed.opened": {"groups": _list_of(_text), "purpose": _digest, "question": _text, "records": _count},
     "source.fixed": {
         "about": _maybe(_digest),
         "dataset": _digest,
@@ -208,8 +249,7 @@ class _Versions:
 
     def __init__(self) -> None:
         self._models: dict[str, list[str]] = {}
-        self._features: dict[str, list[str]] = {}
-        self._reasons: dict[str, list[str]] = {}
+        self._defined: dict[tuple[str, str], dict[str, list[str]]] = {}
         self._digests: set[str] = set()
 
     def problem_of(self, entry: JsonObject, type_: str) -> str | None:
@@ -221,12 +261,13 @@ class _Versions:
                 return "names a parent that no entry before it registered"
             self._digests.add(digest)
             return _numbered(self._models, entry, digest, is_again=False)
-        if type_ == "features.defined":
-            return _numbered(self._features, entry, canonical.text_of(entry, "features"), is_again=True)
-        if type_ == "reasons.defined":
-            return _numbered(self._reasons, entry, canonical.text_of(entry, "reasons"), is_again=False)
+        if type_ in _DEFINING:
+            member = _DEFINING[type_]
+            known = self._defined.setdefault((type_, str(entry.get("kind"))), {})
+            return _numbered(known, entry, canonical.text_of(entry, member), is_again=type_ == "features.defined")
         if type_ == "reasons.disclosed":
-            return _unlike(self._reasons, entry, entry.get("reasons"))
+            maps = self._defined.get(("reasons.defined", str(None)), {})
+            return _unlike(maps, entry, entry.get("reasons"))
         named: list[tuple[JsonObject, JsonValue]] = []
         if type_ in {"drift.alarmed", "model.aliased", "model.approved"}:
             named = [(entry, entry.get("model"))]

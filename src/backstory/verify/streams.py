@@ -16,7 +16,7 @@ from backstory.records.canonical import JsonObject
 from backstory.records.identity import check_hex_id
 from backstory.records.manifest import CLOSED_TYPE, HEARTBEAT_TYPE, OPENED_TYPE, STREAM_TYPES
 from backstory.storage.disk import Disk
-from backstory.storage.keys import KeyStore
+from backstory.storage.keys import open_keys
 from backstory.storage.layout import Layout
 from backstory.storage.spool import Spool
 from backstory.storage.worker_spool import read_worker_spool
@@ -192,7 +192,7 @@ def spools_of(layout: Layout, roots: Sequence[Path]) -> list[Spool]:
     for root in roots:
         read_worker_spool(root)
     folders = [layout.spool, *(root / "streams" for root in roots)]
-    return [Spool(folder, KeyStore(layout.keys, Disk()), Disk()) for folder in folders]
+    return [Spool(folder, open_keys(layout, Disk()), Disk()) for folder in folders]
 
 
 def _ended(entries: Sequence[JsonObject | None]) -> set[str]:

@@ -20,12 +20,12 @@ from backstory.storage.keys import KeyStore
 from backstory.storage.vault import Vault
 from backstory.verify.audit import Audit
 from backstory.verify.blobs import Blobs
+from backstory.verify.erasure import is_lost
 from backstory.verify.trained_people import TrainedPeople
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SUBJECT_KEY = "subjects"
 _MEANS_LEAVES = "proofs that a person is in this dataset or training set, or is not, can no longer be made"
 _MEANS_ROWS = "proofs that a person is in this dataset or training set, or is not, cannot be believed"
 _MEANS_GONE = "erased, or kept elsewhere: proofs about persons cannot be made from here"
@@ -39,16 +39,20 @@ def check_subjects(audit: Audit, found: Blobs) -> None:
     if not due:
         return
     audit.counts[_COUNTED] = 0
-    keys = KeyStore(audit.layout.keys, Disk())
-    vault, key = Vault(audit.layout.vault, keys, Disk()), _key(audit, keys)
+    store = audit.keys
+    vault = Vault(audit.layout.vault, store, Disk())
+    keys = store if _is_library_here(audit) else None
     for digest, name in due:
+        if is_lost(audit, name):
+            continue
         try:
             document, trees = _trees_in(audit, digest)
             for holder, tree in trees:
-                if name == f"{tree.root}.shard":
+                if name == f"{tree.key}.shard":
                     tags = _check_leaves(tree, vault.read_table(name))
                     audit.counts[_COUNTED] += len(tags)
-                    if key is not None and key.public.hex() == tree.key:
+                    key = None if keys is None else _key(keys, name, tree)
+                    if key is not None:
                         of = ("dataset" if holder is document else "model", document.get("name"), digest)
                         subjects = _subjects_of(audit, vault, holder, None if holder is not document else digest)
                         _compare(audit, key, holder, tags, subjects, " ".join(map(str, of)))
@@ -58,15 +62,6 @@ def check_subjects(audit: Audit, found: Blobs) -> None:
             audit.add("failed", f"vault/{name}", error, meaning=_MEANS_LEAVES)
 
 
-def is_subject_key(audit: Audit, found: Blobs, seed: bytes) -> bool:
-    """Say whether a key is the one that all trees of persons were built with."""
-    try:
-        public = VrfKey(seed).public.hex()
-    except InputError:
-        return True  # not known, and said where the trees are checked
-    return all(tree.key == public for digest, _ in found.trees for _, tree in _trees_in(audit, digest)[1])
-
-
 def _trees_in(audit: Audit, digest: str) -> tuple[JsonObject, list[tuple[JsonObject, SubjectTree]]]:
     """Return a document, and the objects in it that hold a tree of persons, each with it."""
     document = canonical.parse_object(BlobStore(audit.layout.blobs, Disk()).get(digest), f"document {digest}")
@@ -74,15 +69,27 @@ def _trees_in(audit: Audit, digest: str) -> tuple[JsonObject, list[tuple[JsonObj
     return document, [(one, tree) for one in holders if (tree := tree_of(one)) is not None]
 
 
-def _key(audit: Audit, keys: KeyStore) -> VrfKey | None:
-    """Return the key the trees were built with; None without it, or of a damaged one, said where keys are checked."""
+def _is_library_here(audit: Audit) -> bool:
+    """Say whether tags can be computed, to compare the persons of trees with those of rows."""
     try:
-        return VrfKey(keys.key(SUBJECT_KEY, "seed"))
-    except (InputError, NotFoundError) as error:
-        audit.add("unknown", f"keys/{SUBJECT_KEY}.json", error, meaning=_MEANS_NOT_COMPARED)
-    except BackstoryError:
-        pass
-    return None
+        VrfKey(bytes(32))
+    except InputError as error:
+        audit.add("unknown", "trees of persons", error, meaning=_MEANS_NOT_COMPARED)
+        return False
+    return True
+
+
+def _key(keys: KeyStore, name: str, tree: SubjectTree) -> VrfKey:
+    """Return the key a tree was built with.
+
+    Raises:
+        FormatError: The key that is here is another one.
+        NotFoundError: It is not here.
+    """
+    key = VrfKey(keys.key(name, "seed"))
+    if key.public.hex() != tree.key:
+        raise FormatError(f"keys/{name}.json is not the key its tree of persons was built with")
+    return key
 
 
 def _check_leaves(tree: SubjectTree, table: pa.Table) -> set[bytes]:

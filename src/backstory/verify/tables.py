@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import hmac
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from hashlib import sha256
 
 from backstory.columns.tree import root_of_subtrees
 from backstory.errors import BackstoryError
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject
+from backstory.records.erasure import ERASED_TYPE
+from backstory.records.keyed import is_under
+from backstory.records.keyed import keyed as keyed_digest
 from backstory.records.limits import ROW_GROUP_ROWS
+from backstory.records.sensitivity import PERSONAL_DOMAIN
 from backstory.storage.blobs import BlobStore
 from backstory.storage.disk import Disk
-from backstory.storage.keys import KeyStore
 from backstory.tlog.limits import HASH_SIZE
 from backstory.verify.audit import GROUPS_PER_TASK, Audit
 from backstory.verify.blobs import DIGEST, Blobs
+from backstory.verify.entries import Entries
+from backstory.verify.erasure import is_lost
+from backstory.verify.shards import count_erased_rows
 from backstory.verify.worker import Answer, Task
 
 DATASET_KEY = "datasets"
@@ -35,13 +39,14 @@ _MEANS_KEYED = (
 
 @dataclass(slots=True, kw_only=True)
 class _Keyed:
-    """Keyed digests of content that were compared: how many, and which differ."""
+    """Keyed digests of content: how many were compared, which differ, and how many are under another key."""
 
     compared: int = 0
     differ: list[str]
+    other: int = 0
 
 
-def check_tables(audit: Audit, found: Blobs) -> None:
+def check_tables(audit: Audit, entries: Entries, found: Blobs) -> None:
     """Hash the rows of every kept snapshot and table of positions that is to be read."""
     keyed = _Keyed(differ=[])
     key = _dataset_key(audit)
@@ -55,6 +60,12 @@ def check_tables(audit: Audit, found: Blobs) -> None:
     else:
         for place in keyed.differ:
             audit.add("failed", place, f"its {what}: its document is not what was recorded", meaning=_MEANS_KEYED)
+    if keyed.other and any(entry.get("rekeyed") is True for _, entry in entries.documents(ERASED_TYPE)):
+        what = f"not compared: {keyed.other} digests of content are under a key that an erasure destroyed"
+        audit.add("note", f"keys/{DATASET_KEY}.json", what)
+    elif keyed.other:
+        what = f"is not the key that {keyed.other} digests of content are under: it was changed"
+        audit.add("failed", f"keys/{DATASET_KEY}.json", what, meaning=_MEANS_KEYED)
 
 
 def _check_snapshots(audit: Audit, found: Blobs, key: bytes | None, keyed: _Keyed) -> None:
@@ -86,7 +97,7 @@ def _check_snapshots(audit: Audit, found: Blobs, key: bytes | None, keyed: _Keye
         audit.counts["source rows"] += sum(answer.rows for answer in own_answers)
         place = f"dataset {document.get('name')} {digest}"
         what = "the kept rows do not lead to the version's root"
-        if not _judge(audit, place, own_answers, document, what, _MEANS_ROWS):
+        if not _judge(audit, place, f"{digest}.shard", own_answers, document, what, _MEANS_ROWS):
             continue
         if is_personal:
             _compare_keyed(keyed, key, place, document, first.content[:HASH_SIZE])
@@ -108,8 +119,8 @@ def _tasks(audit: Audit, digest: str, document: JsonObject, table: str | None) -
     """
     rows = canonical.count_of(document, "rows")
     if table is None:
-        vault, keys = str(audit.layout.vault), str(audit.layout.keys)
-        return [Task(path="", weight=rows, shard=f"{digest}.shard", vault=vault, keys=keys)]
+        shard, vault = f"{digest}.shard", str(audit.layout.vault)
+        return [Task(path="", weight=rows, shard=shard, vault=vault, keys=audit.keys_of(shard, [PERSONAL_DOMAIN]))]
     path = str(BlobStore(audit.layout.blobs, Disk()).path(table))
     groups = -(-rows // ROW_GROUP_ROWS)
     if "sorted" in document:
@@ -126,20 +137,21 @@ def _check_positions(audit: Audit, found: Blobs, key: bytes | None, keyed: _Keye
     asked: deque[tuple[str, JsonObject]] = deque()
 
     def tasks() -> Iterator[Task]:
-        vault, keys = str(audit.layout.vault), str(audit.layout.keys)
+        vault = str(audit.layout.vault)
         for name, (document, is_new) in sorted(found.positions.items()):
             root = document.get("root")
             if not isinstance(root, str) or not DIGEST.fullmatch(root) or name != f"{root}.shard":
                 what = f"a document names a positions table that is not named by its root: {name!r}"
                 audit.add("failed", "vault", what, meaning=_MEANS_POSITIONS)
-            elif is_new or found.read_old:
+            elif (is_new or found.read_old) and not is_lost(audit, name):
                 asked.append((name, document))
+                keys = audit.keys_of(name, [PERSONAL_DOMAIN])
                 yield Task(path="", weight=_rows(document), shard=name, vault=vault, keys=keys)
 
     for answer in audit.answers("positions", tasks(), 0):
         name, document = asked.popleft()
         what = "the positions do not lead to the root in its document: changed"
-        if _judge(audit, f"vault/{name}", [answer], document, what, _MEANS_POSITIONS):
+        if _judge(audit, f"vault/{name}", name, [answer], document, what, _MEANS_POSITIONS):
             _compare_keyed(keyed, key, f"vault/{name}", document, answer.content)
 
 
@@ -150,7 +162,9 @@ def _rows(document: JsonObject) -> int:
         return 0
 
 
-def _judge(audit: Audit, place: str, answers: list[Answer], document: JsonObject, what: str, meaning: str) -> bool:
+def _judge(
+    audit: Audit, place: str, shard: str, answers: list[Answer], document: JsonObject, what: str, meaning: str
+) -> bool:
     """Compare rows with the root of their document; return whether they lead to it."""
     failed = dict.fromkeys(problem for answer in answers for problem in answer.failed)
     unknown = dict.fromkeys(problem for answer in answers for problem in answer.unknown)
@@ -160,6 +174,7 @@ def _judge(audit: Audit, place: str, answers: list[Answer], document: JsonObject
         audit.add("unknown", place, problem, meaning=_MEANS_ERASED)
     if failed or unknown:
         return False
+    count_erased_rows(audit, shard, answers)
     if root_of_subtrees(b"".join(answer.subtrees for answer in answers)).hex() != document.get("root"):
         audit.add("failed", place, what, meaning=meaning)
         return False
@@ -168,14 +183,17 @@ def _judge(audit: Audit, place: str, answers: list[Answer], document: JsonObject
 
 def _dataset_key(audit: Audit) -> bytes | None:
     try:
-        return KeyStore(audit.layout.keys, Disk()).key(DATASET_KEY, "key")
+        return audit.keys.key(DATASET_KEY, "key")
     except BackstoryError:
         return None  # said where keys are checked
 
 
 def _compare_keyed(keyed: _Keyed, key: bytes | None, place: str, document: JsonObject, content: bytes) -> None:
-    if key is None:
+    if key is None or not content:  # of a table from which rows were erased there is none
+        return
+    if not is_under(key, document.get("content")):
+        keyed.other += 1
         return
     keyed.compared += 1
-    if hmac.new(key, content, sha256).hexdigest() != document.get("content"):
+    if keyed_digest(key, content) != document.get("content"):
         keyed.differ.append(place)

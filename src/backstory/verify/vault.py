@@ -6,32 +6,49 @@ Tables and shards are opened where their records or rows are checked; here is th
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from backstory.errors import BackstoryError, FormatError
+from backstory.errors import BackstoryError, FormatError, NotFoundError
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject
 from backstory.records.commitment import verify_opening
 from backstory.records.row import encode_row
 from backstory.records.succession import ADDED_TYPE
-from backstory.storage.disk import TEMPORARY_PREFIX, Disk, read_file
-from backstory.storage.keys import KeyStore
-from backstory.storage.vault import OPENING_MAGIC, OPENINGS_KEY, decrypt
+from backstory.storage.disk import TEMPORARY_PREFIX, read_file
+from backstory.storage.keys import KeyStore, domain_of_key
+from backstory.storage.vault import OPENINGS_PREFIX, open_opening, openings_key
 from backstory.storage.worker_spool import read_worker_spool, wrap_key_of
 from backstory.tlog.signer import Ed25519Signer, MlDsaSigner
 from backstory.verify.audit import Audit
 from backstory.verify.blobs import DIGEST, Blobs
 from backstory.verify.entries import Entries
 from backstory.verify.held import Holdings
-from backstory.verify.subjects import SUBJECT_KEY, is_subject_key
+from backstory.verify.masters import closed_domains
+from backstory.verify.people import PEOPLE_KEY
 from backstory.verify.tables import DATASET_KEY
 
 WRAP_KEY = "worker-spools"
-OPENED_GROUPS = ("actor", "purpose", "recipient", "sealed_codes")
+ERASURE_PREFIX = "erasure-"
+"""What names of keys of plans of erasures begin with."""
+OPENED_GROUPS = (
+    "actor",
+    "counts",
+    "custodian",
+    "incident",
+    "matter",
+    "purpose",
+    "reason",
+    "recipient",
+    "request",
+    "scope",
+    "sealed_codes",
+    "why",
+)
 """Members of entries that are commitments to a text, and the groups these are commitments of."""
-_SHARD = re.compile(r"([0-9a-f]{32})-([0-9]{1,18})-([0-9]{1,18})\.shard")
+_SHARD = re.compile(r"([0-9a-f]{32})-([0-9]{1,18})-([0-9]{1,18})\.(?:shard|people)")
 _MEANS_OPENING = (
     "who wrote this entry, why sealed values were read, or who was given which reasons, can no longer be shown"
 )
@@ -42,12 +59,32 @@ _MEANS_KEY_BAD = "what only this key opens cannot be read until the key is put b
 
 @dataclass(slots=True, kw_only=True)
 class _Openings:
-    """What is found of openings: commitments that are in entries, how many have none, how many do not decrypt."""
+    """What is found of openings: commitments that are in entries, those without one, those that do not decrypt.
+
+    How many were read with each key file, and which of these are not here.
+    """
 
     named: set[bytes] = field(default_factory=set)
     missing: list[tuple[int, str]] = field(default_factory=list)
-    read: int = 0
+    read_with: Counter[str] = field(default_factory=Counter)
+    keyless: set[str] = field(default_factory=set)
     bad: list[tuple[str, str, int | None]] = field(default_factory=list)
+
+    def read(self, store: KeyStore, path: Path, group: str, commitment: str, index: int) -> None:
+        """Open one; of a damaged key file it is said where keys are checked."""
+        name = openings_key(commitment)
+        try:
+            keys = store.get(name)
+        except NotFoundError:
+            self.keyless.add(name)
+            return
+        except BackstoryError:
+            return
+        self.read_with[name] += 1
+        try:
+            _open(keys, read_file(path), group, commitment)
+        except BackstoryError as error:
+            self.bad.append((commitment, str(error), index))
 
 
 def check_vault(audit: Audit, entries: Entries, holdings: Holdings, found: Blobs) -> None:
@@ -73,36 +110,54 @@ def check_keys(audit: Audit, entries: Entries, holdings: Holdings, found: Blobs,
         found: What else it leads to.
         spools: Spools of workers, under whose public key they leave theirs.
     """
-    store = KeyStore(audit.layout.keys, Disk())
+    store = audit.keys
     config = audit.layout.config
     signing = _signing_keys(audit, entries)
     signing[WRAP_KEY] = lambda keys: _opens_all(keys, spools)
-    signing[SUBJECT_KEY] = lambda keys: is_subject_key(audit, found, _seed(keys))
     if not store.has(f"log-{config.incarnation}"):
         audit.add("note", f"keys/log-{config.incarnation}.json", "the signing key is not here: it is kept elsewhere")
     tables = found.tables
     if not store.has(DATASET_KEY) and any(name for name in tables):
         what = "the key of content digests is not here: they were not compared"
         audit.add("unknown", f"keys/{DATASET_KEY}.json", what, meaning=_MEANS_KEY_GONE)
-    for path in sorted(audit.layout.keys.glob("*.json")):
-        name, place = path.name.removesuffix(".json"), f"keys/{path.name}"
-        index = _manifest_of(holdings, name)
+    closed = closed_domains(audit)
+    for name in store.names():
+        if domain_of_key(name) in closed and store.is_wrapped(name):
+            continue
+        of, place = name.rpartition("/")[2], f"keys/{name}.json"
+        index = _manifest_of(holdings, of)
         if index is not None and audit.keeper.skips(index):
             continue
         try:
-            keys = store.get(name)
-            if name == f"log-{config.incarnation}" and _is_rotating(store, signing[name], f"{name}-next"):
-                audit.add(
-                    "note", place, "its rotation was cut short: the next who opens the archive for writing ends it"
-                )
-            elif name in signing and not signing[name](keys):
-                audit.add("failed", place, "is not the key that its public half is of", meaning=_MEANS_KEY_OTHER)
+            _check_signing(audit, signing, name, store.get(name))
+        except NotFoundError as error:
+            if store.has(name):  # not one that others removed meanwhile
+                audit.add("unknown", place, error, index=index, meaning=_MEANS_KEY_GONE)
+            continue
         except BackstoryError as error:
             audit.add("failed", place, error, index=index, meaning=_MEANS_KEY_BAD)
             continue
-        is_referenced = name.removesuffix(".shard") in found.referenced
-        if not (name in signing or name in tables or index is not None or is_referenced or _is_known(audit, name)):
+        is_referenced = of.removesuffix(".shard") in found.referenced
+        if not (name in signing or of in tables or index is not None or is_referenced or _is_known(audit, name)):
             audit.add("note", place, "opens nothing that is here: left by a writer that was stopped, or by an erasure")
+
+
+def _check_signing(
+    audit: Audit, signing: Mapping[str, Callable[[dict[str, bytes]], bool]], name: str, keys: dict[str, bytes]
+) -> None:
+    """Compare a key that signs, or opens what was left for the archive, with what its public half is known to be.
+
+    Raises:
+        BackstoryError: It is not such a key.
+    """
+    place = f"keys/{name}.json"
+    is_own = signing.get(name)
+    if is_own is None:
+        return
+    if name == f"log-{audit.layout.config.incarnation}" and _is_rotating(audit.keys, is_own, f"{name}-next"):
+        audit.add("note", place, "its rotation was cut short: the next who opens the archive for writing ends it")
+    elif not is_own(keys):
+        audit.add("failed", place, "is not the key that its public half is of", meaning=_MEANS_KEY_OTHER)
 
 
 def _is_rotating(store: KeyStore, is_own: Callable[[dict[str, bytes]], bool], following: str) -> bool:
@@ -117,7 +172,7 @@ def _is_known(audit: Audit, name: str) -> bool:
     stream = name.removeprefix("spool-")
     if stream != name:
         return (audit.layout.spool / stream).is_dir()
-    return name in {OPENINGS_KEY, DATASET_KEY} or name.startswith(("log-", "promise-"))
+    return name in {DATASET_KEY, PEOPLE_KEY} or name.startswith(("log-", "promise-", OPENINGS_PREFIX, ERASURE_PREFIX))
 
 
 def _opens_all(keys: dict[str, bytes], spools: Sequence[Path]) -> bool:
@@ -161,23 +216,15 @@ def _manifest_of(holdings: Holdings, name: str) -> int | None:
 def _check_openings(audit: Audit, entries: Entries) -> None:
     folder = audit.layout.vault / "openings"
     found = _Openings()
-    store = KeyStore(audit.layout.keys, Disk())
-    try:
-        key: bytes | None = store.key(OPENINGS_KEY, "key")
-    except BackstoryError:
-        key = None  # of a damaged one, said where keys are checked
+    store = audit.keys
     for index, group, commitment in _commitments(entries):
         found.named.add(bytes.fromhex(commitment))
         path = folder / commitment
         if not path.is_file():
             found.missing.append((index, commitment))
-        elif key is not None and index >= audit.keeper.others_before:
-            found.read += 1
-            try:
-                _open(key, read_file(path), group, commitment)
-            except BackstoryError as error:
-                found.bad.append((commitment, str(error), index))
-    _say_openings(audit, found, has_key=key is not None or store.has(OPENINGS_KEY))
+        elif index >= audit.keeper.others_before:
+            found.read(store, path, group, commitment, index)
+    _say_openings(audit, found)
     for path in sorted(folder.glob("*")) if entries.is_whole else ():
         is_named = DIGEST.fullmatch(path.name) and bytes.fromhex(path.name) in found.named
         if not is_named and not path.name.startswith(TEMPORARY_PREFIX):
@@ -185,10 +232,12 @@ def _check_openings(audit: Audit, entries: Entries) -> None:
             audit.add("note", f"vault/openings/{path.name}", what)
 
 
-def _say_openings(audit: Audit, found: _Openings, *, has_key: bool) -> None:
-    if found.bad and len(found.bad) == found.read > 1:
-        what = "with this key no opening of an entry opens its commitment: it was changed"
-        audit.add("failed", f"keys/{OPENINGS_KEY}.json", what, meaning=_MEANS_KEY_BAD)
+def _say_openings(audit: Audit, found: _Openings) -> None:
+    for name, count in sorted(found.read_with.items()):
+        bad = sum(openings_key(commitment) == name for commitment, _, _ in found.bad)
+        if bad == count > 1:
+            what = "with this key no opening of an entry opens its commitment: it was changed"
+            audit.add("failed", f"keys/{name}.json", what, meaning=_MEANS_KEY_BAD)
     for commitment, problem, index in found.bad:
         audit.add("failed", f"vault/openings/{commitment}", problem, index=index, meaning=_MEANS_OPENING)
     if found.missing and len(found.missing) == len(found.named):
@@ -198,9 +247,9 @@ def _say_openings(audit: Audit, found: _Openings, *, has_key: bool) -> None:
     for index, commitment in found.missing:
         what = f"the opening of what entry {index} commits to is not here: erased, or kept elsewhere"
         audit.add("unknown", f"vault/openings/{commitment}", what, index=index, meaning=_MEANS_OPENING)
-    if not has_key and len(found.named) > len(found.missing):
-        what = "the key of the openings is not here: none was opened"
-        audit.add("unknown", f"keys/{OPENINGS_KEY}.json", what, meaning=_MEANS_KEY_GONE)
+    for name in sorted(found.keyless):
+        what = "the key of these openings is not here: none of them was opened"
+        audit.add("unknown", f"keys/{name}.json", what, meaning=_MEANS_KEY_GONE)
 
 
 def _commitments(entries: Entries) -> Iterator[tuple[int, str, str]]:
@@ -212,16 +261,13 @@ def _commitments(entries: Entries) -> Iterator[tuple[int, str, str]]:
                 yield index, group, commitment
 
 
-def _open(key: bytes, data: bytes, group: str, commitment: str) -> None:
+def _open(keys: Mapping[str, bytes], data: bytes, group: str, commitment: str) -> None:
     """Insist that an opening opens its commitment.
 
     Raises:
         BackstoryError: It does not.
     """
-    if not data.startswith(OPENING_MAGIC):
-        raise FormatError("vault: is not an opening of version 1")
-    what = "opening"
-    document: JsonObject = canonical.parse_object(decrypt(key, data[len(OPENING_MAGIC) :], commitment), what)
+    document: JsonObject = open_opening(keys, data, commitment)
     text, salt = canonical.text_of(document, "name"), canonical.text_of(document, "salt")
     if not DIGEST.fullmatch(salt):
         raise FormatError("opening: expected a salt of 32 bytes")

@@ -14,24 +14,25 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from backstory.columns.arrow_type import flat_fields, flatten
-from backstory.columns.commit import commitments, personal_leaves, salts
+from backstory.columns.commit import kept_leaves
 from backstory.columns.leaf_sort import Sorter
-from backstory.columns.seal import pick_columns
-from backstory.columns.tree import TreeBuilder, leaf_hashes, root_of_subtrees, split_hashes, subtree_roots
-from backstory.errors import BackstoryError
+from backstory.columns.seal import wrong_openings
+from backstory.columns.tree import HASH_SIZE, TreeBuilder, leaf_hashes, root_of_subtrees, split_hashes, subtree_roots
+from backstory.columns.trimmed import gone_rows, roots_with_gone, with_stubs
+from backstory.errors import BackstoryError, NotFoundError
 from backstory.records import canonical
 from backstory.records.limits import ROW_GROUP_ROWS, SUBTREE_ROWS
 from backstory.records.schema import dataset_schema, parse_schema
+from backstory.records.sensitivity import PERSONAL_DOMAIN, groups_by_domain
 from backstory.storage.checked_files import file_digest
-from backstory.storage.disk import Disk
-from backstory.storage.keys import KeyStore
 from backstory.storage.pipe import receive, send
-from backstory.storage.segment import ParquetReader
-from backstory.storage.vault import Vault
+from backstory.storage.segment import ParquetReader, subtree_count_of
+from backstory.storage.shard_file import OpenSection, open_sections
 
 _FILES_KEPT = 2
 _PAYLOAD = re.compile(rb'\{"blob": "([0-9a-f]{64})", "size": [0-9]+, "type": "[A-Za-z]+"\}')
@@ -45,19 +46,22 @@ class Opener:
     def __init__(self) -> None:
         """Begin with none open."""
         self.parquet = lru_cache(_FILES_KEPT)(lambda path: ParquetReader(Path(path)))
-        self._shard: tuple[tuple[str, str, str], pa.Table] | None = None
+        self._shard: tuple[str, dict[str, OpenSection]] = ("", {})
 
-    def shard(self, vault: str, keys: str, name: str) -> pa.Table:
-        """Return the sealed values of a segment.
+    def section(self, task: Task, domain: str) -> OpenSection:
+        """Return the sealed values of one key domain of the shard of a task.
 
         Raises:
             BackstoryError: They cannot be read.
         """
-        asked = (vault, keys, name)
-        if self._shard is None or self._shard[0] != asked:
-            self._shard = None  # before the next takes its room
-            self._shard = asked, Vault(Path(vault), KeyStore(Path(keys), Disk()), Disk()).read_table(name)
-        return self._shard[1]
+        path = Path(task.vault) / (task.shard or "")
+        if self._shard[0] != str(path):
+            self._shard = (str(path), {})  # before the next takes its room
+        found = self._shard[1].get(domain)
+        if found is None:
+            found = open_sections(path, lambda name: task.keys[name], [domain])[domain]
+            self._shard[1][domain] = found
+        return found
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,12 +75,13 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         end_group: Last row group, exclusive.
         in_order: Whether the leaves are wanted only in their order, and not sorted too.
         offset: Row groups of the file before the segment's first.
+        first_subtree: Subtree roots of the file before the segment's first.
         stream: For a segment its stream in hex, else None.
         first_seq: For a segment the sequence number of its first record.
         schema: For a segment its schema, canonical JSON.
         shard: For a segment with sealed groups the shard's name, where it can be opened.
         vault: Directory of the vault.
-        keys: Directory of the keys.
+        keys: The shard's keys, by key domain and part, as far as they are here.
     """
 
     path: str
@@ -86,12 +91,13 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     end_group: int = 0
     in_order: bool = True
     offset: int = 0
+    first_subtree: int = 0
     stream: str | None = None
     first_seq: int = 0
     schema: bytes = b""
     shard: str | None = None
     vault: str = ""
-    keys: str = ""
+    keys: dict[str, dict[str, bytes]] = {}
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,7 +105,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         sha256: Digest of the file's bytes, in hex; empty where they were not asked for or are not there.
-        rows: Rows hashed.
+        rows: Rows hashed, or taken from what was kept of them.
+        gone: How many of these are gone.
         subtrees: Their subtree roots.
         content: Of a table about people the root of its rows without salts, and its columns; of one whose leaves are
             wanted sorted the root over these.
@@ -107,18 +114,21 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
         payloads: Blobs that values of records stand for, in hex.
         first_id: First id, in hex.
         last_id: Last id, in hex.
+        erased: How many sealed values (a group of a row each), or rows of a table, were erased.
         failed: What does not verify.
         unknown: What could not be checked.
     """
 
     sha256: str = ""
     rows: int = 0
+    gone: int = 0
     subtrees: bytes = b""
     content: bytes = b""
     contexts: list[str] = []
     payloads: list[str] = []
     first_id: str = ""
     last_id: str = ""
+    erased: int = 0
     failed: list[str] = []
     unknown: list[str] = []
 
@@ -129,11 +139,13 @@ def work(task: Task, opener: Opener) -> Answer:
         if task.digest:
             return _digest(task)
         if task.stream is None and task.shard is not None:
-            return _check_personal(task)
+            return _check_personal(task, opener)
         reader = opener.parquet(task.path)
         if not task.in_order:
             return _check_sorted(task, reader)
         table = reader.read_groups(range(task.offset + task.first_group, task.offset + task.end_group))
+        if task.stream is not None and reader.is_trimmed:
+            return _check_trimmed(task, reader, table, opener)
         subtrees = subtree_roots(leaf_hashes(table))
         if task.stream is None:
             return Answer(rows=table.num_rows, subtrees=subtrees)
@@ -154,17 +166,21 @@ def _digest(task: Task) -> Answer:
         return Answer(unknown=[f"could not be read: {error.strerror}"])
 
 
-def _check_personal(task: Task) -> Answer:
-    """Hash the salted rows of a table about people, and its rows without salts, which its keyed content is made of."""
-    keys = KeyStore(Path(task.keys), Disk())
-    shard = task.shard or ""
-    if not keys.has(shard):
-        return Answer(unknown=[f"{shard} was not checked: its keys are not here"])
-    vault = Vault(Path(task.vault), keys, Disk())
-    if not vault.path(shard).is_file():
-        return Answer(unknown=[f"{shard} was not checked: it is not here"])
-    table = vault.read_table(shard)
-    subtrees = subtree_roots(personal_leaves(table, keys.key(shard, "salt_key")))
+def _check_personal(task: Task, opener: Opener) -> Answer:
+    """Hash the salted rows of a table about people, and its rows without salts, which its keyed content is made of.
+
+    Of one from which rows were erased there is no keyed content.
+    """
+    if PERSONAL_DOMAIN not in task.keys:
+        return Answer(unknown=[f"{task.shard} was not checked: its keys are not here"])
+    try:
+        section = opener.section(task, PERSONAL_DOMAIN)
+    except NotFoundError as error:
+        return Answer(unknown=[f"{task.shard} was not checked: {error}"])
+    table, salts = section.run(0, section.rows), section.salts(1)
+    subtrees = subtree_roots(kept_leaves(table, salts))
+    if salts.erased:
+        return Answer(rows=table.num_rows, subtrees=subtrees, erased=salts.erased)
     plain = root_of_subtrees(subtree_roots(leaf_hashes(table)))
     names = canonical.encode(dataset_schema(flat_fields(table.schema)))
     return Answer(rows=table.num_rows, subtrees=subtrees, content=plain + names)
@@ -182,7 +198,11 @@ def _check_sorted(task: Task, reader: ParquetReader) -> Answer:
     return Answer(rows=rows, subtrees=ordered.subtrees(), content=in_bytes.root())
 
 
-def _check_records(task: Task, table: pa.Table, subtrees: bytes, opener: Opener) -> Answer:
+def _check_records(
+    task: Task, rows: pa.Table, subtrees: bytes, opener: Opener, *, there: npt.NDArray[np.int64] | None = None
+) -> Answer:
+    """Check records beside their hashes; where some are gone, those that are `there`."""
+    table = rows if there is None else rows.take(pa.array(there))
     failed: list[str] = []
     unknown: list[str] = []
     schema = parse_schema(task.schema)
@@ -192,7 +212,8 @@ def _check_records(task: Task, table: pa.Table, subtrees: bytes, opener: Opener)
         return Answer(rows=table.num_rows, subtrees=subtrees, failed=failed)
     first = task.first_seq + task.first_group * ROW_GROUP_ROWS
     seqs = table["seq"].to_numpy()
-    if not np.array_equal(seqs, np.arange(first, first + len(seqs), dtype=np.uint64)):
+    expected = np.arange(len(seqs)) if there is None else there
+    if not np.array_equal(seqs, (expected + first).astype(np.uint64)):
         failed.append(f"seq does not run from {first} without gaps")
     if pc.unique(table["stream"]).to_pylist() != [bytes.fromhex(task.stream or "")]:
         failed.append("a record is of another stream")
@@ -200,18 +221,36 @@ def _check_records(task: Task, table: pa.Table, subtrees: bytes, opener: Opener)
     rises = (ids[1:, 0] > ids[:-1, 0]) | ((ids[1:, 0] == ids[:-1, 0]) & (ids[1:, 1] > ids[:-1, 1]))
     if not rises.all():
         failed.append("ids do not rise")
-    if task.shard is not None:
-        _check_commitments(task, table, failed, unknown, opener)
+    erased = 0 if task.shard is None else _check_commitments(task, rows, failed, unknown, opener)
     return Answer(
-        rows=table.num_rows,
+        rows=rows.num_rows,
         subtrees=subtrees,
         contexts=[value.hex() for value in pc.unique(table["context"]).to_pylist()],
         payloads=sorted(_payloads(table)),
         first_id=table["id"][0].as_py().hex(),
         last_id=table["id"][-1].as_py().hex(),
+        erased=erased,
         failed=failed,
         unknown=unknown,
     )
+
+
+def _check_trimmed(task: Task, reader: ParquetReader, table: pa.Table, opener: Opener) -> Answer:
+    """Check what is there of records some of which are gone; of these it is what was kept that is hashed."""
+    leaves, begin = leaf_hashes(table), task.first_subtree + task.first_group * ROW_GROUP_ROWS // SUBTREE_ROWS
+    end = begin + subtree_count_of(table.num_rows)
+    stubs = reader.stubs((task.offset + task.first_group) * ROW_GROUP_ROWS, table.num_rows)
+    roots = roots_with_gone(
+        with_stubs(leaves, table["id"], stubs), table["id"], reader.subtrees()[begin * HASH_SIZE : end * HASH_SIZE]
+    )
+    gone = gone_rows(table["id"])
+    if gone.all():
+        failed: list[str] = []
+        unknown: list[str] = []
+        erased = 0 if task.shard is None else _check_commitments(task, table, failed, unknown, opener)
+        return Answer(rows=len(gone), gone=len(gone), subtrees=roots, erased=erased, failed=failed, unknown=unknown)
+    found = _check_records(task, table, roots, opener, there=np.nonzero(~gone)[0])
+    return msgspec.structs.replace(found, gone=int(gone.sum()))
 
 
 def _joined(values: pa.ChunkedArray) -> bytes:
@@ -240,32 +279,30 @@ def _payloads(table: pa.Table) -> set[str]:
     return found
 
 
-def _check_commitments(task: Task, table: pa.Table, failed: list[str], unknown: list[str], opener: Opener) -> None:
-    """Check that the sealed values open the commitments of the leaves."""
-    schema = parse_schema(task.schema)
-    keys = KeyStore(Path(task.keys), Disk())
-    shard = task.shard or ""
-    if not keys.has(shard):
-        unknown.append(f"sealed values of {shard} were not checked: its keys are not here")
-        return
-    start = task.first_group * ROW_GROUP_ROWS
-    try:
-        sealed = opener.shard(task.vault, task.keys, shard).slice(start, table.num_rows)
-        salt_key = keys.key(shard, "salt_key")
-    except BackstoryError as error:
-        failed.append(str(error))
-        return
-    all_salts = salts(salt_key, start, table.num_rows, len(schema.groups))
-    for position, group in enumerate(schema.groups):
-        columns = pick_columns(sealed, [column.name for column in schema.group_columns(group)])
-        computed = split_hashes(commitments(columns, group, all_salts[:, position]))
-        stored = pc.struct_field(table["commitment"].combine_chunks(), group).to_pylist()
-        wrong = [row for row, (a, b) in enumerate(zip(computed, stored, strict=True)) if a != b]
-        if wrong:
-            seq = task.first_seq + start + wrong[0]
-            failed.append(
-                f"{len(wrong)} commitments do not open under {shard} (group {group!r}, the first at seq {seq})"
-            )
+def _check_commitments(task: Task, table: pa.Table, failed: list[str], unknown: list[str], opener: Opener) -> int:
+    """Check that the sealed values open the commitments of the leaves; return how many of them were erased."""
+    schema, start, erased = parse_schema(task.schema), task.first_group * ROW_GROUP_ROWS, 0
+    for domain, groups in groups_by_domain(schema.groups).items():
+        if domain not in task.keys:
+            unknown.append(f"sealed values of {task.shard} were not checked: its keys are not here (domain {domain})")
+            continue
+        try:
+            section = opener.section(task, domain)
+            salts, sealed = section.salts(len(groups)), section.run(start, table.num_rows)
+            if sealed.num_rows != table.num_rows:
+                failed.append(f"{task.shard} has {section.rows} rows (domain {domain}), not those of its segment")
+                continue
+            erased += int(np.count_nonzero(~salts.has(start, table.num_rows)))
+            for group in groups:
+                wrong = wrong_openings(schema, group, sealed, salts, start, table["commitment"])
+                if len(wrong):
+                    what = f"group {group!r}, the first at seq {task.first_seq + start + int(wrong[0])}"
+                    failed.append(f"{len(wrong)} commitments do not open under {task.shard} ({what})")
+        except NotFoundError as error:
+            unknown.append(f"sealed values of {task.shard} were not checked: {error}")
+        except BackstoryError as error:
+            failed.append(str(error))
+    return erased
 
 
 def first_difference(computed: bytes, stored: bytes) -> int | None:

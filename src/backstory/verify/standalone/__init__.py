@@ -1,6 +1,7 @@
 """The check of receipts for whoever has no Backstory: one Python file, one JavaScript module, one page for a browser.
 
-`check_bundle.py` checks an evidence bundle with the first of them, `verify_membership.py` a proof of membership.
+`check_bundle.py` checks an evidence bundle with the first of them, with `check_report.py` one that is a report;
+`verify_membership.py` a proof of membership.
 
 They import nothing of this package, and nothing of it imports them: a second and a third implementation of
 docs/format.md section 14. Here they are only handed out.
@@ -26,6 +27,11 @@ def verifier_files() -> dict[str, bytes]:
 def bundle_checker() -> bytes:
     """Return the program that checks a bundle; it needs `verify_receipt.py` beside it."""
     return (_FOLDER / "check_bundle.py").read_bytes()
+
+
+def report_checker() -> bytes:
+    """Return what `check_bundle.py` needs beside it for a bundle that is a report."""
+    return (_FOLDER / "check_report.py").read_bytes()
 
 
 def membership_checker() -> bytes:

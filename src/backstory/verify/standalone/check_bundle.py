@@ -11,7 +11,8 @@ about it. 2: asked wrongly.
 It shows that the bundle is, byte for byte, what the log says was given out, that its records, their contexts, the
 models these name and everything else in upstream/ are in the log, that records.jsonl says what the receipts prove, and
 that the records are of the model, the period and the ids in the question. It does not show that what was recorded was
-true, that the records fit `where` and `case` of the question, nor that these are all the auditor should have got.
+true, that the records fit `where` and `case` of the question, nor that these are all the auditor should have got. What
+is asked of a bundle that is a report, `check_report.py` beside it says.
 
 It is meant to be read from the top, next to docs/format.md, section "Bundles". What notes, paths, rows and receipts
 are, `verify_receipt.py` knows.
@@ -44,7 +45,10 @@ NAME = re.compile(
     r"manifest\.json|bundle\.tlog-proof|README\.txt|index\.html|records\.jsonl|records-[0-9]{4,5}\.parquet"
     r"|receipts/[0-9]{4}\.receipts|upstream/rows\.json|upstream/documents/[0-9a-f]{64}\.json"
     r"|upstream/entries/[0-9]{1,19}\.tlog-proof|verify/[a-z_]{1,64}\.(html|mjs|py)"
+    r"|report\.(html|json|pdf)|schema\.json|tables/[a-z][a-z_]{0,63}\.(csv|parquet)"
 )
+OF_REPORTS = re.compile(r"report\.(html|json|pdf)|schema\.json|tables/.*")
+NOT_OF_REPORTS = re.compile(r"index\.html|records-.*|upstream/rows\.json")
 MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{9}Z")
 FILES_MAX, SMALL_MAX, PROOF_MAX, TOTAL_MAX, REGULAR_FILE = 65_535, 64 << 20, 2 << 20, 1 << 40, 0o100644 << 16
 RECEIPTS_MAX = 16 << 20  # less than a file of receipts outside a bundle may have
@@ -91,6 +95,9 @@ class Bundle:
         self.proven: set[str] = set()  # digests that something proven names
         self.needed: set[str] = set()  # names of the documents that must be there
         self.rows: dict[str, list[dict[str, Json]]] = {}
+        self.reports: Any = None  # the module for reports, where this is one
+        self.records: dict[str, dict[str, Json]] = {}  # of a report, what its receipts prove, by id
+        self.entries: dict[int, dict[str, Json]] = {}
         self.sources: dict[str, tuple[bytes, int]] = {}
 
     def check(self) -> dict[str, Json]:
@@ -99,18 +106,27 @@ class Bundle:
         self.check_layout()
         with named(PROOF):  # 2
             index, entry, log = self.prove(PROOF)
-            receipt.need(entry.get("type") == "bundle.exported", "its entry is of something else")
+            is_known = entry.get("type") in {"bundle.exported", "report.made"}
+            receipt.need(is_known, "its entry is of something else")
             self.origin = log["origin"]
         with named(MANIFEST):  # 3
             manifest = self.check_manifest(index, entry)
             sizes = self.sizes_of(manifest)
             asked = Asked(manifest["question"])
+        if "report" in manifest:
+            self.reports = importlib.import_module("check_report")
         self.check_files(sizes)  # 4
+        report = self.open_report(manifest) if self.reports else {}
         with named(ROWS):
             self.read_rows()
         self.check_records(receipt.count_of(manifest["records"]), asked)  # 5
         self.check_upstream()  # 6
+        about: dict[str, Json] = {}
+        if self.reports:
+            with named("report.json"):
+                about = {"report": self.reports.check_evidence(report, self.records, self.entries)}
         return {
+            **about,
             "files": len(sizes),
             "index": index,
             "manifest": entry["manifest"],
@@ -192,11 +208,15 @@ class Bundle:
         receipt.need(hashlib.sha256(data).hexdigest() == entry.get("manifest"), "it was changed")
         manifest: dict[str, Json] = receipt.from_json(data)
         receipt.check_version(manifest, "manifest")
-        receipt.need_members(manifest, "backstory files log question records time v")
+        is_report = "report" in manifest
+        members = "backstory files log question records time v"
+        receipt.need_members(manifest, members.replace("time", "report time") if is_report else members)
+        receipt.need(is_report == (entry["type"] == "report.made"), "its entry is of something else")
         receipt.need(manifest["backstory"] == "bundle", "it is of something else")
         receipt.need(isinstance(manifest["question"], dict), "it has no question")
+        receipt.need(not is_report or not manifest["question"], "a report has a question of its own")
         receipt.need(manifest["records"] == entry.get("records"), "it has another number of records than the log")
-        receipt.need(receipt.count_of(manifest["records"]) > 0, "it has no records")
+        receipt.need(receipt.count_of(manifest["records"]) > 0 or is_report, "it has no records")
         receipt.need(isinstance(manifest["time"], str) and MOMENT.fullmatch(manifest["time"]), "its time is none")
         begun = receipt.need_members(manifest["log"], "origin root size")
         receipt.from_hex(begun["root"])
@@ -216,11 +236,25 @@ class Bundle:
         receipt.need(sum(size for size, _ in sizes.values()) <= TOTAL_MAX, "the files are too large")
         return sizes
 
+    def open_report(self, manifest: dict[str, Json]) -> dict[str, Json]:
+        """Check, of a report, that it is the one the manifest names, and that its page and its tables are of it."""
+        with named("report.json"):
+            report: dict[str, Json] = self.reports.open_report(self.read("report.json"), manifest)
+        with named("report.html"):
+            of_it = manifest["report"]["digest"].encode() in self.read("report.html")
+            receipt.need(of_it, "it is of another report")
+        with named("tables"):
+            self.reports.check_tables(report, list(self.members), self.read)
+        return report
+
     def check_files(self, sizes: dict[str, tuple[int, str]]) -> None:
         """Check 4: exactly the files of the manifest are there, each with its size and digest."""
         for name in sorted(self.members.keys() - sizes.keys() - {MANIFEST, PROOF}):
             raise receipt.FailedError(f"{name}: the manifest does not list it")
-        for name in ("README.txt", "index.html"):
+        others = NOT_OF_REPORTS if self.reports else OF_REPORTS
+        for name in sizes:
+            receipt.need(not others.fullmatch(name), f"{name}: it is of another kind of bundle")
+        for name in self.reports.FILES if self.reports else ("README.txt", "index.html"):
             receipt.need(name in sizes, f"{name}: it is missing")
         for name, (size, digest) in sizes.items():
             with named(name):
@@ -242,7 +276,8 @@ class Bundle:
                 for facts in records:
                     with named(name):
                         identity = bytes.fromhex(facts["id"].replace("-", ""))
-                        receipt.need(facts["values"].get("kind") == "prediction", f"{facts['id']} is no prediction")
+                        is_asked = self.reports or facts["values"].get("kind") == "prediction"
+                        receipt.need(is_asked, f"{facts['id']} is no prediction")
                         receipt.need(identity not in found, f"{facts['id']} again")
                     found.add(identity)
                     said = {key: value for key, value in facts.items() if key != "witnesses"}
@@ -252,6 +287,8 @@ class Bundle:
                     with named(name):
                         asked.check(facts)
                         self.note_documents(facts)
+                        if self.reports:
+                            self.records[facts["id"]] = facts
                     with named(ROWS):
                         self.check_rows(facts)
                 receipt.from_json.cache_clear()  # it would keep every file in memory
@@ -265,6 +302,9 @@ class Bundle:
     def note_documents(self, facts: dict[str, Json]) -> None:
         """Note which documents must be there, and which may."""
         context, model = facts["values"]["context"], facts["context"].get("model")
+        if self.reports:
+            self.proven.update({context, *digests_in(facts["context"])})
+            return
         self.needed.add(document_name(context))
         if model is not None:
             self.needed.add(document_name(receipt.from_hex(model["digest"]).hex()))
@@ -314,6 +354,7 @@ class Bundle:
                 receipt.need(name == f"upstream/entries/{index}.tlog-proof", "it is of another entry")
                 receipt.need(log["origin"] == self.origin, "it is of another log")
                 self.proven.update(digests_in(entry))
+                self.entries[index] = entry
         for name in sorted(self.needed - self.members.keys()):
             raise receipt.FailedError(f"{name}: it is missing")
         documents = {name for name in self.members if name.startswith("upstream/documents/")}
@@ -442,6 +483,10 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.write(json.dumps({"verdict": "verified", **facts}, indent=2) + "\n")
     else:
         text = "verified under the given key\nbundle of {records} predictions in {files} files, given out at {time}\n"
+        if "report" in facts:
+            text = "verified under the given key\nreport {kind} {id}: {title}\n".format(**facts["report"])
+            text += "{records} records, {entries} entries and {quotes} quotes proven,".format(**facts | facts["report"])
+            text += " in {files} files, given out at {time}\n"
         text += "entry {index} of the log of {origin} at tree size {tree_size}\n"
         sys.stdout.buffer.write(text.format(**facts).encode())
     return VERIFIED

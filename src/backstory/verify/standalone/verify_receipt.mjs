@@ -64,7 +64,7 @@ async function checkOne(data, keys) {
   const log = await checkNote(data.subarray(end + 2), keys); // 1
   const receipt = fromJson(extra);
   checkVersion(receipt, "receipt");
-  needMembers(receipt, "context entry index openings path row schema v");
+  needMembers({ ...receipt, erased: 0 }, "context entry erased index openings path row schema v");
   const [entry, schema, context] = [receipt.entry, receipt.schema, receipt.context].map((text) => fromBase64(text));
   need(Array.isArray(receipt.path), "expected a list of hashes");
   const record = readRecord(receipt, schema, context, receipt.path.map((text) => fromHex(text)));
@@ -89,7 +89,8 @@ async function checkMany(data, keys) {
   let last = [-1n, -1n];
   for (const [number, receipt] of file.receipts.entries()) {
     try {
-      needMembers(receipt, "context entry index openings path row schema");
+      need(isObject(receipt), "a receipt is none");
+      needMembers({ ...receipt, erased: 0 }, "context entry erased index openings path row schema");
       const entry = entries.take(receipt.entry);
       const isNew = !known.has(receipt.entry);
       if (isNew) {
@@ -117,17 +118,35 @@ async function checkMany(data, keys) {
 }
 
 /** What a file says of one record, taken apart: all of it has its form before any of it is checked. */
-function readRecord({ row, index, openings }, schemaBytes, contextBytes, path) {
+function readRecord({ row, index, openings, erased }, schemaBytes, contextBytes, path) {
   need(isObject(openings), "expected openings by group");
-  const opened = Object.entries(openings).map(([group, opening]) => {
-    needMembers(opening, "row salt");
-    return [group, { row: fromBase64(opening.row), salt: fromHex(opening.salt) }];
-  });
-  return { row: fromBase64(row), index: countOf(index), openings: opened, schemaBytes, contextBytes, path };
+  const opened = Object.entries(openings).map(([group, opening]) => [group, readOpening(opening)]);
+  if (erased !== undefined) {
+    need(Array.isArray(erased) && erased.length > 0 && erased.every(isText), "expected a list of erased groups");
+    const inOrder = erased.every((group, i) => i === 0 || compareUtf8(erased[i - 1], group) < 0);
+    need(inOrder, "the erased groups are out of order");
+  }
+  const read = { row: fromBase64(row), index: countOf(index), openings: opened, erased: erased ?? [] };
+  return { ...read, schemaBytes, contextBytes, path };
+}
+
+/** Salt and row of a group, or of the columns that are opened, and the leaves of the others. */
+function readOpening(opening) {
+  const pair = (one) => {
+    needMembers(one, "row salt");
+    return { row: fromBase64(one.row), salt: fromHex(one.salt) };
+  };
+  if (!isObject(opening) || !("fields" in opening)) return pair(opening);
+  needMembers(opening, "fields leaves");
+  need(isObject(opening.fields) && Object.keys(opening.fields).length > 0, "an opening opens nothing");
+  need(Array.isArray(opening.leaves), "expected a list of leaves");
+  const fields = new Map(Object.entries(opening.fields).map(([name, one]) => [name, pair(one)]));
+  return { fields, leaves: opening.leaves.map((leaf) => fromHex(leaf)) };
 }
 
 /** Checks 3 to 7 for one record whose manifest is proven. */
-async function checkRecord(log, leafIndex, manifest, { row, index, openings, schemaBytes, contextBytes, path }) {
+async function checkRecord(log, leafIndex, manifest, record) {
+  const { row, index, openings, erased, schemaBytes, contextBytes, path } = record;
   need(toHex(await sha256(schemaBytes)) === manifest.schema, "its schema is not the manifest's"); // 3
   const schema = once(schemaBytes, readSchema);
   await checkInclusion(row, index, manifest.count, path, fromHex(manifest.root)); // 4
@@ -138,12 +157,17 @@ async function checkRecord(log, leafIndex, manifest, { row, index, openings, sch
   need(isSame(values.get("context"), await sha256(contextBytes)), "its context is not the row's"); // 6
   const id = values.get("id");
   need(id instanceof Uint8Array && id.length === 16, "its id is none");
-  const opened = Object.create(null);
+  const [opened, undisclosed] = [Object.create(null), Object.create(null)];
   for (const [group, opening] of openings) {
     opened[group] = await openGroup(schema, values, group, opening); // 7
+    const hidden = schema.groups.get(group).filter((name) => !(name in opened[group]));
+    if (hidden.length) undisclosed[group] = hidden;
   }
+  const isGone = erased.every((group) => schema.groups.has(group) && !(group in opened));
+  need(isGone, "says that something was erased which it opens, or does not have");
   return {
     context: once(contextBytes, fromJson),
+    erased,
     id: toHex(id).replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-"),
     leaf_index: leafIndex,
     opened,
@@ -153,22 +177,49 @@ async function checkRecord(log, leafIndex, manifest, { row, index, openings, sch
     seq: String(seq),
     stream: manifest.stream,
     tree_size: log.size,
+    undisclosed,
     values: plainByName([...values].filter(([name]) => !name.startsWith("commitment."))),
     witnesses: log.witnesses,
   };
 }
 
-/** Section 5: commitment = SHA-256(domain, length and name of the group, salt, row). */
-async function openGroup(schema, values, group, { row, salt }) {
+/** Section 5: commitment = SHA-256(domain, length and name of the group, salt, row); of a group by field, openFields. */
+async function openGroup(schema, values, group, opening) {
   const commitment = values.get(`commitment.${escapeName(group)}`);
   const isThere = schema.groups.has(group) && commitment instanceof Uint8Array;
   need(isThere, "opens a group the record does not have");
+  const isByField = schema.byField.includes(group);
+  need(isByField === "fields" in opening, "opens a group in another way than it is committed to");
   const name = new TextEncoder().encode(group);
   need(name.length > 0 && name.length <= 255, "the name of a group is too long");
-  const domain = new TextEncoder().encode("backstory/commitment/v1\0");
-  const digest = await sha256(domain, [name.length], name, salt, row);
+  const names = schema.groups.get(group);
+  const committed = isByField
+    ? ["backstory/commitment/v2\0", await fieldsRoot(names, opening)]
+    : ["backstory/commitment/v1\0", new Uint8Array([...opening.salt, ...opening.row])];
+  const digest = await sha256(new TextEncoder().encode(committed[0]), [name.length], name, committed[1]);
   need(isSame(commitment, digest), `the opening of group '${group}' is not what was committed to`);
-  return plainByName(namedValues(row, schema.groups.get(group)));
+  if (!isByField) return plainByName(namedValues(opening.row, names));
+  return plainByName([...opening.fields].flatMap(([column, { row }]) => [...namedValues(row, [column])]));
+}
+
+/** Section 5, by field: how many columns there are, and the root over their leaves. */
+async function fieldsRoot(names, { fields, leaves }) {
+  const isOfThem = [...fields.keys()].every((name) => names.includes(name));
+  need(isOfThem && fields.size + leaves.length === names.length, "opens other columns than there are");
+  const hidden = leaves.values();
+  let level = [];
+  for (const name of names) {
+    const one = fields.get(name);
+    level.push(one === undefined ? hidden.next().value : await sha256([0], one.salt, one.row));
+  }
+  while (level.length > 1) { // a last one without a neighbour moves up
+    const above = [];
+    for (let i = 0; i + 1 < level.length; i += 2) above.push(await sha256([1], level[i], level[i + 1]));
+    level = level.length % 2 ? [...above, level.at(-1)] : above;
+  }
+  const count = new DataView(new ArrayBuffer(4));
+  count.setUint32(0, names.length, true);
+  return new Uint8Array([...new Uint8Array(count.buffer), ...level[0]]);
 }
 
 // --- The log: notes, cosignatures, inclusion ---------------------------------------------------------------------------
@@ -286,13 +337,13 @@ function readManifest(entry) {
 function readSchema(data) {
   const schema = fromJson(data);
   checkVersion(schema, "schema");
-  needMembers(schema, "columns kind v");
+  needMembers({ ...schema, fields: 0 }, "columns fields kind v");
   need(isText(schema.kind) && Array.isArray(schema.columns), "a malformed schema");
   const [names, leaf, groups] = [[], [], new Map()];
   for (const column of schema.columns) {
     needMembers(column, "class group name type");
     need(isText(column.name) && (column.group === null || isText(column.group)), "a malformed column");
-    need(["D0", "D1", "D2", "D3", "D4", "D5", "D6"].includes(column.class), "a column has an unknown class");
+    need(["D0", "D1", "D2", "D3", "D4", "D5", "D6", "D7"].includes(column.class), "a column has an unknown class");
     checkType(column.type, 0);
     names.push(column.name);
     if (column.group === null) leaf.push(column.name);
@@ -302,7 +353,11 @@ function readSchema(data) {
   const isDistinct = (list) => new Set(list).size === list.length;
   need(names.length <= 65_535 && isDistinct(names) && isDistinct(leaf), "two columns have one name");
   const ordered = [...groups].sort(([a], [b]) => compareUtf8(a, b)).map(([g, list]) => [g, list.sort(compareUtf8)]);
-  return { leaf: leaf.sort(compareUtf8), groups: new Map(ordered) };
+  const byField = schema.fields ?? [];
+  need(Array.isArray(byField) && (byField.length > 0 || schema.fields === undefined), "expected a list of groups");
+  const known = ordered.map(([group]) => group).filter((group) => byField.includes(group));
+  need(known.length === byField.length && known.every((group, i) => group === byField[i]), "unknown groups");
+  return { leaf: leaf.sort(compareUtf8), groups: new Map(ordered), byField };
 }
 
 /** Section 4: a primitive type, a list, or a struct inside a list. */
@@ -686,8 +741,13 @@ function describe(facts) {
     ...(isObject(facts.context.model) ? [`model ${name} version ${version}, digest ${digest}`] : []),
     `recorded ${timeText(facts.values.time ?? 0)}, stream ${facts.stream}, seq ${facts.seq}`,
     ...shown.filter(([name]) => !envelope.has(name.split(".")[0])).map(([name, value]) => `  ${name} = ${value}`),
-    ...facts.sealed.map((group) => `  sealed group '${group}': committed, not shown`),
+    ...Object.values(facts.undisclosed).flat().map((name) => `  ${name}: committed, not disclosed`),
+    ...facts.sealed.map((group) => `  sealed group '${group}': committed, ${shownAs(facts, group)}`),
   ];
+}
+
+function shownAs(facts, group) {
+  return facts.erased.includes(group) ? "erased, as whoever made this says" : "not shown";
 }
 
 const USAGE = `usage: node verify_receipt.mjs FILE --vkey KEY [--vkey KEY …] [--witness KEY … [--quorum K]] [--json]

@@ -1,4 +1,4 @@
-# ruff: noqa: PLR2004  the formats' numbers stand where they are used: this file is read next to the specifications
+# ruff: noqa: E401, I001, PLR2004  the formats' numbers stand where they are used: it is read beside the specifications
 """Checks receipts of Backstory without Backstory: this one file, and Python 3.9 or newer with its standard library.
 
     python verify_receipt.py FILE --vkey KEY [--witness KEY ... [--quorum K]] [--json]
@@ -13,24 +13,17 @@ Exit code 0: verified. 20: does not verify. 21: cannot be checked, which says no
 It shows that the holder of the log's key committed to this record, and that it is unchanged; not that it was true, and
 of the time no more than the witnesses say, whose times are for the reader to judge.
 
-It is meant to be read from the top. Sections are those of docs/format.md; besides: C2SP signed-note, tlog-checkpoint,
+Read it from the top. Sections are those of docs/format.md; besides: C2SP signed-note, tlog-checkpoint,
 tlog-cosignature, tlog-proof; RFC 6962, RFC 8032, RFC 8785.
 """
 
 from __future__ import annotations
 
-import argparse
-import base64
-import functools
-import hashlib
-import json
-import re
-import struct
-import sys
-import time
+import argparse, base64, functools, hashlib, json, re, struct, sys, time
 from typing import Any
 
 Json = Any  # what JSON can hold
+Hashes = list[bytes]
 VERIFIED, FAILED, CANNOT_CHECK = 0, 20, 21
 PROOF_MAGIC, MANY_MAGIC = b"c2sp.org/tlog-proof@v1\n", b'{"backstory":"receipts",'
 FILE_MAX, RECEIPTS_MAX, EXTRA_MAX, NOTE_MAX = 256 << 20, 65_536, 16 << 20, 1_000_000
@@ -51,15 +44,11 @@ def need(condition: object, what: str) -> None:
 
 
 # --- The checks, in the order of section 14 ---------------------------------------------------------------------------
-
-
 def check_file(data: bytes, logs: list[Key], witnesses: list[Key], quorum: int) -> list[dict[str, Json]]:
     """Check a file of either kind: the facts of each record, or an error if anything is wrong."""
-    if data.startswith(PROOF_MAGIC):
-        return check_one(data, logs, witnesses, quorum)
-    if data.startswith(MANY_MAGIC):
-        return check_many(data, logs, witnesses, quorum)
-    raise CannotCheckError("this is no receipt: its beginning is not that of one")
+    if not data.startswith((PROOF_MAGIC, MANY_MAGIC)):
+        raise CannotCheckError("this is no receipt: its beginning is not that of one")
+    return (check_one if data.startswith(PROOF_MAGIC) else check_many)(data, logs, witnesses, quorum)
 
 
 def check_one(data: bytes, logs: list[Key], witnesses: list[Key], quorum: int) -> list[dict[str, Json]]:
@@ -74,7 +63,7 @@ def check_one(data: bytes, logs: list[Key], witnesses: list[Key], quorum: int) -
     log = check_note(note, logs, witnesses, quorum)  # 1
     receipt = from_json(extra)
     check_version(receipt, "receipt")
-    need_members(receipt, "context entry index openings path row schema v")
+    need_members(receipt, "context entry erased index openings path row schema v", may="erased")
     need(isinstance(receipt["path"], list), "expected a list of hashes")
     documents = [from_base64(receipt[name]) for name in ("entry", "schema", "context")]
     return [check_record(log, index, proof, documents, [from_hex(text) for text in receipt["path"]], receipt)]
@@ -95,7 +84,7 @@ def check_many(data: bytes, logs: list[Key], witnesses: list[Key], quorum: int) 
     facts, known, last = list[Json](), list[tuple[int, list[bytes], bytes]](), (-1, -1)
     for receipt in file["receipts"]:
         try:
-            need_members(receipt, "context entry index openings path row schema")
+            need_members(receipt, "context entry erased index openings path row schema", may="erased")
             entry = entries.take(receipt["entry"])
             if receipt["entry"] == len(known):
                 need_members(entry, "entry index proof")
@@ -113,55 +102,75 @@ def check_many(data: bytes, logs: list[Key], witnesses: list[Key], quorum: int) 
     return facts
 
 
-def check_record(
-    log: dict[str, Json], leaf_index: int, proof: list[bytes], documents: list[bytes], path: list[bytes], receipt: Json
-) -> dict[str, Json]:
+def check_record(log: Json, leaf_index: int, proof: Hashes, documents: Hashes, path: Hashes, receipt: Json) -> Json:
     """Make checks 2 to 7 for one record."""
     entry, schema_bytes, context = documents
     row, index = from_base64(receipt["row"]), count_of(receipt["index"])
     need(isinstance(receipt["openings"], dict), "expected openings by group")
-    members = {group: need_members(opening, "row salt") for group, opening in receipt["openings"].items()}
-    openings = {group: (from_hex(one["salt"]), from_base64(one["row"])) for group, one in members.items()}
+    openings = {group: read_opening(opening) for group, opening in receipt["openings"].items()}
+    erased = receipt.get("erased", [])
+    need(isinstance(erased, list) and all(isinstance(group, str) for group in erased), "expected a list of groups")
+    need(erased == sorted(set(erased), key=str.encode) and (erased or "erased" not in receipt), "groups out of order")
     check_inclusion(entry, leaf_index, log["size"], proof, log["root"])  # 2
     manifest = read_manifest(entry)
     need(hashlib.sha256(schema_bytes).hexdigest() == manifest["schema"], "its schema is not the manifest's")  # 3
-    leaf_names, groups = read_schema(schema_bytes)
+    leaf_names, groups, by_field = read_schema(schema_bytes)
     check_inclusion(row, index, manifest["count"], path, bytes.fromhex(manifest["root"]))  # 4
     values = named_values(row, leaf_names)
     seq, stream = manifest["first_seq"] + index, manifest["stream"]
     need(type(values.get("seq")) is int and values["seq"] == seq, "its seq is not that of its place")  # 5
     need(values.get("stream") == bytes.fromhex(stream), "its stream is not that of its place")
     need(hashlib.sha256(context).digest() == values.get("context"), "its context is not the one the row names")  # 6
-    opened = {}
-    for group, (salt, cells) in openings.items():  # 7, section 5
-        commitment = values.get("commitment." + escape(group))
-        need(group in groups and isinstance(commitment, bytes), "it opens a group the record does not have")
-        name = group.encode()
-        need(0 < len(name) <= 255, "the name of a group is too long")
-        digest = hashlib.sha256(b"backstory/commitment/v1\x00" + bytes([len(name)]) + name + salt + cells).digest()
-        need(digest == commitment, "an opening is not what was committed to")
-        opened[group] = {column: plain(value) for column, value in named_values(cells, groups[group]).items()}
+    opened, hidden = {}, {}
+    for group, (fields, leaves) in openings.items():  # 7
+        commitment, names = values.get("commitment." + escape(group)), groups.get(group, [])
+        need(names and isinstance(commitment, bytes), "it opens a group the record does not have")
+        need((group in by_field) is (leaves is not None), "it opens a group in another way than it is committed to")
+        need(commit(group, names, fields, leaves) == commitment, "an opening is not what was committed to")
+        rows = [named_values(cells, names if leaves is None else [name]) for name, (_, cells) in fields.items()]
+        opened[group] = {column: plain(value) for cells in rows for column, value in cells.items()}
+        hidden[group] = [name for name in names if name not in opened[group]]
+    need(set(erased) <= set(groups) - set(opened), "it says that something was erased which it opens, or does not have")
     identity = values.get("id", b"")
     need(isinstance(identity, bytes) and len(identity) == 16, "its id is none")
+    shown = {name: plain(value) for name, value in values.items() if not name.startswith("commitment.")}
     return {
-        "context": from_json(context),
-        "id": re.sub("^(.{8})(.{4})(.{4})(.{4})", r"\1-\2-\3-\4-", identity.hex()),
-        "leaf_index": leaf_index,
-        "opened": opened,
-        "origin": log["origin"],
-        "root": log["root"].hex(),
-        "sealed": [group for group in groups if group not in opened],
-        "seq": str(seq),
-        "stream": stream,
-        "tree_size": log["size"],
-        "values": {name: plain(value) for name, value in values.items() if not name.startswith("commitment.")},
-        "witnesses": log["witnesses"],
-    }
+        "context": from_json(context), "erased": erased, "leaf_index": leaf_index, "opened": opened,
+        "id": re.sub("^(.{8})(.{4})(.{4})(.{4})", r"\1-\2-\3-\4-", identity.hex()), "origin": log["origin"],
+        "root": log["root"].hex(), "sealed": [group for group in groups if group not in opened], "seq": str(seq),
+        "stream": stream, "tree_size": log["size"], "undisclosed": {g: names for g, names in hidden.items() if names},
+        "values": shown, "witnesses": log["witnesses"],
+    }  # fmt: skip
+
+
+def read_opening(opening: Json) -> tuple[dict[str, tuple[bytes, bytes]], list[bytes] | None]:
+    """Read an opening: salt and row of the group under "", or of its opened columns, and the leaves of the others."""
+    leaves = opening.get("leaves") if isinstance(opening, dict) and "fields" in opening else None
+    fields = {"": opening} if leaves is None else need_members(opening, "fields leaves")["fields"]
+    need(
+        isinstance(fields, dict) and fields and (leaves is None or isinstance(leaves, list)), "an opening opens nothing"
+    )
+    pairs = [(name, need_members(one, "row salt")) for name, one in fields.items()]
+    read = {name: (from_hex(one["salt"]), from_base64(one["row"])) for name, one in pairs}
+    return read, None if leaves is None else [from_hex(leaf) for leaf in leaves]
+
+
+def commit(group: str, names: list[str], fields: dict[str, tuple[bytes, bytes]], leaves: list[bytes] | None) -> bytes:
+    """Compute the commitment that an opening opens (section 5)."""
+    name = group.encode()
+    need(0 < len(name) <= 255, "the name of a group is too long")
+    sized, leaf = bytes([len(name)]) + name, {of: b"\x00" + salt + row for of, (salt, row) in fields.items()}
+    if leaves is None:
+        return hashlib.sha256(b"backstory/commitment/v1\x00" + sized + leaf[""][1:]).digest()
+    need(set(fields) <= set(names) and len(fields) + len(leaves) == len(names), "it opens other columns than there are")
+    level = [hashlib.sha256(leaf[name]).digest() if name in leaf else leaves.pop(0) for name in names]
+    while len(level) > 1:  # a last one without a neighbour moves up
+        pairs = [hashlib.sha256(b"\x01" + level[at] + level[at + 1]).digest() for at in range(0, len(level) - 1, 2)]
+        level = pairs + level[2 * len(pairs) :]
+    return hashlib.sha256(b"backstory/commitment/v2\x00" + sized + struct.pack("<I", len(names)) + level[0]).digest()
 
 
 # --- The log: notes, cosignatures, inclusion --------------------------------------------------------------------------
-
-
 def check_note(data: bytes, logs: list[Key], witnesses: list[Key], quorum: int) -> dict[str, Json]:
     """Check 1: what the log signed (signed-note, tlog-checkpoint), and who cosigned it (tlog-cosignature)."""
     need(len(data) <= NOTE_MAX, "the note is too large")
@@ -171,7 +180,13 @@ def check_note(data: bytes, logs: list[Key], witnesses: list[Key], quorum: int) 
     need(not re.search("[\x00-\x09\x0b-\x1f]", content) and content[0] != "\ufeff", "the note has control characters")
     lines, text = tail[:-1].split("\n"), text + "\n"
     need(len(lines) <= 100, "too many signatures")
-    signatures = [read_signature(line) for line in lines]
+    signed = [
+        re.fullmatch("\u2014 ([^ ]+) ([^ ]+)", line) for line in lines
+    ]  # em dash, name, base64 of id and signature
+    need(all(signed), "expected signature lines")
+    blobs = [(check_name(line[1]), from_base64(line[2])) for line in signed if line]
+    signatures = [(name, blob[:4], blob[4:]) for name, blob in blobs]
+    need(all(signature for _, _, signature in signatures), "a signature is too short")
     parts = text.split("\n")
     need(len(parts) == 4 and not parts[3], "expected a checkpoint of three lines")
     origin, size, root = check_name(parts[0]), log_number(parts[1]), from_base64(parts[2], 32)
@@ -197,15 +212,6 @@ def check_note(data: bytes, logs: list[Key], witnesses: list[Key], quorum: int) 
     need(len(seen) >= quorum, f"expected cosignatures of {quorum} witnesses, got {len(seen)}")
     who = [{"time": seen[text], "vkey": text} for text in sorted(seen, key=str.encode)]
     return {"origin": origin, "size": size, "root": root, "witnesses": who if witnesses else None}
-
-
-def read_signature(line: str) -> tuple[str, bytes, bytes]:
-    """Read a signature line: an em dash, the key's name, base64 of the key's id (4 bytes) and the signature."""
-    mark, name, encoded = (*line.split(" "), "", "")[:3]
-    need(mark == "\u2014" and line.count(" ") == 2, "expected a signature line")
-    blob = from_base64(encoded)
-    need(len(blob) > 4, "a signature is too short")
-    return check_name(name), blob[:4], blob[4:]
 
 
 def check_name(name: str) -> str:
@@ -234,7 +240,6 @@ def check_inclusion(leaf: bytes, index: int, size: int, path: list[bytes], root:
 
 
 # --- What is recorded: manifest, schema, row --------------------------------------------------------------------------
-
 FILE_NAME = re.compile(r"[0-9A-Za-z_-][0-9A-Za-z_.-]{0,254}")
 TYPE = re.compile(
     r"null|bool|u?int(8|16|32|64)|float(16|32|64)|string|bytes|date|time|duration"
@@ -266,25 +271,28 @@ def read_manifest(entry: bytes) -> dict[str, Json]:
 
 
 @functools.cache  # of what many records share, once; so too their contexts
-def read_schema(data: bytes) -> tuple[list[str], dict[str, list[str]]]:
-    """Read a schema (section 4): the names of the cells of a leaf, and of each sealed group, in byte order."""
+def read_schema(data: bytes) -> tuple[list[str], dict[str, list[str]], list[str]]:
+    """Read a schema (section 4): names of the cells of a leaf, and of each sealed group; which are opened by field."""
     schema = from_json(data)
     check_version(schema, "schema")
-    need_members(schema, "columns kind v")
+    need_members(schema, "columns fields kind v", may="fields")
     need(isinstance(schema["kind"], str) and isinstance(schema["columns"], list), "a malformed schema")
     names, leaf, groups = list[str](), list[str](), dict[str, list[str]]()
     for column in schema["columns"]:
         need_members(column, "class group name type")
         name, group = column["name"], column["group"]
         need(isinstance(name, str) and (group is None or isinstance(group, str)), "a malformed column")
-        need(column["class"] in ["D0", "D1", "D2", "D3", "D4", "D5", "D6"], "a column has an unknown class")
+        need(column["class"] in [f"D{number}" for number in range(8)], "a column has an unknown class")
         check_type(column["type"], 0)
         names.append(name)
         (leaf if group is None else groups.setdefault(group, [])).append(name)
     leaf += ["commitment." + escape(group) for group in groups]
     need(len(set(names)) == len(names) <= 65_535 and len(set(leaf)) == len(leaf), "two columns have one name")
     ordered = {group: sorted(groups[group], key=str.encode) for group in sorted(groups, key=str.encode)}
-    return sorted(leaf, key=str.encode), ordered
+    by_field = schema.get("fields", [])
+    need(isinstance(by_field, list) and (by_field or "fields" not in schema), "expected a list of groups")
+    need(by_field == [group for group in ordered if group in by_field], "unknown groups, or not in order")
+    return sorted(leaf, key=str.encode), ordered, by_field
 
 
 def check_type(kind: Json, depth: int) -> None:
@@ -374,8 +382,6 @@ def plain(value: Json) -> Json:
 
 
 # --- Forms with exactly one spelling ----------------------------------------------------------------------------------
-
-
 class Shared:
     """A list of a `.receipts`: each thing once, in the order of its first use, and none that nobody uses."""
 
@@ -425,8 +431,7 @@ def from_base64(text: Json, size: int | None = None) -> bytes:
         data = base64.b64decode(text if isinstance(text, str) else "", validate=True)
     except ValueError as error:
         raise FailedError("expected base64") from error
-    need(data and base64.b64encode(data).decode() == text, "expected canonical base64")
-    need(size is None or len(data) == size, f"expected {size} bytes")
+    need(data and base64.b64encode(data).decode() == text and size in {None, len(data)}, "expected canonical base64")
     return data
 
 
@@ -436,22 +441,19 @@ def from_hex(text: Json, digits: int = 64) -> bytes:
     return bytes.fromhex(text)
 
 
-def log_number(text: Json) -> int:
-    """Read a size or index of the log: plain decimal below 2^63."""
-    number = count_of(text)
-    need(number < 2**63, "expected a number below 2^63")
-    return number
-
-
-def count_of(text: Json) -> int:
-    """Read a count: text, plain decimal, at most 20 digits."""
-    need(isinstance(text, str) and re.fullmatch("0|[1-9][0-9]{0,19}", text), "expected a plain decimal")
+def count_of(text: Json, end: int = 10**20) -> int:
+    """Read a count: text, plain decimal, below an end."""
+    need(isinstance(text, str) and re.fullmatch("0|[1-9][0-9]{0,19}", text) and int(text) < end, "expected a decimal")
     return int(text)
 
 
-def need_members(value: Json, names: str) -> dict[str, Json]:
-    """Insist on an object with exactly these members."""
-    need(isinstance(value, dict) and sorted(value) == names.split(), f"expected the members {names}")
+log_number = functools.partial(count_of, end=2**63)  # a size or index of the log
+
+
+def need_members(value: Json, names: str, may: str = "") -> dict[str, Json]:
+    """Insist on an object with exactly these members, one of which may be absent."""
+    known = sorted({*value, *may.split()}) if isinstance(value, dict) else None
+    need(known == names.split(), f"expected the members {names}")
     return dict(value)
 
 
@@ -465,14 +467,11 @@ def check_version(document: dict[str, Json], what: str) -> None:
 
 def decode_utf8(data: bytes) -> str:
     """Read UTF-8 and nothing else."""
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        raise FailedError("expected UTF-8") from error
+    need(data.decode(errors="replace").encode() == data, "expected UTF-8")
+    return data.decode()
 
 
 # --- Ed25519: RFC 8032 section 5.1, verification only -----------------------------------------------------------------
-
 Point = tuple[int, int, int, int]
 P, L = 2**255 - 19, 2**252 + 27742317777372353535851937790883648493
 D = -121665 * pow(121666, P - 2, P) % P
@@ -520,8 +519,6 @@ BASE = decode_point((4 * pow(5, P - 2, P) % P).to_bytes(32, "little")) or (0, 1,
 
 
 # --- The command ------------------------------------------------------------------------------------------------------
-
-
 class Key:
     """A verifier key: name, 8 hex digits of its id, base64 of its type and 32 bytes; ` from N`, ` until N` behind."""
 
@@ -549,13 +546,16 @@ def describe(facts: dict[str, Json]) -> list[str]:
     where = "prediction {id}\nin the log of {origin} at tree size {tree_size}, entry {leaf_index}, root {root}"
     lines, model = where.format(**facts).split("\n"), facts["context"].get("model")
     if isinstance(model, dict):
-        named = (model.get(name, "?") for name in ("name", "version", "digest"))
-        lines.append("model {} version {}, digest {}".format(*named))
+        lines.append(
+            "model {} version {}, digest {}".format(*(model.get(n, "?") for n in ("name", "version", "digest")))
+        )
     lines.append(f"recorded {moment}, stream {facts['stream']}, seq {facts['seq']}")
     shown = [*facts["values"].items(), *(pair for group in facts["opened"].values() for pair in group.items())]
     envelope = ("id", "stream", "seq", "time", "kind", "context", "batch_row", "batch_rows")
     lines += [f"  {name} = {value}" for name, value in shown if name.split(".")[0] not in envelope]
-    return lines + [f"  sealed group {group!r}: committed, not shown" for group in facts["sealed"]]
+    lines += [f"  {name}: committed, not disclosed" for names in facts["undisclosed"].values() for name in names]
+    said = dict.fromkeys(facts["erased"], "erased, as whoever made this says")
+    return lines + [f"  sealed group {group!r}: committed, {said.get(group, 'not shown')}" for group in facts["sealed"]]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -588,8 +588,8 @@ def main(arguments: list[str] | None = None) -> int:
         return VERIFIED
     cosigned = ", ".join(f"{by['vkey'].split('+')[0]} at second {by['time']}" for by in facts[0]["witnesses"] or [])
     total = f": {len(facts)} predictions in the log of {facts[0]['origin']} at tree size {facts[0]['tree_size']}"
-    verdict = "verified under the given key" + (total if len(facts) > 1 else "")
-    lines = [verdict, *(line for record in facts for line in describe(record))]
+    lines = ["verified under the given key" + (total if len(facts) > 1 else "")]
+    lines += [line for record in facts for line in describe(record)]
     lines.append(f"cosigned by {cosigned}" if cosigned else "no witness was asked for")
     text = "\n".join("".join(c if c.isprintable() else repr(c)[1:-1] for c in line) for line in lines)
     sys.stdout.buffer.write(text.encode() + b"\n")

@@ -1,0 +1,66 @@
+"""Hashing segments of which records are gone: what was kept of these stands in for their rows.
+
+Bytes: docs/format.md section 41.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from backstory.columns.tree import HASH_SIZE, subtree_roots
+from backstory.errors import FormatError
+from backstory.records.limits import SUBTREE_ROWS
+
+
+def gone_rows(ids: pa.ChunkedArray | pa.Array) -> NDArray[np.bool_]:
+    """Return, as an array of booleans, which records are gone: those without an id."""
+    gone: NDArray[np.bool_] = pc.is_null(ids).to_numpy(zero_copy_only=False)
+    return gone
+
+
+def gone_runs(gone: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return of which runs of 256 records all are gone."""
+    return np.array([gone[at : at + SUBTREE_ROWS].all() for at in range(0, len(gone), SUBTREE_ROWS)], dtype=bool)
+
+
+def with_stubs(leaves: bytes, ids: pa.ChunkedArray, stubs: pa.Array) -> bytes:
+    """Return leaf hashes with those kept of records that are gone in their places; zeros where a whole run is gone.
+
+    Args:
+        leaves: Leaf hashes of the rows, whatever is in the place of those that are gone.
+        ids: Ids of the records.
+        stubs: The kept hashes.
+
+    Raises:
+        FormatError: A hash is missing or none.
+    """
+    gone = gone_rows(ids)
+    hashes = np.frombuffer(leaves, np.uint8).reshape(-1, HASH_SIZE).copy()
+    hashes[gone] = 0
+    dead = np.repeat(gone_runs(gone), SUBTREE_ROWS)[: len(gone)]
+    for row in np.nonzero(gone & ~dead)[0]:
+        kept = stubs[int(row)].as_py()
+        if kept is None or len(kept) != HASH_SIZE:
+            raise FormatError("trimmed segment: the leaf hash of a record that is gone is missing")
+        hashes[row] = np.frombuffer(kept, np.uint8)
+    return hashes.tobytes()
+
+
+def roots_with_gone(leaves: bytes, ids: pa.ChunkedArray, stored: bytes) -> bytes:
+    """Return the roots of runs of 256 records: hashed, or the stored one where all records of a run are gone.
+
+    Args:
+        leaves: Leaf hashes, as `with_stubs` gives them.
+        ids: Ids of the records.
+        stored: The stored roots of these runs.
+    """
+    hashed = subtree_roots(leaves)
+    if len(stored) != len(hashed):
+        raise FormatError("trimmed segment: expected a stored root for each run of records")
+    dead = gone_runs(gone_rows(ids))
+    return b"".join(
+        (stored if is_dead else hashed)[at * HASH_SIZE : (at + 1) * HASH_SIZE] for at, is_dead in enumerate(dead)
+    )

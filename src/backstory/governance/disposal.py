@@ -1,0 +1,366 @@
+"""Disposal: what is past its time goes, after another person approved it, and the log proves what went.
+
+A run proposes; another person approves; what is executed is what was proposed and is still overdue and held by nothing.
+That is looked at once more while nothing else can be appended, and said in the log before anything is destroyed: from
+then on whoever comes next completes it. A hold in the log after that entry does not reach what it names. Bytes:
+docs/format.md section 41.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pyarrow as pa
+
+from backstory.columns.tree import leaf_hashes_of, root_of_subtrees, subtree_roots
+from backstory.errors import ConflictError, NotFoundError
+from backstory.governance.keeping import Due, Keeping
+from backstory.governance.proposal import Proposal, find_proposal, propose, refuse, require_actor
+from backstory.governance.retention_list import keep_list, read_list, rows_of
+from backstory.ledger.ledger import Ledger
+from backstory.ledger.rewrite import rewrite_shard
+from backstory.ledger.trim import trim_segments
+from backstory.records import canonical
+from backstory.records.canonical import JsonObject, JsonValue
+from backstory.records.identity import time_text
+from backstory.records.manifest import SKETCHED_TYPE, Manifest, parse_manifest
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Rows = npt.NDArray[np.int64]
+
+DISPOSAL: Final = "disposal"
+"""Kind, and name, of the proposals to dispose of something."""
+BEGUN, EXECUTED = "disposal.begun", "disposal.executed"
+METHODS = {
+    "payload": "values and salts rewritten without, old keys destroyed",
+    "skeleton": "row replaced by its leaf hash",
+}
+_DOMAIN: Final = b"backstory/disposed/v1\x00"
+_SALT_SIZE = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """How much of a class goes or went.
+
+    Attributes:
+        label: The class: kind, part, and of payload its class, such as `prediction/payload/D4`.
+        rule: The rule whose ceiling has passed.
+        count: How many; of payload a sealed group of a record counts as one.
+        oldest: Time of the oldest record, RFC 3339; empty where that is not said.
+    """
+
+    label: str
+    rule: str
+    count: int
+    oldest: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disposal:
+    """A disposal that was begun.
+
+    Attributes:
+        name: Its name.
+        begun: Index of the entry that began it.
+        time: When that was, RFC 3339.
+        proposal: Index of the proposal.
+        digest: Digest of the document with the list of what goes.
+        kept: What was proposed and stays: by ground how much.
+        executed: Index of the entry that says it is done; None until then.
+        classes: What went; empty until then.
+        root: Root over the salted leaves of what went, in hex; empty until then.
+    """
+
+    name: str
+    begun: int
+    time: str
+    proposal: int
+    digest: str
+    kept: Mapping[str, int]
+    executed: int | None = None
+    classes: tuple[Counted, ...] = ()
+    root: str = ""
+
+    @property
+    def count(self) -> int:
+        """How much went."""
+        return sum(one.count for one in self.classes)
+
+
+def propose_disposal(ledger: Ledger, now_ns: int | None = None) -> Proposal:
+    """Propose to dispose of what is past its ceiling and kept by nothing.
+
+    Args:
+        ledger: The archive.
+        now_ns: The moment to judge by, nanoseconds since 1970, not in the future; None for now.
+
+    Raises:
+        ForbiddenError: The archive was opened without an actor.
+        ConflictError: Nothing is overdue, or the moment is in the future.
+        NotFoundError: The keys of the vault are not here, so that nobody can say what may go.
+    """
+    require_actor(ledger, "proposing a disposal")
+    clock = ledger.world.now_ns()
+    now = clock if now_ns is None else now_ns
+    if now > clock:
+        raise ConflictError("disposal: expected a moment that is not in the future")
+    due = list(Keeping(ledger, now).overdue())
+    if not due:
+        raise ConflictError("disposal: nothing is past its ceiling without a hold")
+    classes: list[JsonValue] = [
+        {"class": one.label, "count": str(one.count), "oldest": one.oldest, "rule": one.rule} for one in counted(due)
+    ]
+    listed = keep_list(ledger, _table(due))
+    return propose(ledger, DISPOSAL, DISPOSAL, {"classes": classes, "list": listed, "time": time_text(now), "v": 1})
+
+
+def execute_disposal(ledger: Ledger, index: int) -> Disposal:
+    """Dispose of what was proposed and approved, and is still overdue and held by nothing.
+
+    Args:
+        ledger: The archive.
+        index: Index of the proposal's entry.
+
+    Raises:
+        NotFoundError: There is no such proposal.
+        ForbiddenError: Nobody else approved it; the refusal is recorded.
+        ConflictError: It was executed before.
+        BusyError: Another process is rewriting the vault or merging segments; what was begun is completed by the next.
+        StorageError: Something could not be written or removed; the same.
+    """
+    require_actor(ledger, "executing a disposal")
+    finish_disposals(ledger)
+    found = find_proposal(ledger, index)
+    if found.kind != DISPOSAL:
+        raise NotFoundError(f"disposal: entry {index} proposes none")
+    if found.verdict != "approved":
+        refuse(ledger, "executing a disposal", "not approved", "expected that another person approved it")
+    proposed = read_list(ledger, found.document)
+    if proposed is None:
+        raise NotFoundError(f"disposal: proposal {index} lists nothing")
+    wanted = _by_part(proposed)
+    name = f"disposal-{index}"
+
+    def begin() -> list[JsonObject]:
+        """Look once more, while no hold can come between."""
+        if any(one.proposal == index for one in disposals(ledger)):
+            raise ConflictError(f"disposal: proposal {index} was executed")
+        now = ledger.world.now_ns()
+        going, kept = _still_due(ledger, wanted, now)
+        table = _table(going, ledger.world.random_bytes)
+        document: JsonObject = {"list": keep_list(ledger, table), "v": 1}
+        sketches = _sketches(ledger, {one.position for one in going if one.group})
+        entry: JsonObject = {
+            "classes": _classes(table),
+            "document": ledger.put_document(document),
+            "kept": [{"count": str(count), "ground": ground} for ground, count in sorted(kept.items())],
+            "name": name,
+            "proposal": str(index),
+            "tables": str(sum(ledger.vault.path(name).is_file() for name in sketches)),
+            "type": BEGUN,
+        }
+        return [entry]
+
+    ledger.append(begin)
+    # A crash from here on leaves a disposal that was begun: the next call of `finish_disposals` completes it.
+    finish_disposals(ledger)
+    return next(one for one in disposals(ledger) if one.name == name)
+
+
+def finish_disposals(ledger: Ledger) -> list[Disposal]:
+    """Complete every disposal that was begun; return those.
+
+    Raises:
+        BusyError: Another process is rewriting the vault or merging segments.
+        StorageError: Something could not be written or removed; the next call goes on.
+        VerificationError: A file is not what the log says.
+    """
+    open_ones = [one for one in disposals(ledger) if one.executed is None]
+    for one in open_ones:
+        table = read_list(ledger, ledger.document(one.digest))
+        if table is not None:
+            _destroy(ledger, one.begun, table)
+        entry = _proof(one, table)
+        ledger.append(lambda: [entry] if _find(ledger, one.begun).executed is None else [])  # noqa: B023  called at once
+    names = {one.name for one in open_ones}
+    return [one for one in disposals(ledger) if one.name in names]
+
+
+def disposals(ledger: Ledger) -> list[Disposal]:
+    """Return the disposals that were begun, oldest first."""
+    done = {canonical.text_of(entry, "begun"): (at, entry) for at, entry in ledger.numbered_entries(EXECUTED)}
+    found = []
+    for index, entry in ledger.numbered_entries(BEGUN):
+        executed, proof = done.get(str(index), (None, {}))
+        classes, kept = proof.get("classes", []), entry.get("kept")
+        found.append(
+            Disposal(
+                name=canonical.text_of(entry, "name"),
+                begun=index,
+                time=canonical.text_of(entry, "time"),
+                proposal=canonical.count_of(entry, "proposal"),
+                digest=canonical.text_of(entry, "document"),
+                kept={canonical.text_of(one, "ground"): canonical.count_of(one, "count") for one in _objects(kept)},
+                executed=executed,
+                classes=tuple(
+                    Counted(
+                        label=canonical.text_of(one, "class"),
+                        rule=canonical.text_of(one, "rule"),
+                        count=canonical.count_of(one, "count"),
+                    )
+                    for one in _objects(classes)
+                ),
+                root=str(proof.get("root", "")),
+            )
+        )
+    return found
+
+
+def counted(due: Iterable[Due]) -> list[Counted]:
+    """Return how much of each class is due, by rule."""
+    counts: Counter[tuple[str, str]] = Counter()
+    oldest: dict[tuple[str, str], int] = {}
+    for one in due:
+        key = (one.label, one.rule)
+        counts[key] += len(one.rows)
+        oldest[key] = min(one.oldest, oldest.get(key, one.oldest))
+    return [
+        Counted(label=label, rule=rule, count=count, oldest=time_text(oldest[label, rule]))
+        for (label, rule), count in sorted(counts.items())
+    ]
+
+
+def disposed_root(table: pa.Table) -> bytes:
+    """Return the root over the salted leaves of what a disposal's list names, in its order."""
+    columns = (table[name].to_pylist() for name in ("salt", "manifest", "row", "group"))
+    leaves = [
+        hashlib.sha256(
+            _DOMAIN + salt + int(manifest).to_bytes(8, "little") + int(row).to_bytes(4, "little") + group.encode()
+        ).digest()
+        for salt, manifest, row, group in zip(*columns, strict=True)
+    ]
+    return root_of_subtrees(subtree_roots(leaf_hashes_of(leaves)))
+
+
+def _still_due(ledger: Ledger, wanted: Mapping[tuple[int, str], Rows], now_ns: int) -> tuple[list[Due], Counter[str]]:
+    """Return what of a proposal may go now, and by ground how much stays."""
+    keeping = Keeping(ledger, now_ns)
+    going: list[Due] = []
+    kept: Counter[str] = Counter()
+    for position in sorted({position for position, _ in wanted}):
+        manifest = _manifest(ledger, position)
+        left = {group: rows for (at, group), rows in wanted.items() if at == position}
+        held = {keeper.code for keeper, _ in keeping.reached(position, manifest)}
+        for one in keeping.due(position, manifest):
+            rows = np.intersect1d(one.rows, left.get(one.group, one.rows[:0]))
+            if len(rows):
+                going.append(_with_rows(one, rows))
+                left[one.group] = np.setdiff1d(left[one.group], rows)
+        if not any(len(rows) for rows in left.values()):
+            continue
+        past = keeping.due(position, manifest, held_too=True)
+        still = {(one.group, row) for one in past for row in one.rows.tolist()}
+        for group, rows in left.items():
+            for row in rows.tolist():
+                kept[_ground(held) if (group, row) in still else "no longer overdue"] += 1
+    return going, kept
+
+
+def _ground(held: Iterable[str]) -> str:
+    return " or ".join(sorted(held)) or "hold"
+
+
+def _with_rows(due: Due, rows: Rows) -> Due:
+    return Due(
+        position=due.position, manifest=due.manifest, group=due.group, label=due.label, rule=due.rule, rows=rows,
+        oldest=due.oldest,
+    )  # fmt: skip
+
+
+def _table(due: Sequence[Due], random_bytes: Callable[[int], bytes] | None = None) -> pa.Table:
+    """Return a list of what is due, each row with a salt where chance is given."""
+    rows = [(one.position, int(row), one.group, one.rule, one.label) for one in due for row in one.rows]
+    names = ("manifest", "row", "group", "rule", "class")
+    types = (pa.uint64(), pa.uint32(), pa.string(), pa.string(), pa.string())
+    columns = {name: pa.array([row[at] for row in rows], types[at]) for at, name in enumerate(names)}
+    if random_bytes is not None:
+        salts = random_bytes(_SALT_SIZE * len(rows)) if rows else b""
+        columns["salt"] = pa.array(
+            [salts[at * _SALT_SIZE : (at + 1) * _SALT_SIZE] for at in range(len(rows))], pa.binary(_SALT_SIZE)
+        )
+    return pa.table(columns)
+
+
+def _by_part(table: pa.Table) -> dict[tuple[int, str], Rows]:
+    """Return the rows a list names, by manifest and group; the group is empty for the row itself."""
+    groups = np.array(table["group"].to_pylist(), dtype=object)
+    found: dict[tuple[int, str], Rows] = {}
+    for group in sorted(set(groups.tolist())):
+        for position, rows in rows_of(table.filter(pa.array(groups == group))).items():
+            found[position, group] = rows
+    return found
+
+
+def _destroy(ledger: Ledger, begun: int, table: pa.Table) -> None:
+    """Destroy what a list names; what is gone already is passed over."""
+    parts = _by_part(table)
+    trimmed = {position: rows for (position, group), rows in parts.items() if not group}
+    for position in sorted({position for position, group in parts if group}):
+        erased = {group: rows for (at, group), rows in parts.items() if at == position and group}
+        rewrite_shard(ledger, _manifest(ledger, position), erased)
+    for name in _sketches(ledger, {position for position, group in parts if group}):
+        ledger.keys.destroy(name)
+        ledger.vault.remove(name)
+    if trimmed:  # last: a row goes no earlier than its values
+        trim_segments(ledger, trimmed, begun)
+
+
+def _sketches(ledger: Ledger, positions: Collection[int]) -> list[str]:
+    """Return the tables with sealed sketches of segments from which values go: they keep some of these."""
+    segments = {(one.stream, one.first_seq) for one in (_manifest(ledger, position) for position in positions)}
+    sealed: list[JsonValue] = []
+    for entry in ledger.find_entries(SKETCHED_TYPE) if segments else ():
+        if (canonical.text_of(entry, "stream"), canonical.count_of(entry, "first_seq")) in segments:
+            said = ledger.document(canonical.text_of(entry, "sketches")).get("models")
+            sealed += [one.get("sealed") for one in _objects(said)]
+    return [canonical.text_of(one, "sealed_table") for one in sealed if isinstance(one, dict)]
+
+
+def _proof(disposal: Disposal, table: pa.Table | None) -> JsonObject:
+    """Return the entry that says what went."""
+    return {
+        "begun": str(disposal.begun),
+        "classes": [] if table is None else _classes(table),
+        "name": disposal.name,
+        "root": disposed_root(table).hex() if table is not None else "",
+        "type": EXECUTED,
+    }
+
+
+def _classes(table: pa.Table) -> list[JsonValue]:
+    """Return how much of each class a list names, as entries say it."""
+    counts = Counter(zip(table["class"].to_pylist(), table["rule"].to_pylist(), strict=True))
+    return [
+        {"class": label, "count": str(count), "method": METHODS[label.split("/")[1]], "rule": rule}
+        for (label, rule), count in sorted(counts.items())
+    ]
+
+
+def _find(ledger: Ledger, begun: int) -> Disposal:
+    return next(one for one in disposals(ledger) if one.begun == begun)
+
+
+def _objects(value: JsonValue) -> list[JsonObject]:
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
+def _manifest(ledger: Ledger, position: int) -> Manifest:
+    return parse_manifest(ledger.log.entry(position))

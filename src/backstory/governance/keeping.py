@@ -1,0 +1,368 @@
+"""Why a record is still kept: holds, freezes and floors, and what is past its time without any of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from backstory.columns.trimmed import gone_rows
+from backstory.governance.freeze import freezes
+from backstory.governance.hold import holds
+from backstory.governance.proposal import proposals
+from backstory.governance.retention_events import Events, Happened, read_events
+from backstory.governance.retention_rules import (
+    NEVER,
+    PAYLOAD,
+    SKELETON,
+    Item,
+    Rule,
+    Term,
+    latest_overdue,
+    parse_rules,
+    term_of,
+)
+from backstory.governance.retention_scope import Reach, Scope, look_at, model_of, position_of
+from backstory.ledger.ledger import Ledger
+from backstory.ledger.read import manifests
+from backstory.ledger.sealed import erased_values
+from backstory.records.access import Gate
+from backstory.records.envelope import OUTCOME
+from backstory.records.identity import parse_time, time_text
+from backstory.records.manifest import Manifest
+from backstory.records.sensitivity import class_of_group
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Mask = npt.NDArray[np.bool_]
+    Rows = npt.NDArray[np.int64]
+
+RULES: Final = "retention"
+"""Kind of the proposals that bring sets of rules in force."""
+
+HOLD, FREEZE, FLOOR = "hold", "freeze", "floor"
+LEGAL_CLAIMS, LEGAL_DUTY = "GDPR 17(3)(e)", "GDPR 17(3)(b)"
+"""Grounds on which an erasure is refused: legal claims; a legal obligation."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """A reason why records must stay.
+
+    Attributes:
+        code: `hold`, `freeze` or `floor`.
+        law: The ground it gives against an erasure.
+        name: Which hold, freeze or rule it is.
+        records: How many of the records it keeps.
+        until: Until when, RFC 3339; None where nobody can say.
+    """
+
+    code: str
+    law: str
+    name: str
+    records: int
+    until: str | None = None
+
+    def __str__(self) -> str:
+        """Say why."""
+        until = "" if self.until is None else f" until {self.until}"
+        return f"{self.code} {self.name}{until} ({self.law}): {self.records} records"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Due:
+    """Rows of a segment of which one part is past its time.
+
+    Attributes:
+        position: Index of the manifest.
+        manifest: The manifest.
+        group: The sealed group that is to go; empty for the row itself.
+        label: Class of the records, such as `prediction/payload/D4`.
+        rule: The rule whose ceiling has passed.
+        rows: The rows, ascending.
+        oldest: Time of the oldest of them, nanoseconds since 1970.
+    """
+
+    position: int
+    manifest: Manifest
+    group: str
+    label: str
+    rule: str
+    rows: Rows
+    oldest: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keeper:
+    """A hold or a freeze, and which records it reaches."""
+
+    code: str
+    law: str
+    name: str
+    reach: Reach
+
+
+class Keeping:
+    """The rules in force, the holds and the freezes of an archive, at one moment."""
+
+    def __init__(self, ledger: Ledger, now_ns: int) -> None:
+        """Look at an archive.
+
+        Args:
+            ledger: The archive.
+            now_ns: The moment, nanoseconds since 1970.
+        """
+        self.ledger = ledger
+        self.now = now_ns
+        self.rules = rules_in_force(ledger)
+        self._cutoffs: dict[tuple[str, str, str, str, bool], int] = {}
+
+    @cached_property
+    def events(self) -> Events:
+        """What happened to records."""
+        return read_events(self.ledger)
+
+    @cached_property
+    def keepers(self) -> tuple[Keeper, ...]:
+        """The holds and freezes."""
+        found = [
+            Keeper(
+                code=HOLD,
+                law=LEGAL_CLAIMS,
+                name=hold.name,
+                reach=Reach(self.ledger, hold.scope(self.ledger), self.events, hold.listed(self.ledger)),
+            )
+            for hold in holds(self.ledger)
+            if hold.released is None
+        ]
+        found += [
+            Keeper(
+                code=FREEZE,
+                law=LEGAL_DUTY,
+                name=one.name,
+                reach=Reach(self.ledger, Scope(digest=one.digest), self.events),
+            )
+            for one in freezes(self.ledger)
+            if one.lifted is None
+        ]
+        return tuple(found)
+
+    def reached(self, position: int, manifest: Manifest, table: pa.Table | None = None) -> list[tuple[Keeper, Mask]]:
+        """Return which records of a segment holds and freezes reach; those that reach none are left out."""
+        if not self.keepers:
+            return []
+        table = look_at(self.ledger, manifest) if table is None else table
+        found = [(keeper, keeper.reach.mask(position, manifest, table)) for keeper in self.keepers]
+        return [(keeper, mask) for keeper, mask in found if mask.any()]
+
+    def overdue(self) -> Iterator[Due]:
+        """Yield what is past its time, holds and freezes aside, in the order of the log."""
+        if not any(rule.ceiling for rule in self.rules):
+            return
+        for kind in self.ledger.catalog.kinds():
+            for position, manifest in manifests(self.ledger, kind):
+                yield from self.due(position, manifest)
+
+    def due(self, position: int, manifest: Manifest, *, held_too: bool = False) -> list[Due]:
+        """Return what of a segment is past its time and kept by nothing.
+
+        A row goes no earlier than its sealed values: as long as these are there, it proves what they are.
+
+        Args:
+            position: Index of the manifest.
+            manifest: The manifest.
+            held_too: Whether holds and freezes do not count.
+        """
+        if self.ledger.gone_in(position, manifest) == manifest.count:
+            return []
+        erased: dict[str, Mask] | None = self._all_erased(manifest)
+        parts = [(SKELETON, "")]
+        if erased is None:
+            parts += [(PAYLOAD, class_of_group(group)) for group in self.ledger.schema(manifest.schema).groups]
+        if not any(self._may_be_past(manifest, part, class_) for part, class_ in parts):
+            return []
+        table = look_at(self.ledger, manifest)
+        erased = erased_values(self.ledger, manifest, 0, manifest.count) if erased is None else erased
+        left = np.ones(table.num_rows, dtype=bool)
+        for _, mask in [] if held_too else self.reached(position, manifest, table):
+            left &= ~mask
+        there = ~gone_rows(table["id"])
+        found: list[Due] = []
+        bare = there & left
+        for group, gone in erased.items():
+            past = self._past(manifest, table, PAYLOAD, class_of_group(group)) & there & left & ~gone
+            found += self._as_due(position, manifest, group, table, past)
+            bare &= gone | past
+        past = self._past(manifest, table, SKELETON, "") & bare
+        return found + self._as_due(position, manifest, "", table, past)
+
+    def _all_erased(self, manifest: Manifest) -> dict[str, Mask] | None:
+        """Return that all sealed values of a segment are gone, if its shard says so; read without any key."""
+        groups, shard = self.ledger.schema(manifest.schema).groups, manifest.shard
+        if shard is None:
+            return {}
+        gone = sum(section.erased for section in self.ledger.vault.sections(shard.name))
+        return dict.fromkeys(groups, np.ones(manifest.count, bool)) if gone == len(groups) * manifest.count else None
+
+    def _may_be_past(self, manifest: Manifest, part: str, class_: str) -> bool:
+        """Say whether a part of any record of a segment can be past its time."""
+        first = parse_time(manifest.first_time)
+        models = {self._model(bytes.fromhex(context)) for context in manifest.contexts}
+        return any(
+            self._cutoff(manifest.kind, part, class_, model, adverse=adverse) >= first
+            for model in models
+            for adverse in (False, True)
+        )
+
+    def terms(self, manifest: Manifest, rows: Sequence[int], table: pa.Table) -> Iterator[Term]:
+        """Yield what rules say of the parts of records that hold values about people, or of their rows without any."""
+        groups = self.ledger.schema(manifest.schema).groups
+        parts = {(PAYLOAD, class_of_group(group)) for group in groups} or {(SKELETON, "")}
+        for row in rows:
+            if table["id"][row].is_valid:
+                for part, class_ in sorted(parts):
+                    yield term_of(self.rules, self._item(manifest, table, row, part, class_))
+
+    def _as_due(self, position: int, manifest: Manifest, group: str, table: pa.Table, past: Mask) -> list[Due]:
+        """Return rows as what is due, by the rule whose ceiling passed."""
+        rows = np.nonzero(past)[0]
+        if not len(rows):
+            return []
+        part, class_ = (PAYLOAD, class_of_group(group)) if group else (SKELETON, "")
+        special = np.intersect1d(rows, self._special(manifest, table))
+        plain = np.setdiff1d(rows, special)
+        by_rule: dict[str, list[int]] = {}
+        for row in special.tolist():
+            by_rule.setdefault(self._rule_of(self._item(manifest, table, row, part, class_)), []).append(row)
+        contexts = table["context"].take(pa.array(plain)).combine_chunks().dictionary_encode()
+        for code, context in enumerate(contexts.dictionary.to_pylist()):
+            own = plain[contexts.indices.to_numpy() == code]
+            item = self._item(manifest, table, int(own[0]), part, class_)
+            by_rule.setdefault(self._rule_of(replace(item, model=self._model(context))), []).extend(own.tolist())
+        times = table["time"].cast(pa.int64()).fill_null(0).to_numpy()
+        return [
+            Due(
+                position=position,
+                manifest=manifest,
+                group=group,
+                label=_label(manifest.kind, part, class_),
+                rule=rule,
+                rows=np.array(sorted(own), np.int64),
+                oldest=int(times[own].min()),
+            )
+            for rule, own in sorted(by_rule.items())
+        ]
+
+    def _rule_of(self, item: Item) -> str:
+        """Return the name of the rule whose ceiling counts for an item."""
+        rule = term_of(self.rules, item).ceiling
+        return "" if rule is None else rule.name
+
+    def _past(self, manifest: Manifest, table: pa.Table, part: str, class_: str) -> Mask:
+        """Return which records of a segment have a part that is past its time."""
+        times = table["time"].cast(pa.int64()).fill_null(NEVER - 1).to_numpy()
+        past = np.zeros(table.num_rows, dtype=bool)
+        for context in pc.unique(table["context"]).to_pylist():
+            if context is None:
+                continue
+            cutoff = self._cutoff(manifest.kind, part, class_, self._model(context), adverse=False)
+            own = pc.equal(table["context"], pa.scalar(context, table["context"].type)).fill_null(False)  # noqa: FBT003
+            past |= own.to_numpy(zero_copy_only=False) & (times <= cutoff)
+        for row in self._special(manifest, table):
+            past[row] = term_of(self.rules, self._item(manifest, table, row, part, class_)).delete_by <= self.now
+        return past
+
+    def _special(self, manifest: Manifest, table: pa.Table) -> list[int]:
+        """Return the rows of records to which something happened."""
+        if not self.events.of:
+            return []
+        keys = pa.array(sorted(self.events.of), table["id"].type)
+        rows: list[int] = pc.indices_nonzero(pc.is_in(table[_key_column(manifest)], value_set=keys)).to_pylist()
+        return rows
+
+    def _item(self, manifest: Manifest, table: pa.Table, row: int, part: str, class_: str) -> Item:
+        happened = self.events.of.get(table[_key_column(manifest)][row].as_py(), Happened())
+        return Item(
+            kind=manifest.kind,
+            part=part,
+            event=table["time"][row].value,
+            class_=class_,
+            model=self._model(table["context"][row].as_py()),
+            adverse=happened.adverse,
+            triggers=happened.triggers,
+        )
+
+    def _cutoff(self, kind: str, part: str, class_: str, model: str, *, adverse: bool) -> int:
+        key = (kind, part, class_, model, adverse)
+        if key not in self._cutoffs:
+            item = Item(kind=kind, part=part, event=0, class_=class_, model=model, adverse=adverse)
+            self._cutoffs[key] = latest_overdue(self.rules, item, self.now)
+        return self._cutoffs[key]
+
+    def _model(self, context: bytes) -> str:
+        return str(model_of(self.ledger, context).get("name", ""))
+
+
+def rules_in_force(ledger: Ledger) -> tuple[Rule, ...]:
+    """Return the rules that were approved last, of every set there is."""
+    sets: dict[str, tuple[int, Mapping[str, object]]] = {}
+    for one in proposals(ledger, RULES):
+        if one.verdict == "approved" and (one.decided or 0) >= sets.get(one.name, (0, {}))[0]:
+            sets[one.name] = (one.decided or 0, one.document)
+    return tuple(rule for _, document in sets.values() for rule in parse_rules(dict(document)))  # type: ignore[arg-type]
+
+
+def grounds_to_keep(ledger: Ledger, gate: Gate, rows: Iterable[tuple[Manifest, Sequence[int] | Rows]]) -> list[Ground]:
+    """Return why records must not be erased now, even if the person they are about asks for it.
+
+    A floor that is no legal obligation is no ground, nor is one about a part that is gone already.
+
+    Args:
+        ledger: The archive.
+        gate: Not asked, as nobody is shown anything; what reads about people elsewhere takes one.
+        rows: The records: rows of segments.
+
+    Returns:
+        The grounds that bind, each with how many of the records it keeps; none if all may go.
+    """
+    del gate
+    keeping = Keeping(ledger, ledger.world.now_ns())
+    counts: dict[tuple[str, str, str], int] = {}
+    ends: dict[tuple[str, str, str], int] = {}
+    for manifest, given in rows:
+        own = np.asarray(given, np.int64)
+        table, position = look_at(ledger, manifest), position_of(ledger, manifest)
+        for keeper, mask in keeping.reached(position, manifest, table):
+            if kept := int(mask[own].sum()):
+                key = (keeper.code, keeper.law, keeper.name)
+                counts[key], ends[key] = counts.get(key, 0) + kept, NEVER
+        for row in own.tolist() if any(rule.obligation for rule in keeping.rules) else ():
+            for term in keeping.terms(manifest, [row], table):
+                if term.binding is not None and term.binding_until > keeping.now:
+                    key = (FLOOR, LEGAL_DUTY, term.binding.name)
+                    counts[key] = counts.get(key, 0) + 1
+                    ends[key] = max(ends.get(key, 0), term.binding_until)
+    return [
+        Ground(code=code, law=law, name=name, records=count, until=until_text(ends[code, law, name]))
+        for (code, law, name), count in sorted(counts.items())
+    ]
+
+
+def until_text(moment: int) -> str | None:
+    """Return a moment as RFC 3339; None where there is none."""
+    return None if moment >= NEVER else time_text(moment)
+
+
+def _key_column(manifest: Manifest) -> str:
+    """Return the column whose id says what happened: an outcome ends with its prediction."""
+    return "of" if manifest.kind == OUTCOME else "id"
+
+
+def _label(kind: str, part: str, class_: str) -> str:
+    return "/".join(word for word in (kind, part, class_) if word)

@@ -1,0 +1,274 @@
+"""Where a report is made: what it reads is proven, opened through the gate, and noted as what the report stands on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from backstory.errors import BackstoryError, InputError, LimitError
+from backstory.governance.access import AccessGate
+from backstory.ledger.ledger import Ledger
+from backstory.ledger.read import Found, Place, find_places
+from backstory.ledger.receipt import make_receipts
+from backstory.lineage.trace import Tracer
+from backstory.records.access import About, Scope
+from backstory.records.canonical import JsonObject
+from backstory.records.identity import time_text
+from backstory.records.limits import REPORT_ENTRIES_MAX, REPORT_RECORDS_MAX
+from backstory.records.sensitivity import class_of_group, group_name
+from backstory.report.report import Cited, Quote, Withheld
+from backstory.verify.receipt import Receipt, verify_receipts
+
+if TYPE_CHECKING:
+    from backstory.debug.case import Workshop
+
+QUESTION: Final = "report"
+"""What accesses made for a report are recorded as."""
+
+_AT_ONCE: Final = 1_000
+"""Records of one file of receipts, and of one access."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a report is asked for.
+
+    Attributes:
+        prediction: Id of a prediction.
+        decision: Id of a decision.
+        subject: A person.
+        model: A model, or a version of it.
+        map: A reason map.
+        since: Begin of the period, in nanoseconds since 1970.
+        until: End of it.
+        adverse: Which side of the score is the adverse one.
+        change: Features that may change, in the search for what would have changed the answer.
+        target: The answer wanted in it.
+        expected: How many predictions somebody else counted.
+        states: What whoever asks adds, by name.
+    """
+
+    prediction: str | None = None
+    decision: str | None = None
+    subject: str | None = None
+    model: str | None = None
+    map: str | None = None
+    since: int | None = None
+    until: int | None = None
+    adverse: str | None = None
+    change: tuple[str, ...] = ()
+    target: bool | str | None = None
+    expected: int | None = None
+    states: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def period(self) -> tuple[str | None, str | None]:
+        """Begin and end of the period, RFC 3339."""
+        since, until = self.since, self.until
+        return None if since is None else time_text(since), None if until is None else time_text(until)
+
+    def has(self, moment: str) -> bool:
+        """Say whether a moment, RFC 3339 with nine decimals, lies in the period."""
+        since, until = self.period
+        return (since is None or since <= moment) and (until is None or moment < until)
+
+
+@dataclass(kw_only=True)
+class Desk:
+    """One report that is being made.
+
+    Attributes:
+        ledger: The archive.
+        tracer: Reads its lineage.
+        gate: Opens sealed values, or does not.
+        find: Returns a prediction by its id.
+        shop: What questions about behaviour work with.
+        vkey: The pinned public key, if there is one.
+        workers: Processes that hash where all is verified; None for one a core.
+        receipts: Files of receipts made so far.
+        records: What is proven so far, by id.
+        entries: Indexes of entries cited so far.
+        documents: Digests of documents to add.
+        withheld: What stayed sealed.
+        opened: Sealed groups that were opened.
+    """
+
+    ledger: Ledger
+    tracer: Tracer
+    gate: AccessGate
+    find: Callable[[str], Found]
+    shop: Callable[[], Workshop]
+    vkey: str | None
+    workers: int | None = None
+    receipts: list[bytes] = field(default_factory=list)
+    records: dict[str, Receipt] = field(default_factory=dict)
+    entries: set[int] = field(default_factory=set)
+    documents: set[str] = field(default_factory=set)
+    withheld: list[Withheld] = field(default_factory=list)
+    opened: set[str] = field(default_factory=set)
+
+    def prove(
+        self,
+        kind: str,
+        ids: Collection[str],
+        groups: Collection[str] = (),
+        *,
+        about: About | None = None,
+        why: str = "",
+    ) -> dict[str, Receipt]:
+        """Prove records, open what may be opened of them, and note what stays sealed.
+
+        Args:
+            kind: Their kind.
+            ids: Their ids, whole.
+            groups: Sealed groups that belong in the report, without the class in their names.
+            about: What decides who may see them; None for any record.
+            why: Why the others do not belong in it.
+
+        Returns:
+            What a stranger gets to know of each, by id.
+
+        Raises:
+            LimitError: They are more than a report may have.
+            NotFoundError: One is not in the log.
+        """
+        wanted = sorted(set(ids) - self.records.keys())
+        if len(self.records) + len(wanted) > REPORT_RECORDS_MAX:
+            raise LimitError(f"report: expected at most {REPORT_RECORDS_MAX:,} records; ask for a shorter period")
+        for first in range(0, len(wanted), _AT_ONCE):
+            names = wanted[first : first + _AT_ONCE]
+            places = find_places(self.ledger, names, kind)
+            openable = self._open(places, names, groups, about)
+            data = make_receipts(self.ledger, places, opened=openable).data
+            self.receipts.append(data)
+            proven = verify_receipts(data, vkey=[valid.text for valid in self.ledger.log.keys])
+            for place, receipt in zip(places, proven, strict=True):  # both in the order of the log
+                self.records[receipt.id] = receipt
+                self._note_sealed(place, receipt, groups, why, self.gate if about is None else self.gate.within(about))
+        return {name: self.records[name] for name in ids}
+
+    def _open(
+        self, places: Sequence[Place], names: Sequence[str], groups: Collection[str], about: About | None
+    ) -> tuple[str, ...]:
+        """Return the sealed groups that are opened, after the access is on record."""
+        there = {group for place in places for group in self.ledger.schema(place.manifest.schema).groups}
+        asked = sorted(group for group in there if base_of(group) in groups)
+        views = self.gate.views(about) if asked else {}
+        openable = tuple(group for group in asked if views[class_of_group(group)] == "clear")
+        if openable:
+            scope = Scope(ids=tuple(bytes.fromhex(name.replace("-", "")) for name in names))
+            gate = self.gate if about is None else self.gate.within(about)
+            gate.pass_through(QUESTION, openable, len(names), scope)
+            self.opened.update(openable)
+        return openable
+
+    def _note_sealed(self, place: Place, receipt: Receipt, groups: Collection[str], why: str, gate: AccessGate) -> None:
+        """Note what stays sealed of a record: where it belongs in the report, or somebody is told why it does not."""
+        views = gate.views() if receipt.sealed else {}
+        for group in receipt.sealed:
+            class_, is_wanted = class_of_group(group), base_of(group) in groups
+            reason = why
+            if is_wanted:
+                reason = "erased" if group in receipt.erased else gate.reason(class_, views[class_])
+            if reason:
+                what = f"{base_of(group)} of {place.manifest.kind} {receipt.id}"
+                value = self._commitments(place)[group]
+                self.withheld.append(
+                    Withheld(what=what, group=group, class_=class_, reason=reason, commitment=value.hex())
+                )
+
+    def _commitments(self, place: Place) -> Mapping[str, bytes]:
+        table = self.ledger.segment(place.manifest, checked=True).read_rows(place.row, 1)
+        found: Mapping[str, bytes] = table["commitment"][0].as_py()
+        return found
+
+    def cite(self, index: int) -> JsonObject:
+        """Return an entry, which the report then stands on.
+
+        Raises:
+            LimitError: They are more than a report may have.
+        """
+        self.entries.add(index)
+        if len(self.entries) > REPORT_ENTRIES_MAX:
+            raise LimitError(f"report: expected at most {REPORT_ENTRIES_MAX:,} entries; ask for a shorter period")
+        return self.ledger.log.entry(index)
+
+    def cited(self, index: int, member: str) -> Cited | None:
+        """Return a text of an entry as a cell that a verifier compares; None where there is none."""
+        value = self.cite(index).get(member)
+        return Cited(value, index, member) if isinstance(value, str) else None
+
+    def listed(self, type_: str, asked: Asked, name: str | None = None) -> list[tuple[int, JsonObject]]:
+        """Return the entries of a type in a period, oldest first, which the report then stands on."""
+        found = self.ledger.numbered_entries(type_, name)
+        return [(index, self.cite(index)) for index, entry in found if asked.has(str(entry["time"]))]
+
+    def text_behind(self, commitment: object, group: str, class_: str) -> str | None:
+        """Return the text that an entry commits to, where it may be seen and is there.
+
+        Args:
+            commitment: The commitment, in hex; nothing is behind anything else.
+            group: What the text is.
+            class_: Its class.
+        """
+        if not isinstance(commitment, str) or not self.gate.allows([group_name(group, class_)]):
+            return None
+        try:
+            return self.ledger.text_of(commitment, group)
+        except BackstoryError:
+            return None
+
+
+def base_of(group: str) -> str:
+    """Return the name of a sealed group without its class.
+
+    >>> base_of("staff.D6"), base_of("output")
+    ('staff', 'output')
+    """
+    name, dot, class_ = group.rpartition(".")
+    return name if dot and class_.startswith("D") else group
+
+
+def value_of(receipt: Receipt, column: str) -> Any:  # noqa: ANN401  any value of a record
+    """Return the value of a column, open or opened; None where it is null or not shown."""
+    for values in (receipt.values, *receipt.opened.values()):
+        if column in values:
+            return values[column]
+    return None
+
+
+def columns_of(receipt: Receipt, prefix: str) -> dict[str, str]:
+    """Return the columns of a record below a name, such as `feature`: by the name below it the column's whole name."""
+    names = [name for values in (receipt.values, *receipt.opened.values()) for name in values]
+    return {name.removeprefix(f"{prefix}."): name for name in names if name.startswith(f"{prefix}.")}
+
+
+def quote(receipt: Receipt, column: str) -> Quote | None:
+    """Return the value of a column as a cell that a verifier compares; None where nothing is there to quote."""
+    shown = receipt.to_dict()
+    opened = shown["opened"]
+    for values in (shown["values"], *(opened.values() if isinstance(opened, dict) else ())):
+        if isinstance(values, dict) and column in values:
+            value = values[column]
+            if isinstance(value, bool):
+                return Quote("true" if value else "false", receipt.id, column)
+            return Quote(value, receipt.id, column) if value is None or isinstance(value, str) else None
+    return None
+
+
+def quote_time(receipt: Receipt, column: str = "time") -> Quote | None:
+    """Return a moment of a record as a cell of type `time` that a verifier compares."""
+    value = value_of(receipt, column)
+    return Quote(time_text(value), receipt.id, column) if isinstance(value, int) else None
+
+
+def require(asked: Asked, *names: str) -> None:
+    """Insist that one of some things was asked for.
+
+    Raises:
+        InputError: None of them was, or several.
+    """
+    given = [name for name in names if getattr(asked, name) is not None]
+    if len(given) != 1:
+        raise InputError(f"report: expected {' or '.join(names)}, got {' and '.join(given) or 'neither'}")

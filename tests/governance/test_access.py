@@ -1,0 +1,404 @@
+"""Who is let in, as what, until when; and that every refusal and every read is on record."""
+
+import os
+import threading
+from dataclasses import replace
+
+import pytest
+
+import backstory
+from backstory.errors import ConflictError, ForbiddenError, InputError, NotFoundError, StorageError
+from backstory.governance.access_roles import review_due
+from backstory.governance.proposal import REFUSED
+from backstory.records.access import RecordRun, Scope
+from backstory.records.identity import parse_time, time_text
+from backstory.storage.world import World
+from tests.support.accesses import accesses
+from tests.support.policies import MODEL, govern, opener, people, record_people
+
+HOUR_NS = 3600 * 10**9
+MONDAY = parse_time("2026-11-23T09:00:00.000000000Z")
+
+
+class Clock:
+    """A clock that tests set."""
+
+    def __init__(self):
+        self.now_ns = MONDAY
+
+    def tick(self):
+        self.now_ns += 1_000_000
+        return self.now_ns
+
+    @property
+    def world(self):
+        return replace(World(), now_ns=self.tick)
+
+
+@pytest.fixture(scope="module")
+def clock():
+    """Return the clock of the archive."""
+    return Clock()
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory, clock):
+    """Return an archive about people under the policy that is shipped."""
+    root = tmp_path_factory.mktemp("access") / "audit"
+    record_people(root, clock.world)
+    govern(root, clock.world)
+    return root
+
+
+@pytest.fixture(scope="module")
+def as_(path, clock):
+    """Return what opens it as somebody in a role."""
+    return opener(path, clock.world)
+
+
+@pytest.fixture(scope="module")
+def ids(path, clock):
+    """Return the ids of its predictions, oldest first."""
+    with opener(path, clock.world)("dpo") as archive:
+        return list(archive.predictions()["id"])
+
+
+def refused(archive):
+    """Return what was refused last, as the log says it."""
+    return archive._ledger.find_entries(REFUSED)[-1]
+
+
+# --- without a policy ---------------------------------------------------------------------------------------------------
+
+
+def test_without_a_policy_actor_and_purpose_open(tmp_path):
+    """As long as none was approved, a proposal alone changes nothing; `policy` says that none is in force."""
+    ids = record_people(tmp_path / "audit")
+    with backstory.open(tmp_path / "audit", actor="ann", purpose="p") as archive:
+        archive.access.propose_policy("starting")
+        assert archive.access.policy() is None
+        assert archive.why(ids[3]).features["income"] == people()["income"][3]
+    with backstory.open(tmp_path / "audit", actor="ann") as archive:
+        assert archive.why(ids[3]).sealed == ("features", "features.D5", "output", "subject")
+
+
+# --- policies and roles ---------------------------------------------------------------------------------------------------
+
+
+def test_author_and_approver_are_two_people(as_):
+    """Whoever proposed a policy cannot approve it, and that they tried is in the log."""
+    with as_("platform-admin") as archive:
+        proposal = archive.access.propose_policy("starting")
+        with pytest.raises(ForbiddenError, match="another person"):
+            archive.access.approve(proposal.index)
+        assert refused(archive)["ground"] == "same person"
+
+
+def test_nobody_is_locked_out(as_):
+    """A policy under which nobody could give roles is not put in force."""
+    with as_("platform-admin") as archive:
+        proposal = archive.access.propose_policy('permit (principal in Role::"chief", action, resource);')
+    with as_("dpo") as archive, pytest.raises(ConflictError, match="may give roles under it"):
+        archive.access.approve(proposal.index)
+
+
+def test_a_role_is_refused_unless_assigned(as_):
+    """Opening under another's role is refused and in the log; somebody else's name does not help."""
+    with pytest.raises(ForbiddenError, match="expected a role that was assigned, got dpo"):
+        as_("dpo", actor="mallory")
+    with as_("dpo") as archive:
+        assert refused(archive)["ground"] == "role not assigned"
+
+
+@pytest.mark.parametrize("given", [{"role": "dpo"}, {"case": "c"}])
+def test_a_role_is_somebody_s(path, given):
+    """A role or a case needs an actor, and an archive that records what is seen."""
+    with pytest.raises(InputError, match="expected an actor"):
+        backstory.open(path, **given)
+    with pytest.raises(ForbiddenError, match="mode 'rw'"):
+        backstory.open(path, mode="r", **given)
+
+
+def test_nobody_assigns_themselves(as_):
+    """Not a role, not a case, not a grant; each refusal is in the log."""
+    with as_("platform-admin") as archive:
+        for act in (
+            lambda: archive.access.assign("Platform-ADMIN ", "dpo"),
+            lambda: archive.access.assign_case("platform-admin", "c"),
+        ):
+            with pytest.raises(ForbiddenError, match="expected another person"):
+                act()
+            assert refused(archive)["ground"] == "same person"
+    with as_("dpo") as archive, pytest.raises(ForbiddenError, match="break the glass"):
+        archive.access.grant("dpo", "D4", "case", until="2100-01-01T00:00:00Z", why="curious")
+
+
+def test_only_who_may_assigns(as_):
+    """A role whose policy does not let it give roles is refused, and that is an access."""
+    with as_("dpo") as archive:
+        with pytest.raises(ForbiddenError, match="does not permit it to role dpo"):
+            archive.access.assign("new", "dpo")
+        assert accesses(archive._ledger, "assign-role")[-1]["outcome"] == "denied"
+
+
+def test_a_role_ends_when_its_time_is_over(as_, clock, ids):
+    """In a session that is open already, too."""
+    with as_("platform-admin") as archive:
+        until = time_text(clock.now_ns + HOUR_NS)
+        archive.access.assign("guest", "dpo", until=until)
+    with as_("dpo", actor="guest") as archive:
+        assert archive.why(ids[3]).output is not None
+        clock.now_ns += 2 * HOUR_NS
+        with pytest.raises(ForbiddenError, match="whoever has no role"):
+            archive.why(ids[3])
+    with pytest.raises(ForbiddenError, match="a role that was assigned"):
+        as_("dpo", actor="guest")
+
+
+def test_a_role_that_is_taken_away_is_gone_at_once(as_, ids):
+    """A session of another process sees it with its next question."""
+    with as_("platform-admin") as admin:
+        admin.access.assign("temp", "dpo")
+        with as_("dpo", actor="temp") as archive:
+            assert archive.why(ids[3]).output is not None
+            admin.access.remove("temp", "dpo")
+            with pytest.raises(ForbiddenError, match="whoever has no role"):
+                archive.why(ids[3])
+        with pytest.raises(NotFoundError, match="expected somebody who is dpo"):
+            admin.access.remove("temp", "dpo")
+
+
+def test_names_of_people_are_nowhere_in_the_log(path, as_):
+    """Entries have commitments to who has a role, works on a case, was granted what and why."""
+    with as_("platform-admin") as archive:
+        archive.access.assign("Zebedee Quux", "data-subject", subject="subject-xyzzy")
+        archive.access.assign_case("Zebedee Quux", "case-xyzzy")
+    written = b"".join(file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file())
+    assert b"Zebedee" not in written
+    assert b"xyzzy" not in written
+
+
+# --- cases, grants, break-glass -------------------------------------------------------------------------------------------
+
+
+def test_an_operator_sees_assigned_cases_only(as_, ids):
+    """The case that was assigned, if it is the one they came for; no other."""
+    with as_("operator", case="request-3") as archive:
+        assert archive.why(ids[3]).features["income"] == people()["income"][3]
+        assert archive.why(ids[4]).sealed == ("features", "features.D5", "output", "subject")
+        assert list(archive.predictions(subject="subject-3")["id"]) == [ids[3]]
+        with pytest.raises(ForbiddenError, match="D3 is for role operator not to be seen"):
+            archive.predictions(subject="subject-4")
+        with pytest.raises(ForbiddenError, match="D3 is for role operator not to be seen"):
+            archive.predictions(subject="nobody there")
+    with as_("operator", case="request-4") as archive:
+        assert archive.why(ids[3]).features == {}
+
+
+def test_a_regulator_sees_what_was_asked_for(as_, ids, clock):
+    """Until the work on the case ends."""
+    with as_("platform-admin") as admin:
+        entry = admin.access.assign_case("regulator", "second", models=MODEL, between=(time_text(clock.now_ns), None))
+    with as_("regulator", case="second") as archive:
+        assert archive.why(ids[3]).features == {}  # recorded before
+    with as_("regulator", case="inspection") as archive:
+        assert archive.why(ids[3]).features["faith"] == people()["faith"][3]
+    with as_("dpo") as archive:
+        archive.access.end(entry)
+
+
+def test_a_data_subject_sees_own_records_only(as_, ids):
+    """Of another's not even that there are any; a search is refused."""
+    with as_("data-subject") as archive:
+        assert list(archive.predictions()["subject"]) == ["subject-3"]
+        assert archive.why(ids[3]).features["faith"] == people()["faith"][3]
+        for question in (lambda: archive.why(ids[4]), lambda: archive.search("true"), lambda: archive.graph(ids[3])):
+            with pytest.raises(ForbiddenError, match="D0 is for role data-subject where it is its own"):
+                question()
+
+
+def test_a_grant_opens_for_a_while(as_, ids, clock):
+    """Its classes, for its case, until its time; the access says which grant it was."""
+    with as_("legal", case="claim") as archive:
+        assert archive.why(ids[3]).features == {}
+    with as_("dpo") as dpo:
+        entry = dpo.access.grant(
+            "legal", ["D3", "D4"], "claim", until=time_text(clock.now_ns + HOUR_NS), why="court order"
+        )
+    with as_("legal", case="claim") as archive:
+        story = archive.why(ids[3])
+        assert (story.features, story.sealed) == ({"income": people()["income"][3]}, ("features.D5",))
+        assert {access["grant"] for access in accesses(archive._ledger, "why")[-2:]} == {entry}
+        clock.now_ns += 2 * HOUR_NS
+        assert archive.why(ids[3]).features == {}
+    with as_("legal", case="other") as archive:
+        assert archive.why(ids[3]).features == {}
+
+
+def test_a_grant_can_be_ended(as_, ids):
+    """At once, for a session that is open."""
+    with as_("dpo") as dpo:
+        entry = dpo.access.grant("legal", "D4", "short", until="2100-01-01T00:00:00Z", why="x")
+        with as_("legal", case="short") as archive:
+            assert archive.why(ids[3]).features
+            dpo.access.end(entry)
+            assert archive.why(ids[3]).features == {}
+        with pytest.raises(NotFoundError):
+            dpo.access.end(0)
+
+
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [
+        ({"classes": "D9"}, "expected classes"),
+        ({"classes": ()}, "expected classes"),
+        ({"why": " "}, "expected a reason"),
+        ({"until": "2001-01-01T00:00:00Z"}, "expected an end in the future"),
+    ],
+)
+def test_a_grant_says_what_for_whom_and_why(as_, given, match):
+    """Classes, a reason, and an end that is to come."""
+    asked = {"classes": "D4", "until": "2100-01-01T00:00:00Z", "why": "x"} | given
+    with as_("dpo") as archive, pytest.raises(InputError, match=match):
+        archive.access.grant("legal", asked.pop("classes"), "case", **asked)
+
+
+def test_a_broken_glass_expires_and_is_reviewed_by_another_person(as_, ids, clock, tmp_path):
+    """At most 4 hours, then refused; overdue after one working day; not to be reviewed by whoever broke it."""
+    clock.now_ns = max(clock.now_ns, MONDAY)
+    with as_("internal-auditor", case="emergency") as archive:
+        with pytest.raises(InputError, match="at most 4 hours"):
+            archive.access.break_glass("D4", "emergency", why="x", minutes=241)
+        entry = archive.access.break_glass("D4", "emergency", why="somebody is in danger")
+        assert archive.why(ids[3]).features == {"income": people()["income"][3]}
+        archive.bundle(tmp_path / "given.zip", predictions=[ids[3]], opened="features")
+        clock.now_ns += 5 * HOUR_NS
+        with pytest.raises(ForbiddenError, match="D4 is for role internal-auditor with a grant for the case"):
+            archive.bundle(tmp_path / "refused.zip", predictions=[ids[3]], opened="features")
+        assert [one["outcome"] for one in accesses(archive._ledger, "bundle")] == ["allowed", "denied"]
+        assert archive.why(ids[3]).features == {}
+        with pytest.raises(ForbiddenError, match="another person"):
+            archive.access.review(entry, "justified", reason="by me")
+        assert refused(archive)["action"] == "reviewing a break-glass"
+    with as_("dpo") as dpo:
+        assert entry not in {one.index for one in dpo.access.reviews(overdue=True)}
+        clock.now_ns += 24 * HOUR_NS
+        assert entry in {one.index for one in dpo.access.reviews(overdue=True)}
+        dpo.access.review(entry, "justified", reason="there was")
+        assert entry not in {one.index for one in dpo.access.reviews(overdue=True)}
+        with pytest.raises(ConflictError, match="was reviewed"):
+            dpo.access.review(entry, "not-justified", reason="no")
+        with pytest.raises(NotFoundError, match="no break-glass"):
+            dpo.access.review(0, "justified", reason="no")
+
+
+def test_who_may_not_break_the_glass_does_not(as_):
+    """A role the policy does not let is refused, and that is an access."""
+    with as_("data-scientist") as archive:
+        with pytest.raises(ForbiddenError, match="does not permit it"):
+            archive.access.break_glass("D5", "case", why="I want to")
+        assert accesses(archive._ledger, "break-glass")[-1]["outcome"] == "denied"
+
+
+@pytest.mark.parametrize(
+    ("taken", "due"),
+    [
+        ("2026-11-19T10:00:00.000000000Z", "2026-11-20T10:00:00.000000000Z"),
+        ("2026-11-20T15:00:00.000000000Z", "2026-11-23T15:00:00.000000000Z"),
+        ("2026-11-21T15:00:00.000000000Z", "2026-11-24T00:00:00.000000000Z"),
+        ("2026-11-22T23:59:59.000000000Z", "2026-11-24T00:00:00.000000000Z"),
+    ],
+)
+def test_a_working_day_leaves_out_the_weekend(taken, due):
+    """24 hours of Monday to Friday; what happens at a weekend counts from Monday on."""
+    assert time_text(review_due(parse_time(taken))) == due
+
+
+# --- the stream of accesses -----------------------------------------------------------------------------------------------
+
+
+def test_the_auditor_can_ask_who_saw_somebody(as_, ids):
+    """Who, when, what for, for which case, by which question: of the person's predictions and source rows."""
+    with as_("data-scientist", purpose="a new model") as archive:
+        archive.why(ids[2])
+        archive.predictions(model=MODEL)
+        archive.receipts(ids[5:7])
+    with as_("internal-auditor") as auditor:
+        seen = auditor.access.who_saw(subject="subject-2")
+        assert all(one.certain for one in seen)
+        ours = [one for one in seen if one.access.purpose == "a new model"]
+        assert [(one.access.question, one.access.outcome) for one in ours] == [
+            ("why", "redacted"), ("why", "redacted"), ("predictions", "redacted"),
+        ]  # fmt: skip
+        assert {(one.access.actor, one.access.role, one.access.case) for one in ours} == {
+            ("data-scientist", "data-scientist", "case")
+        }
+        assert ours[0].records == (ids[2],)
+        assert [one.access.question for one in auditor.access.who_saw(prediction=ids[6])][-1] == "predictions"
+
+
+def test_reading_the_log_is_an_access_and_needs_the_right(as_):
+    """Whoever may not is refused, and both are in it."""
+    with as_("data-scientist") as archive:
+        with pytest.raises(ForbiddenError, match="query-access-log"):
+            archive.access.log()
+        with pytest.raises(InputError, match="a subject or a prediction"):
+            archive.access.who_saw()
+    with as_("internal-auditor") as auditor:
+        auditor.access.log()
+        last = auditor.access.log(actor="internal-auditor")[-2:]
+        assert [one.question for one in last] == ["access-log", "access-log"]
+        denied = auditor.access.log(question="query-access-log")[-1]
+        assert (denied.actor, denied.outcome) == ("data-scientist", "denied")
+
+
+def test_none_is_missing_under_concurrency(as_, path, clock):
+    """Every read of many threads and of a forked process is on record."""
+    each, threads = 5, 4
+
+    def ask(archive, number):
+        for turn in range(each):
+            run = RecordRun(stream=f"{number}", first=turn, count=1)
+            archive._gate.pass_through("count", ["output"], 1, Scope(runs=(run,)))
+
+    with as_("dpo") as archive:
+        workers = [threading.Thread(target=ask, args=(archive, number)) for number in range(threads)]
+        child = os.fork()
+        if not child:
+            code = 1
+            try:
+                ask(archive, 99)
+                archive._sealing.recorder.close()
+                code = 0
+            finally:
+                os._exit(code)
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        assert os.waitpid(child, 0)[1] == 0
+    with as_("internal-auditor") as auditor:
+        found = [one.runs[0][:2] for one in auditor.access.log(question="count")]
+        assert sorted(found) == sorted((f"{n}", turn) for n in (*range(threads), 99) for turn in range(each))
+        assert not auditor.verify(check=False, workers=1).failed
+
+
+def test_what_cannot_be_recorded_is_not_shown(as_, ids, monkeypatch):
+    """A disk that does not take the access keeps the value: the story is not told."""
+    with as_("dpo") as archive:
+        archive.why(ids[3])
+
+        def fail(_path):
+            raise StorageError("no room")
+
+        monkeypatch.setattr("backstory.capture.recorder.Recorder.record", lambda *_: fail(None))
+        with pytest.raises(StorageError):
+            archive.why(ids[3])
+
+
+def test_a_copy_that_is_read_only_shows_nothing(path, ids):
+    """It records no access, so that under a policy it answers nobody."""
+    with backstory.open(path, mode="r") as archive:
+        with pytest.raises(ForbiddenError, match="whoever has no role"):
+            archive.why(ids[3])
+        assert not archive.verify(check=False, workers=1).failed

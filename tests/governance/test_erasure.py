@@ -1,0 +1,258 @@
+"""Erasing a person: what is refused, what waits, what a crash leaves, and what is said of it."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import backstory
+from backstory.archive import Archive
+from backstory.cli.main import run
+from backstory.errors import ForbiddenError, InputError, VerificationError
+from backstory.records.erasure import Erased, padded, parse_erased, tree_leaves
+from backstory.records.keyed import are_comparable, is_under, keyed
+from backstory.verify.archive import verify_archive
+from backstory.verify.erasure_certificate import verify_erasure
+
+WHO = "ann"
+PEOPLE = pd.DataFrame({"customer": ["ann", "bob", "ann", "cyd"], "age": [31.0, 42.0, 32.0, 55.0]})
+
+
+def zeros(table: pd.DataFrame) -> np.ndarray:
+    """Return a zero for each row."""
+    return np.zeros(len(table))
+
+
+@pytest.fixture
+def audit(tmp_path: Path) -> Path:
+    """Return an archive with a source about people, a model trained on it, and predictions with and without an id."""
+    root = tmp_path / "audit"
+    with backstory.init(root, origin="example.org/erasure", master=tmp_path / "master"):
+        pass
+    with opened(root) as archive:
+        frame = archive.source(PEOPLE, "people", subject="customer")
+        features, rows = archive.split(frame[["_row_people", "age"]])
+        model = archive.register(zeros, name="m", rows=rows)
+        archive.predict(model, features, rows=rows, method="__call__")
+        archive.predict(model, PEOPLE[["age"]], subject=PEOPLE["customer"], method="__call__")
+        archive.flush()
+    return root
+
+
+def opened(root: Path) -> Archive:
+    """Open an archive for somebody who may see everything."""
+    return backstory.open(root, actor="dpo", purpose="test")
+
+
+@pytest.fixture
+def archive(audit: Path) -> Iterator[Archive]:
+    """Open it."""
+    with opened(audit) as one:
+        yield one
+
+
+def test_nobody_is_erased_without_actor_or_ground(audit: Path) -> None:
+    """Who erases must be named, and why must be one of the known grounds."""
+    with backstory.open(audit) as archive, pytest.raises(ForbiddenError, match="actor"):
+        archive.privacy.erase(WHO, ground="request")
+    with opened(audit) as archive, pytest.raises(InputError, match="ground"):
+        archive.privacy.erase(WHO, ground="because")
+
+
+def test_find_says_where_a_person_is(archive: Archive) -> None:
+    """Records by kind, rows, sources and models; after the erasure there is nothing."""
+    found = archive.privacy.find(WHO)
+    assert (dict(found.kinds), found.rows, found.sources, found.models) == ({"prediction": 4}, 2, ("people",), ("m:1",))
+    done = archive.privacy.erase(WHO, ground="request")
+    assert (done.records, done.rows, done.complete) == (4, 2, True)
+    assert archive.privacy.find(WHO).kinds == {}
+    assert archive.privacy.erase(WHO, ground="request").records == 0
+
+
+def test_others_stay(archive: Archive) -> None:
+    """What is about others opens as before, rows and records, and the audit finds nothing wrong."""
+    before = archive.privacy.find("bob")
+    archive.privacy.erase(WHO, ground="request")
+    after = archive.privacy.find("bob")
+    assert (after.kinds, after.rows) == (before.kinds, before.rows)
+    stories = [archive.why(name) for name in after.ids]
+    assert [story.features for story in stories] == [{"age": 42.0}] * 2
+    archive.flush()
+    report = verify_archive(archive.path)
+    assert [finding for finding in report.findings if finding.severity != "note"] == []
+
+
+def test_a_hold_refuses_on_the_record(archive: Archive) -> None:
+    """A legal hold refuses the erasure with its ground in the log; nothing was erased."""
+    bob = archive.privacy.find(WHO).ids[0]
+    archive.retention.hold("litigation", custodian="legal", review="2030-01-01T00:00:00Z", predictions=[bob])
+    with pytest.raises(ForbiddenError, match=r"17\(3\)\(e\)"):
+        archive.privacy.erase(WHO, ground="request", request="case 17")
+    (refused,) = archive._ledger.find_entries("erasure.refused")
+    assert refused["grounds"] == [{"code": "hold", "law": "GDPR 17(3)(e)"}]
+    assert archive.privacy.find(WHO).kinds == {"prediction": 4}
+    done = archive.privacy.erase(WHO, ground="request", partial=True)
+    assert (done.records, len(done.kept)) == (3, 1)
+    assert archive.privacy.find(WHO).kinds == {"prediction": 1}
+
+
+STEPS = ("rewrite_shard", "rewrite_table", "_destroy", "forget_openings", "_append", "remove_plan", "write_plan")
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("after", [False, True])
+def test_a_crash_leaves_the_person_or_an_erasure_that_is_completed(
+    audit: Path, monkeypatch: pytest.MonkeyPatch, step: str, after: bool
+) -> None:
+    """Whatever step is the last one done, the next opener finds the person whole or completes the erasure."""
+    from backstory.governance import erasure
+
+    done: Callable[..., object] = getattr(erasure, step)
+
+    def stop(*given: object, **named: object) -> object:
+        if after:
+            done(*given, **named)
+        raise KeyboardInterrupt
+
+    with opened(audit) as archive:
+        monkeypatch.setattr(erasure, step, stop)
+        with pytest.raises(KeyboardInterrupt):
+            archive.privacy.erase(WHO, ground="request")
+        monkeypatch.undo()
+    with opened(audit) as archive:
+        is_whole = step == "write_plan" and not after
+        assert archive.privacy.find(WHO).kinds == ({"prediction": 4} if is_whole else {})
+        assert len(archive._ledger.find_entries("subject.erased")) == (0 if is_whole else 1)
+        assert list((archive._ledger.layout.vault / "erasures").glob("*")) == []
+    report = verify_archive(audit)
+    assert [finding for finding in report.findings if finding.severity == "failed"] == []
+
+
+OTHER = """
+import sys, pandas as pd, backstory
+with backstory.open(sys.argv[1], actor="batch", sealer="none") as archive:
+    model = archive.model("m")
+    table = pd.DataFrame({"age": [33.0]})
+    archive.predict(archive.register(ZEROS, name="m2"), table, subject="ann", method="__call__").wait("durable")
+    print("ready", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_what_another_process_holds_is_waited_for(audit: Path) -> None:
+    """While another process has a stream open the erasure is not complete; the next opener after it completes it."""
+    code = OTHER.replace("ZEROS", "lambda table: [0.0] * len(table)")
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(audit)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline().strip() == "ready"
+        with opened(audit) as archive:
+            done = archive.privacy.erase(WHO, ground="request")
+            assert (done.complete, len(done.waits)) == (False, 1)
+            assert archive.privacy.finish() == []
+        other.communicate("\n")
+    with opened(audit) as archive:
+        first, last = archive._ledger.find_entries("subject.erased")
+        assert (first["complete"], last["complete"], last["follows"]) == (False, True, first["root"])
+        assert archive.privacy.find(WHO).kinds == {}
+        assert list((archive._ledger.layout.vault / "erasures").glob("*")) == []
+
+
+def test_more_missing_than_the_log_accounts_for_is_found(audit: Path) -> None:
+    """Values that disappear without an erasure in the log are a failure of the audit."""
+    from backstory.ledger.people_index import find_people_rows
+    from backstory.ledger.rewrite import rewrite_shard
+
+    with opened(audit) as archive:
+        ((manifest, rows),) = find_people_rows(archive._ledger, WHO)
+        rewrite_shard(archive._ledger, manifest, {"features": rows, "output": rows, "subject": rows})
+    report = verify_archive(audit)
+    (failed,) = [finding for finding in report.findings if finding.severity == "failed"]
+    assert "6 sealed values or rows are missing" in failed.what
+
+
+def test_a_correction_stands_beside_the_original(archive: Archive) -> None:
+    """A rectification changes nothing, is sealed, and goes with the person."""
+    ids = archive.privacy.find("cyd").ids
+    said = archive.privacy.rectify(ids[1], {"age": 56.0}, reason="typing error")
+    assert (said.to_dict()["values"], said.reason, said.who) == ({"age": "56.0"}, "typing error", "dpo")
+    story = archive.why(ids[1])
+    assert (story.features, [one.text for one in story.followed]) == ({"age": 55.0}, ["corrected: age is 56.0"])
+    archive.flush()
+    assert [one.id for one in archive.privacy.corrections(ids[1])] == [said.id]
+    with pytest.raises(InputError, match="features of the prediction"):
+        archive.privacy.rectify(ids[1], {"height": 1.0}, reason="typing error")
+    assert archive.privacy.erase("cyd", ground="unlawful").records == 3
+    (gone,) = archive.privacy.corrections(ids[1])
+    assert (gone.to_dict()["values"], gone.reason, gone.who) == (None, None, "dpo")
+
+
+def test_the_command_line(
+    audit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`erase` reads the person from standard input, puts the certificate where it is told, and a stranger checks it."""
+    who = ["-a", str(audit), "--actor", "dpo", "--purpose", "request", "--json"]
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{WHO}\n"))
+    assert run(["erase", "--find", *who]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"] == 2
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{WHO}\n"))
+    path = tmp_path / "ann.erasure"
+    assert run(["erase", "--ground", "request", "--certificate", str(path), *who]) == 0
+    assert json.loads(capsys.readouterr().out)["records"] == 4
+    with backstory.open(audit, mode="r") as archive:
+        vkey = archive.vkey
+    assert run(["verify-erasure", str(path), "--vkey", vkey, "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["erased"]) == 6
+    assert run(["erase", "--finish", *who]) == 0
+
+
+def test_a_certificate_of_another_form_is_refused(archive: Archive) -> None:
+    """A file that says the same in another way, or more, does not verify."""
+    data = archive.privacy.erase(WHO, ground="request").certificate.data
+    assert verify_erasure(data, vkey=archive.vkey).complete
+    for changed in (data.replace(b'"v":1', b'"v":1 '), data.replace(b'"what"', b'"that"', 1)):
+        with pytest.raises(VerificationError):
+            verify_erasure(changed, vkey=archive.vkey)
+
+
+def test_a_tree_says_no_exact_count() -> None:
+    """Leaves are filled up to a power of two, at least 16, and sorted."""
+    assert [padded(count) for count in (0, 1, 16, 17, 1000)] == [16, 16, 16, 32, 1024]
+    leaves = tree_leaves([bytes([number]) * 32 for number in range(20)], os.urandom)
+    assert (len(leaves), leaves) == (32, sorted(leaves))
+
+
+def test_an_entry_is_read_as_it_was_written() -> None:
+    """What `document` gives `parse_erased` reads."""
+    hexes = [bytes([number]).hex() * 32 for number in range(4)]
+    one = Erased(
+        ground="child",
+        request=hexes[0],
+        leaves=16,
+        root=hexes[1],
+        counts=hexes[2],
+        values=32,
+        tables=16,
+        rekeyed=True,
+        complete=False,
+        follows=hexes[3],
+    )
+    assert parse_erased(one.document()) == one
+
+
+def test_digests_of_two_keys_are_not_comparable() -> None:
+    """A keyed digest says under which key it is, without giving the key away."""
+    one, other = keyed(bytes(32), b"x"), keyed(b"k" * 32, b"x")
+    assert (is_under(bytes(32), one), is_under(bytes(32), other)) == (True, False)
+    assert (are_comparable(one, one), are_comparable(one, other)) == (True, False)
+    assert bytes(32).hex() not in one
