@@ -25,7 +25,7 @@ from backstory.records import canonical
 from backstory.tlog.key import KeyKind, ValidKey
 from backstory.tlog.proof_file import ProofFile
 from backstory.verify.receipt import verify_receipts
-from backstory.verify.receipt_file import MANY_MAGIC, ManyReceipts, read_claim
+from backstory.verify.receipt_file import MANY_MAGIC, FieldOpenings, ManyReceipts, read_claim
 from backstory.verify.standalone import verify_receipt as alone
 
 alone.is_ed25519 = functools.cache(alone.is_ed25519)  # most changed files have a note that was seen before
@@ -97,12 +97,28 @@ def _alone(data):
         return alone.CANNOT_CHECK, None
 
 
+def _written(openings):
+    """Return openings as a file has them."""
+
+    def opening(one):
+        return {"row": text64(one.row), "salt": one.salt.hex()}
+
+    def by_field(group):
+        fields = {name: opening(field) for name, field in group.fields.items()}
+        return {"fields": fields, "leaves": [leaf.hex() for leaf in group.leaves]}
+
+    return {
+        name: by_field(group) if isinstance(group, FieldOpenings) else opening(group)
+        for name, group in openings.items()
+    }
+
+
 def _check_claim(data):
     """The part of a receipt that no signature covers has one form: written from what was read it is the same."""
     claim = read_claim(ProofFile(extra=data, index=1, proof=(), note=b""))
     yield
-    openings = {group: {"row": text64(row), "salt": salt.hex()} for group, (row, salt) in claim.openings.items()}
-    assert canonical.encode(extra_of({**_fields(claim), "openings": openings})) == data
+    said = {"erased": list(claim.erased)} if claim.erased else {}
+    assert canonical.encode({**extra_of({**_fields(claim), "openings": _written(claim.openings)}), **said}) == data
 
 
 def _fields(claim):
@@ -123,13 +139,9 @@ def _check_many(data):
     file = ManyReceipts(data)
     read = list(file.claims())
     yield
-    openings = [
-        {group: {"row": text64(row), "salt": salt.hex()} for group, (row, salt) in claim.openings.items()}
-        for claim in read
-    ]
     given = [
-        {**_fields(claim), "leaf_index": claim.leaf_index, "proof": claim.proof, "openings": opened}
-        for claim, opened in zip(read, openings, strict=True)
+        {**_fields(claim), "leaf_index": claim.leaf_index, "proof": claim.proof, "openings": _written(claim.openings)}
+        for claim in read
     ]
     assert canonical.encode(many_document(_WrittenLog(file.note), given)) == data
 
@@ -157,7 +169,7 @@ PARSERS = {
     "receipt": Parser(
         _check_file,
         _ones,
-        ("verify_receipts", "alone.check_file", "alone.read_signature", "alone.decode_utf8"),
+        ("verify_receipts", "alone.check_file", "alone.decode_utf8", "alone.read_opening"),
         REFUSALS,
     ),
     "receipts file": Parser(_check_file, _manies, ("verify_receipts", "alone.check_file"), REFUSALS),

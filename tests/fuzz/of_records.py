@@ -7,6 +7,7 @@ import hashlib
 import json
 import random
 import struct
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -16,10 +17,19 @@ from tests.support.receipts import BY_FIELD, GROUPS, SCHEMA, make_segment
 
 from backstory.errors import FormatError
 from backstory.records import canonical
+from backstory.records.classification import (
+    Classification,
+    ColumnClass,
+    Confirmed,
+    parse_classification,
+    parse_confirmed,
+)
+from backstory.records.erasure import LEAVES_MIN, Erased, parse_erased
 from backstory.records.identity import parse_time, time_text
 from backstory.records.job import JobEnd, JobPart, PartName, parse_job_end, parse_job_part, parse_part_name
 from backstory.records.manifest import parse_file, parse_manifest
 from backstory.records.merge import parse_merge
+from backstory.records.privacy_budget import BudgetTerms, Loss, parse_terms
 from backstory.records.promise import (
     SALT_SIZE,
     KeptPromise,
@@ -118,6 +128,8 @@ def _check_row(data):
             "stream": "",
             "seq": "0",
             "context": {},
+            "undisclosed": {},
+            "erased": [],
         }
         alone.describe({**shown, "values": {"time": alone.plain(value)}, "opened": {}, "sealed": []})
 
@@ -179,13 +191,14 @@ def _large_rows():
 
 def _check_schema(data):
     try:
-        schema, (leaf_names, groups) = agreed(lambda: parse_schema(data), lambda: alone.read_schema(data))
+        schema, (leaf_names, groups, by_field) = agreed(lambda: parse_schema(data), lambda: alone.read_schema(data))
     except alone.CannotCheckError as error:
         raise FormatError("of a later version") from error
     yield
     assert schema.encoded == data
     assert list(schema.leaf_names) == leaf_names
     assert list(schema.groups) == list(groups)
+    assert list(schema.fields) == list(by_field)
     for group in schema.groups:
         assert sorted((column.name for column in schema.group_columns(group)), key=str.encode) == groups[group]
 
@@ -235,6 +248,30 @@ RESTORED = Restored(
     previous=Head(size=7, root=DIGEST), last_known=Head(size=9, root=DIGEST), lost=2,
 )  # fmt: skip
 BARE = {**RESTORED.document(), "last_known": None, "lost": None}
+
+
+def _document(parse, covers, *makes):
+    """Return the parser of a document: what is read is written as the same bytes."""
+
+    def check(data):
+        found = parse(canonical.parse_object(data, "document"))
+        yield
+        assert canonical.encode(found.document()) == data
+
+    return Parser(check, lambda: [canonical.encode(make.document()) for make in makes], covers)
+
+
+CLASSES = Classification(
+    kind="model",
+    name="m",
+    columns=(ColumnClass(name="feature.a", sensitivity="D5"), ColumnClass(name="output", sensitivity="D1", open=True)),
+    fields=("D5",),
+)
+ERASED = Erased(
+    ground="request", request=None, leaves=LEAVES_MIN, root=DIGEST, counts=DIGEST, values=4, tables=1, rekeyed=True,
+    complete=False,
+)  # fmt: skip
+TERMS = BudgetTerms(limit=Loss(epsilon=Decimal("1.5"), delta=Decimal()), unit="subject", period="month")
 
 
 # --- Promises ---------------------------------------------------------------------------------------------------------
@@ -308,6 +345,12 @@ PARSERS = {
     ),
     "rotated key": _entry(parse_rotated, ("parse_rotated",), Rotated(vkey="k", retired="j", config=DIGEST).document()),
     "restored archive": _entry(parse_restored, ("parse_restored",), RESTORED.document(), BARE),
+    "classification": _document(parse_classification, ("parse_classification",), CLASSES),
+    "confirmed classification": _document(
+        parse_confirmed, ("parse_confirmed",), Confirmed(classification=CLASSES, version="2")
+    ),
+    "erasure": _entry(parse_erased, ("parse_erased",), ERASED.document(), replace(ERASED, follows=DIGEST).document()),
+    "budget": _document(parse_terms, ("parse_terms", "parse_loss"), TERMS),
     "promise": Parser(_check_promise, _promise, ("parse_promise",)),
     "kept promise": Parser(_check_kept, _kept, ("parse_kept",)),
     "promised run": Parser(_check_run, lambda: [run.encode() for run in _runs()], ("parse_run",)),

@@ -141,6 +141,37 @@ def test_nothing_fits(exact):
     assert exact("mean", "feature.income", bounds=(0, 10), where=[("output", "<", -1)]).value == pytest.approx(5, abs=5)
 
 
+def test_rows_say_whom_a_prediction_is_about(tmp_path):
+    """Without a subject of its own a prediction is about whom its rows are; one about two people counts for none."""
+    path = tmp_path / "a"
+    buyers = pd.DataFrame({"id": [0, 1, 2, 3], "who": ["a", "a", "b", "c"], "income": [1.0, 2.0, 3.0, 4.0]})
+    backers = pd.DataFrame({"id": [0, 1, 2, 3], "backer": ["a", "a", "b", "d"], "wealth": [5.0, 6.0, 7.0, 8.0]})
+    backstory.init(path, origin=ORIGIN).close()
+    with opened(path) as archive:
+        frame = archive.source(buyers, "buyers", key="id", subject="who")
+        frame = frame.merge(archive.source(backers, "backers", key="id", subject="backer"), on="id")
+        features, rows = archive.split(frame, ["income", "wealth"])
+        archive.predict(archive.register(Score(), name="score", rows=rows), features, rows=rows)
+    grant(path, "inside", 100, period="month")
+    with opened(path) as archive:
+        assert archive.sharing.count("inside", epsilon=SURE_SPEND / 2).value == 2
+        assert archive.sharing.count("inside", epsilon=SURE_SPEND / 2, per_person=2).value == 3
+
+
+def test_who_was_erased_counts_no_more(tmp_path):
+    """Of a person who was erased nothing counts, not even that there were records."""
+    path = tmp_path / "a"
+    with backstory.init(path, origin=ORIGIN) as archive:
+        for who in ("p", "q", "r"):
+            with archive.prediction(subject=who) as one:
+                one.output(1.0)
+    with opened(path) as archive:
+        archive.privacy.erase("q", ground="request")
+    grant(path, "inside", 100)
+    with opened(path) as archive:
+        assert archive.sharing.count("inside", epsilon=SURE_SPEND).value == 2
+
+
 # --- budgets ----------------------------------------------------------------------------------------------------------
 
 

@@ -217,7 +217,7 @@ class FigureRows:
         found = pa.nulls(count, pa.large_string())
         for name in sorted(references.keys() & columns):
             reference = references[name]
-            whose = self._whose(reference, unchunked(pc.struct_field(unchunked(table["row"]), [reference.name])))
+            whose = self._whose(reference, pc.struct_field(unchunked(table["row"]), [reference.name]))
             several |= pc.fill_null(pc.not_equal(found, whose), fill_value=False).to_numpy(zero_copy_only=False)
             found = pc.coalesce(found, whose)
         return pc.if_else(given, people, found), several & ~given.to_numpy(zero_copy_only=False)

@@ -205,9 +205,11 @@ class MasterKeys:
         state = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
         if self._dead[0] != state:
             head, *digests = read_file(path).decode("ascii", "replace").split("\n")
-            if head != _TOMBSTONES_HEAD or digests[-1:] != [""] or not all(map(_KEY.fullmatch, digests[:-1])):
+            last = digests.pop() if digests else None
+            is_sorted = digests == sorted(set(digests))
+            if head != _TOMBSTONES_HEAD or last != "" or not is_sorted or not all(map(_KEY.fullmatch, digests)):
                 raise FormatError("keys: the file of tombstones is malformed")
-            self._dead = (state, frozenset(digests[:-1]))
+            self._dead = (state, frozenset(digests))
         return self._dead[1]
 
     def bury(self, keys: Iterable[bytes]) -> None:
@@ -223,15 +225,6 @@ class MasterKeys:
                 return
             lines = [_TOMBSTONES_HEAD, *sorted(known | digests), ""]
             self._disk.write(self._root / _TOMBSTONES, "\n".join(lines).encode(), mode=_FILE_MODE)
-
-    def merge_tombstones(self, other: Path) -> int:
-        """Take over the tombstones of another directory, as after a restore; return how many were new."""
-        before = len(self.dead())
-        digests = MasterKeys(other, self._disk).dead()
-        with self.hold():
-            lines = [_TOMBSTONES_HEAD, *sorted(self.dead() | digests), ""]
-            self._disk.write(self._root / _TOMBSTONES, "\n".join(lines).encode(), mode=_FILE_MODE)
-        return len(self.dead()) - before
 
     @contextmanager
     def hold(self, *, shared: bool = False) -> Iterator[None]:
