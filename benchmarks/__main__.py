@@ -33,6 +33,7 @@ from benchmarks.datasets import dataset_rows
 from benchmarks.flags import flag_rows
 from benchmarks.measure import Row, median_seconds, seconds, timed_in_turn
 from benchmarks.peers import PeerFigures, peer_rows
+from benchmarks.people import people_rows
 from benchmarks.row_sets import row_set_rows
 
 RUNS = 9
@@ -49,7 +50,8 @@ def main() -> int:
     audit = ("the full audit", verification.verification_rows(10**7 if given.long else 10**6))
     of_much = [*questions.question_rows(10**7 if given.long else 10**6), *cause_rows()]
     asked = ("questions over much", of_much)
-    parts = [*_capture(long=given.long), *_archive(), asked, audit]
+    people = ("records about people", people_rows(10**6))
+    parts = [*_capture(long=given.long), *_archive(), asked, people, audit]
     if given.write is None:
         _print(parts)
     else:
