@@ -17,6 +17,8 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.support.accesses import accesses
+from tests.support.policies import MODEL, ROLES, govern, opener, people, record_people
 
 import backstory
 from backstory.cli.main import run
@@ -26,8 +28,6 @@ from backstory.records.access_record import DENIED
 from backstory.records.commitment import verify_opening
 from backstory.tlog.proof_file import parse_proof_file
 from backstory.verify.bundle import verify_bundle
-from tests.support.accesses import accesses
-from tests.support.policies import MODEL, ROLES, govern, opener, people, record_people
 
 OPENED = ("features", "features.D5", "output", "subject")
 GIVEN = {"subject": {"subject-3"}, "request": {"request-3"}}
@@ -79,6 +79,7 @@ def rendered(answer: object) -> str:
 
 
 def bundled(archive, ids, opened) -> str:
+    """Return what is in a bundle, without the programs."""
     path = archive.path.parent / "made.zip"
     path.unlink(missing_ok=True)
     archive.bundle(path, predictions=ids, opened=opened)
@@ -88,6 +89,7 @@ def bundled(archive, ids, opened) -> str:
 
 
 def drawn(archive, spec) -> str:
+    """Return a graph's picture."""
     path = archive.path.parent / "graph.svg"
     path.unlink(missing_ok=True)
     archive.graph(spec).save(path)
@@ -96,41 +98,41 @@ def drawn(archive, spec) -> str:
 
 QUESTIONS: dict[str, Callable] = {
     "why": lambda a, ids, row: a.why(ids[row]),
-    "why a model": lambda a, ids, row: a.why(MODEL),
-    "why a source": lambda a, ids, row: a.why("loans"),
-    "predictions": lambda a, ids, row: a.predictions(),
-    "predictions of a model": lambda a, ids, row: a.predictions(model=MODEL),
-    "predictions of somebody": lambda a, ids, row: a.predictions(subject="subject-3"),
-    "search": lambda a, ids, row: a.search("true"),
-    "search by a request": lambda a, ids, row: a.search("request_id = 'request-3'"),
-    "rows": lambda a, ids, row: a.hits("version = 1").rows(),
-    "impact": lambda a, ids, row: a.impact("loans", rows=[row]),
-    "impact's table": lambda a, ids, row: a.impact("loans", rows=[row]).predictions,
-    "impact's people": lambda a, ids, row: a.impact("loans", rows=[row]).subjects,
-    "impact of a key": lambda a, ids, row: a.impact("loans", keys=["subject-3"]),
-    "impact by a predicate": lambda a, ids, row: a.impact("loans", where="income > 41200").predictions,
+    "why a model": lambda a, _, __: a.why(MODEL),
+    "why a source": lambda a, _, __: a.why("loans"),
+    "predictions": lambda a, _, __: a.predictions(),
+    "predictions of a model": lambda a, _, __: a.predictions(model=MODEL),
+    "predictions of somebody": lambda a, _, __: a.predictions(subject="subject-3"),
+    "search": lambda a, _, __: a.search("true"),
+    "search by a request": lambda a, _, __: a.search("request_id = 'request-3'"),
+    "rows": lambda a, _, __: a.hits("version = 1").rows(),
+    "impact": lambda a, _, row: a.impact("loans", rows=[row]),
+    "impact's table": lambda a, _, row: a.impact("loans", rows=[row]).predictions,
+    "impact's people": lambda a, _, row: a.impact("loans", rows=[row]).subjects,
+    "impact of a key": lambda a, _, __: a.impact("loans", keys=["subject-3"]),
+    "impact by a predicate": lambda a, _, __: a.impact("loans", where="income > 41200").predictions,
     "graph": lambda a, ids, row: json.dumps(a.graph(ids[row]).to_dict()),
-    "graph of a source": lambda a, ids, row: drawn(a, "loans"),
+    "graph of a source": lambda a, _, __: drawn(a, "loans"),
     "receipt": lambda a, ids, row: a.receipt(ids[row]),
-    "receipts": lambda a, ids, row: a.receipts(ids),
+    "receipts": lambda a, ids, __: a.receipts(ids),
     "bundle": lambda a, ids, row: bundled(a, [ids[row]], ()),
     "bundle with all": lambda a, ids, row: bundled(a, [ids[row]], OPENED),
-    "bundle with some": lambda a, ids, row: bundled(a, ids, "output"),
+    "bundle with some": lambda a, ids, __: bundled(a, ids, "output"),
     "replay": lambda a, ids, row: a.replay(ids[row]),
-    "replay all": lambda a, ids, row: a.replay(model=MODEL),
+    "replay all": lambda a, _, __: a.replay(model=MODEL),
     "what if": lambda a, ids, row: a.whatif(ids[row], features={"income": 1.0}),
     "diff": lambda a, ids, row: a.diff(ids[row], ids[row - 1]),
-    "root cause": lambda a, ids, row: a.rootcause(ids[:3]),
-    "drift": lambda a, ids, row: a.drift.compare(MODEL),
-    "performance": lambda a, ids, row: a.drift.performance(MODEL),
-    "data": lambda a, ids, row: a.data.show("loans"),
-    "data diff": lambda a, ids, row: a.data.diff("loans", "loans"),
-    "overlap": lambda a, ids, row: a.data.overlap(MODEL, MODEL, by="key"),
-    "why not": lambda a, ids, row: a.why_not("loans", rows=[row]),
-    "reconcile": lambda a, ids, row: a.reconcile(requests=["request-3"]),
+    "root cause": lambda a, ids, __: a.rootcause(ids[:3]),
+    "drift": lambda a, _, __: a.drift.compare(MODEL),
+    "performance": lambda a, _, __: a.drift.performance(MODEL),
+    "data": lambda a, _, __: a.data.show("loans"),
+    "data diff": lambda a, _, __: a.data.diff("loans", "loans"),
+    "overlap": lambda a, _, __: a.data.overlap(MODEL, MODEL, by="key"),
+    "why not": lambda a, _, row: a.why_not("loans", rows=[row]),
+    "reconcile": lambda a, _, __: a.reconcile(requests=["request-3"]),
     "served": lambda a, ids, row: a.deployments.served(ids[row]),
-    "access log": lambda a, ids, row: a.access.log(),
-    "who saw": lambda a, ids, row: a.access.who_saw(subject="subject-3"),
+    "access log": lambda a, _, __: a.access.log(),
+    "who saw": lambda a, _, __: a.access.who_saw(subject="subject-3"),
 }  # fmt: skip
 NAMED = {
     "predictions of somebody": "subject", "impact of a key": "subject", "who saw": "subject",
@@ -145,9 +147,7 @@ def shown_to(archive, text: str, known: set[str] = frozenset()) -> list[str]:
     for value, (class_, row, is_subject) in SENTINELS.items():
         if value in known or not re.search(rf"(?<![0-9a-z]){re.escape(value)}(?![0-9])", text):
             continue
-        about = About(
-            request_id=f"request-{row}", model=MODEL, time_ns=1, subject=lambda row=row: f"subject-{row}"
-        )
+        about = About(request_id=f"request-{row}", model=MODEL, time_ns=1, subject=lambda row=row: f"subject-{row}")
         view = archive._gate.views(about)[class_]
         if view != "clear" and (view != "pseudonymised" or is_subject):
             found.append(f"{class_} of row {row}, seen {view}")
@@ -180,16 +180,16 @@ def test_no_path_of_the_library_shows_a_class_to_a_role_that_may_not_see_it(scen
 
 COMMANDS = {
     "why": lambda ids: ["why", ids[3]],
-    "search": lambda ids: ["search", "true"],
-    "impact": lambda ids: ["impact", "loans", "--row", "3"],
+    "search": lambda _: ["search", "true"],
+    "impact": lambda _: ["impact", "loans", "--row", "3"],
     "graph": lambda ids: ["graph", ids[3]],
     "receipt": lambda ids: ["receipt", ids[3]],
     "diff": lambda ids: ["diff", ids[3], ids[4]],
-    "data": lambda ids: ["data", "show", "loans"],
-    "info": lambda ids: ["info"],
-    "log": lambda ids: ["log"],
-    "reviews": lambda ids: ["access", "reviews"],
-    "accesses": lambda ids: ["access", "log"],
+    "data": lambda _: ["data", "show", "loans"],
+    "info": lambda _: ["info"],
+    "log": lambda _: ["log"],
+    "reviews": lambda _: ["access", "reviews"],
+    "accesses": lambda _: ["access", "log"],
 }
 
 
@@ -239,7 +239,7 @@ def test_two_roles_get_one_root_and_each_its_own_redaction(scene, tmp_path):
     table = people()
     assert second.features == {"income": table["income"][3], "faith": table["faith"][3]}
     assert first.features == {"income": "40000…50000"}
-    assert first.rows[0].values["cust"] not in set(table["cust"])
+    assert first.rows[0].values["cust"] not in set(table["cust"])  # noqa: PD011  a story is no frame
     assert first.proof["entry"] == second.proof["entry"]
     assert first.to_dict()["redacted"][0].keys() == {"class", "commitment", "field", "group", "reason", "view"}
     assert set(backstory.verify_receipt(receipt.data, vkey=key).opened) == set(OPENED)
@@ -276,7 +276,7 @@ def test_pseudonyms_are_one_within_a_purpose_and_unlinked_between(scene):
     found = []
     for purpose in ("one", "one", "other"):
         with opener(path)("data-scientist", purpose=purpose) as archive:
-            found.append([archive.why(name).rows[0].values["cust"] for name in ids])
+            found.append([archive.why(name).rows[0].values["cust"] for name in ids])  # noqa: PD011  no frame
     assert found[0] == found[1]
     assert not set(found[0]) & set(found[2])
     assert len(set(found[0])) == len(ids)

@@ -200,10 +200,10 @@ def test_it_says_what_was_done(made: Made) -> None:
     """The answer names counts, models and closed trees, and it takes at most five seconds."""
     assert made.erasure.complete
     assert made.erasure.records >= len(made.ids)
-    assert made.erasure.rows == 3
+    assert made.erasure.rows == int((people(min(RECORDS, 3000))["customer"] == WHO).sum())
     assert made.erasure.models == ("credit:1",)
     assert set(made.erasure.trees) == {"dataset people", "training set of credit:1"}
-    assert made.seconds <= 5
+    assert made.seconds <= 5, made.seconds
 
 
 def test_no_file_holds_a_value_or_salt(made: Made, archive: Archive) -> None:

@@ -5,6 +5,8 @@ import threading
 from dataclasses import replace
 
 import pytest
+from tests.support.accesses import accesses
+from tests.support.policies import MODEL, govern, opener, people, record_people
 
 import backstory
 from backstory.errors import ConflictError, ForbiddenError, InputError, NotFoundError, StorageError
@@ -13,8 +15,6 @@ from backstory.governance.proposal import REFUSED
 from backstory.records.access import RecordRun, Scope
 from backstory.records.identity import parse_time, time_text
 from backstory.storage.world import World
-from tests.support.accesses import accesses
-from tests.support.policies import MODEL, govern, opener, people, record_people
 
 HOUR_NS = 3600 * 10**9
 MONDAY = parse_time("2026-11-23T09:00:00.000000000Z")
@@ -27,11 +27,13 @@ class Clock:
         self.now_ns = MONDAY
 
     def tick(self):
+        """Return a later moment."""
         self.now_ns += 1_000_000
         return self.now_ns
 
     @property
     def world(self):
+        """What an archive takes from outside, with this clock."""
         return replace(World(), now_ns=self.tick)
 
 
@@ -68,7 +70,7 @@ def refused(archive):
     return archive._ledger.find_entries(REFUSED)[-1]
 
 
-# --- without a policy ---------------------------------------------------------------------------------------------------
+# --- without a policy -------------------------------------------------------------------------------------------------
 
 
 def test_without_a_policy_actor_and_purpose_open(tmp_path):
@@ -82,7 +84,7 @@ def test_without_a_policy_actor_and_purpose_open(tmp_path):
         assert archive.why(ids[3]).sealed == ("features", "features.D5", "output", "subject")
 
 
-# --- policies and roles ---------------------------------------------------------------------------------------------------
+# --- policies and roles -----------------------------------------------------------------------------------------------
 
 
 def test_author_and_approver_are_two_people(as_):
@@ -178,7 +180,7 @@ def test_names_of_people_are_nowhere_in_the_log(path, as_):
     assert b"xyzzy" not in written
 
 
-# --- cases, grants, break-glass -------------------------------------------------------------------------------------------
+# --- cases, grants, break-glass ---------------------------------------------------------------------------------------
 
 
 def test_an_operator_sees_assigned_cases_only(as_, ids):
@@ -314,7 +316,7 @@ def test_a_working_day_leaves_out_the_weekend(taken, due):
     assert time_text(review_due(parse_time(taken))) == due
 
 
-# --- the stream of accesses -----------------------------------------------------------------------------------------------
+# --- the stream of accesses -------------------------------------------------------------------------------------------
 
 
 def test_the_auditor_can_ask_who_saw_somebody(as_, ids):

@@ -27,7 +27,9 @@ MATRIX = {
 LETTERS = {
     "C": "clear", "P": "pseudonymised", "M": "masked", "A": "aggregate", "J": "just-in-time", "O": "own",
 }  # fmt: skip
-CELLS = [(role, class_, cell) for role, row in MATRIX.items() for class_, cell in zip(CLASSES, row.split(), strict=True)]
+CELLS = [
+    (role, class_, cell) for role, row in MATRIX.items() for class_, cell in zip(CLASSES, row.split(), strict=True)
+]
 
 MAY = {
     "operator": {"decide", "notice", "request", "break-glass"},
@@ -103,7 +105,7 @@ def test_what_each_role_may_do(starting, role):
 def test_the_actions_of_the_schema_are_those_of_the_code():
     """A policy can speak of every action that is asked for, and of no other."""
     schema = policy_document(STARTING)["schema"]
-    named = set(re.findall(r'"([a-z-]+)"', "".join(re.findall(r"action\s+(.*?)\s+appliesTo", schema, re.S))))
+    named = set(re.findall(r'"([a-z-]+)"', "".join(re.findall(r"action\s+(.*?)\s+appliesTo", schema, re.DOTALL))))
     assert named == set(ACTIONS) | set(VIEWS)
 
 
@@ -134,8 +136,6 @@ def test_a_policy_that_cannot_be_worked_out_denies():
 
 def test_a_policy_can_name_hours():
     """Time is that of the question, to the minute."""
-    policy = Policy(
-        'permit (principal, action, resource) when { context.time.toTime() < duration("8h") };'
-    )
+    policy = Policy('permit (principal, action, resource) when { context.time.toTime() < duration("8h") };')
     assert policy.permits("clear", "D3", asked("dpo", minute=7 * 60))
     assert not policy.permits("clear", "D3", asked("dpo", minute=9 * 60))

@@ -109,10 +109,11 @@ def test_a_reason_that_was_not_scored_is_refused(office):
         ({"reasons": ["R99"]}, "unknown reason"),
         ({"reasons": ["R01", "R02", "R03", "R04", "R05"]}, "unknown reason"),
         ({"actor": PEOPLE[0].upper()}, "own case"),
+        ({"subject": PEOPLE[1]}, "another person"),
     ],
 )
 def test_what_a_domain_does_not_allow_is_refused(office, said, ground):
-    """Codes of no map, and a decision about oneself."""
+    """Codes of no map, a decision about oneself, and one about somebody whom its prediction is not about."""
     with pytest.raises(ForbiddenError):
         office.decide(adverse=True, outcome="refused", domain="credit-us", **said)
     assert office.state()[2] == [("recording a decision", ground)]
@@ -150,7 +151,9 @@ def test_two_different_people_verify_before_a_decision_is_final(office):
         archive.verify()
 
 
-@pytest.mark.parametrize("again", ["Ann Park", "ann  park", "\uff21nn Park"])
+@pytest.mark.parametrize(
+    "again", ["Ann Park", "ann  park", "\uff21nn Park", "A\u00adnn\u200b Park", "Ann\u3164Park\ufe0f"]
+)
 def test_the_same_person_does_not_verify_twice(office, again):
     """However the name is written; the refusal is recorded, and the verdict is not."""
     draft = office.decide(actor="Bo Chen", domain="biometric")
@@ -209,6 +212,30 @@ def test_of_two_who_finalise_at_once_one_wins(office):
         with pytest.raises(ConflictError, match="meanwhile"):
             first.decisions.finalise(draft.id)
         assert len(first._ledger.find_entries("decision.finalised")) == 1
+
+
+def test_a_reversal_does_not_leave_the_domain_or_the_person(office):
+    """What is reversed to somebody's disadvantage needs the reasons its domain demands; a draft is not reversed."""
+    granted, draft = office.decide(domain="credit-us"), office.decide(domain="four-eyes")
+    reversing = {"action": "reversed", "ground": "error", "adverse": True, "outcome": "refused"}
+    for said, ground in (
+        ({"reverses": granted.id}, "outside its domain"),
+        ({"reverses": granted.id, "domain": "credit-us"}, "no reasons"),
+        ({"reverses": granted.id, "domain": "credit-us", "number": 1}, "another person"),
+        ({"reverses": draft.id, "domain": "four-eyes"}, "not final"),
+    ):
+        with pytest.raises(ForbiddenError):
+            office.decide(**reversing, **said)
+        assert office.state()[2] == [("recording a decision", ground)]
+
+
+def test_many_decisions_are_about_whom_their_predictions_are_about(office):
+    """Subjects in another order are refused, sealed predictions or not, and nothing is recorded."""
+    given = {"outcome": "granted", "adverse": False, "reliance": "sole"}
+    _, before, _ = office.state()
+    with office.acting("Ann Lee") as archive, pytest.raises(ForbiddenError, match="about somebody whom"):
+        archive.decisions.record_many(office.ids, **given, subject=PEOPLE[::-1])
+    assert office.state()[1:] == (before, [("recording a decision", "another person")])
 
 
 def test_a_reversal_stands_beside_what_it_reverses(office):

@@ -75,7 +75,10 @@ def test_find_says_where_a_person_is(archive: Archive) -> None:
     done = archive.privacy.erase(WHO, ground="request")
     assert (done.records, done.rows, done.complete) == (4, 2, True)
     assert archive.privacy.find(WHO).kinds == {}
-    assert archive.privacy.erase(WHO, ground="request").records == 0
+    again = archive.privacy.erase(WHO, ground="request")
+    assert again.records == 0
+    assert "was it the right one?" in str(again)
+    assert "was it the right one?" not in str(done)
 
 
 def test_others_stay(archive: Archive) -> None:
@@ -165,6 +168,27 @@ def test_what_another_process_holds_is_waited_for(audit: Path) -> None:
         first, last = archive._ledger.find_entries("subject.erased")
         assert (first["complete"], last["complete"], last["follows"]) == (False, True, first["root"])
         assert archive.privacy.find(WHO).kinds == {}
+        assert list((archive._ledger.layout.vault / "erasures").glob("*")) == []
+
+
+def test_what_is_held_stays_when_an_erasure_that_waited_goes_on(audit: Path) -> None:
+    """An erasure that went on without what is held, and waits, does not take it once its turn comes."""
+    code = OTHER.replace("ZEROS", "lambda table: [0.0] * len(table)")
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(audit)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline().strip() == "ready"
+        with opened(audit) as archive:
+            held = archive.privacy.find(WHO).ids[:1]
+            archive.retention.hold("m", custodian="legal", review="2999-01-01T00:00:00Z", predictions=held)
+            done = archive.privacy.erase(WHO, ground="request", partial=True)
+            assert (done.complete, len(done.kept)) == (False, 1)
+        other.communicate("\n")
+    with opened(audit) as archive:
+        (refused,) = archive._ledger.find_entries("erasure.refused")
+        assert refused["grounds"] == [{"code": "hold", "law": "GDPR 17(3)(e)"}]
+        assert archive.privacy.find(WHO).ids == held
         assert list((archive._ledger.layout.vault / "erasures").glob("*")) == []
 
 

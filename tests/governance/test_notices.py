@@ -153,3 +153,11 @@ def test_a_notice_of_no_decision_is_about_somebody(office):
         archive.rights.notice("transparency", ground="a rule", decision="0" * 32)
     with pytest.raises(NotFoundError):
         archive.rights.delivery("0" * 32, "sent")
+
+
+def test_a_notice_about_a_decision_is_to_whom_it_is_about(office):
+    """To somebody else it would make up for the one that is missing, and erasing the person would not find it."""
+    archive, (first, _, _) = office
+    with pytest.raises(InputError, match="whom its decision is about"):
+        archive.rights.notice("adverse-action", decision=first, subject=PEOPLE[5], **CLOCK)
+    assert missing(archive)[first] == ("none",)

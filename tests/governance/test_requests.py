@@ -81,6 +81,8 @@ def test_an_extension_is_given_once_and_in_time(archive):
     request = asked(archive)
     with pytest.raises(ConflictError, match="too late"):
         archive.rights.answer(request.id, "extended", at="2027-03-02T00:00:00Z")
+    with pytest.raises(InputError, match="its clock eu-request allows"):
+        archive.rights.answer(request.id, "extended", at="2027-02-02T00:00:00Z", due="2027-05-01T00:00:00Z")
     archive.rights.answer(request.id, "extended", at="2027-02-02T00:00:00Z")
     with pytest.raises(ConflictError, match="extended before"):
         archive.rights.answer(request.id, "extended", at="2027-02-03T00:00:00Z")

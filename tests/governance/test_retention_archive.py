@@ -138,6 +138,71 @@ def test_a_frozen_version_stays(tmp_path):
         assert [one.lifted is not None for one in archive.retention.freezes()] == [True]
 
 
+@pytest.fixture
+def about_people(tmp_path):
+    """An archive with 20 sealed predictions about people, their rows to go after 12 months, and its clock and ids."""
+    root, clock = tmp_path / "archive", Clock()
+    create_archive(root, ORIGIN, timed_world(clock))
+    values = OPEN_RULE.replace('"row"', '"values"').replace('"skeleton"', '"payload"').replace("12 months", "6 months")
+    (tmp_path / "own.toml").write_text(f"[[rules]]\n{OPEN_RULE}[[rules]]\n{values}")
+    table = loans(20).assign(who=[f"c-{number}" for number in range(20)])
+    with acted(root, clock, "ann") as archive:
+        frame = archive.source(table, "loans", key="loan", subject="who")
+        features, rows = archive.split(frame, ["amount", "years"])
+        model = archive.register(fitted(table), name="credit", rows=rows)
+        ids = archive.predict(model, features, rows=rows, subject=table["who"]).wait("sealed").ids
+        rule = archive.retention.adopt(tmp_path / "own.toml")
+    with acted(root, clock, "bob") as archive:
+        archive.retention.approve(rule.index)
+    return root, clock, ids
+
+
+def test_a_hold_whose_condition_nobody_can_tell_is_refused(about_people):
+    """A condition over sealed values would hold nothing and seem to: it is refused; over open ones it holds what fits."""
+    root, clock, ids = about_people
+    with acted(root, clock, "ann") as archive:
+        for condition in ("output >= 0", "feature.amount > 1"):
+            with pytest.raises(InputError, match="asks for values that are sealed"):
+                archive.retention.hold("m", custodian="c", review="2099-01-01T00:00:00Z", where=condition)
+        assert archive.retention.holds() == []
+        held = archive.retention.hold("m", custodian="c", review="2099-01-01T00:00:00Z", where="status = 'ok'")
+    assert held.records == len(ids)
+
+
+def test_what_joins_a_hold_and_cannot_be_told_is_held(trimmed, tmp_path):
+    """Where a condition over open values meets records that seal these later, all that may fit are held."""
+    original, clock, *_ = trimmed
+    shutil.copytree(original, root := tmp_path / "copy")
+    with acted(root, clock, "bob") as archive:
+        archive.retention.hold("m", custodian="c", review="2099-01-01T00:00:00Z", where="output >= 0")
+        before = {one.kind: one.held for one in archive.retention.status().classes}["prediction"]
+        table = loans(4).assign(who=["a", "b", "c", "d"])
+        model = archive.register(fitted(table), name="sealed")
+        archive.predict(model, table[["amount", "years"]], subject=table["who"]).wait("sealed")
+        after = {one.kind: one.held for one in archive.retention.status().classes}["prediction"]
+    assert (before, after) == (41, 45)
+
+
+def test_a_person_is_erased_from_what_a_disposal_left(about_people):
+    """Of a segment of which most rows are gone, those left that are about a person are found and erased."""
+    root, clock, ids = about_people
+    with acted(root, clock, "ann") as archive:
+        hold = archive.retention.hold("m", custodian="c", review="2099-01-01T00:00:00Z", predictions=ids[5:7])
+    clock.on(400)
+    with acted(root, clock, "bob") as archive:
+        run = archive.retention.propose()
+    with acted(root, clock, "ann") as archive:
+        archive.retention.approve(run.index)
+        archive.retention.execute(run.index)
+        assert archive.privacy.erase("c-3", ground="request").records == 0
+        release = archive.retention.release(hold.name)
+    with acted(root, clock, "bob") as archive:
+        archive.retention.approve(release.index)
+        assert archive.privacy.erase("c-5", ground="request").records == 1
+        assert archive.privacy.find("c-6").kinds == {"prediction": 1}
+        assert not archive.verify().failed
+
+
 def test_what_cannot_be_asked(trimmed):
     """A hold on nothing, a review that is past, a profile there is none of, a time without a zone: each says so."""
     root, clock, *_ = trimmed

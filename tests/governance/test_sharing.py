@@ -340,6 +340,11 @@ def test_the_log_says_nothing_of_people(root):
         ("count", {"epsilon": "0.1", "by": ["feature.region"]}),
         ("count", {"epsilon": "0.1", "by": {"feature.region": list(map(str, range(10_001)))}}),
         ("count", {"epsilon": "0.1", "where": [("feature.income", "like", 1)]}),
+        ("count", {"epsilon": "0.1", "where": [("feature.income", "=", 10**400)]}),
+        ("count", {"epsilon": "0.1", "per_person": 2.5}),
+        ("count", {"epsilon": "0.1", "by": {"feature.income": [1, 1.0]}}),
+        ("histogram", {"of": "feature.region", "categories": ["a", "a"], "epsilon": "0.1"}),
+        ("sum", {"of": "output", "bounds": (0, 5e-324), "epsilon": "0.1"}),
         ("count", {"epsilon": "0.1", "where": [("feature.income", "=", float("nan"))]}),
         ("count", {"epsilon": "0.1", "where": [("feature.none", "=", 1)]}),
         ("count", {"epsilon": "0.1", "where": [("subject", "=", "p1")]}),
@@ -444,3 +449,18 @@ def test_the_audit_finds_charges_without_a_budget(tmp_path, entry):
     with opened(path) as archive:
         archive._ledger.append([entry])
         assert archive.verify(check=False).failed
+
+
+def test_records_that_do_not_say_whose_they_are_do_not_count(tmp_path):
+    """One person may have all of them, so no bound on a person's rows would hold; those about nobody count."""
+    path = tmp_path / "a"
+    with backstory.init(path, origin=ORIGIN) as archive:
+        model = archive.register(Score(), name="score")
+        table = pd.DataFrame({"income": [1.0] * 4})
+        archive.predict(model, table, subject=["a", None, None, None])
+        archive.predict(model, table.assign(region="north"))
+    grant(path, "inside", 100)
+    with opened(path) as archive:
+        assert archive.sharing.count("inside", epsilon=SURE_SPEND / 2).value == 5
+        north = archive.sharing.count("inside", epsilon=SURE_SPEND / 2, where=[("feature.region", "=", "north")])
+        assert north.value == 4

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from tests.support.archives import ORIGIN
 
 import backstory
 from backstory.storage.world import World
-from tests.support.archives import ORIGIN
 
 if TYPE_CHECKING:
     from backstory.archive import Archive
@@ -84,7 +84,9 @@ def govern(path: Path, world: World | None = None) -> None:
 def opener(path: Path, world: World | None = None) -> Callable[..., Archive]:
     """Return what opens an archive as somebody in a role."""
 
-    def open_as(role: str | None, *, case: str | None = "case", purpose: str | None = "review", **given: Any) -> Archive:
+    def open_as(
+        role: str | None, *, case: str | None = "case", purpose: str | None = "review", **given: Any
+    ) -> Archive:
         return backstory.open(
             path, **{"actor": role or "nobody", "role": role, "purpose": purpose, "case": case, "world": world} | given
         )

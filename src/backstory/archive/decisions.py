@@ -15,11 +15,14 @@ from backstory.errors import InputError
 from backstory.governance import decision_final, decision_read
 from backstory.governance.decision import Acting, Made, record_decisions
 from backstory.governance.decision_domain import Demands
+from backstory.governance.decision_people import people_of
 from backstory.governance.decision_read import Decision, Oversight
+from backstory.governance.facts import LINKS
+from backstory.governance.rule_gate import RuleGate
 from backstory.ledger.read import find_contexts, find_record
 from backstory.lineage import registry
 from backstory.lineage.reason_map import ReasonMap
-from backstory.records.decision import DECISION, Action, Automation, Confirmation, Reliance
+from backstory.records.decision import Action, Automation, Confirmation, Reliance
 from backstory.records.envelope import OUTCOME, PREDICTION
 from backstory.records.identity import id_text
 
@@ -110,6 +113,7 @@ class Decisions(Approvals):
         self._inside.recorder.write()
         given = [predictions] if isinstance(predictions, str | UUID) else list(predictions)
         named = [self._named(one) for one in given]
+        ledger = self._inside.ledger
         made = Made(
             predictions=tuple(key for key, _, _ in named),
             models=tuple(model for _, _, model in named if model is not None),
@@ -122,7 +126,8 @@ class Decisions(Approvals):
             text=text,
             factors=tuple(factors),
             shown=shown,
-            reverses=None if reverses is None else self._key(reverses, DECISION.kind),
+            reverses=None if reverses is None else self._reversed(reverses),
+            people=frozenset(people_of(ledger, [key for key, _, _ in named]).values()),
         )
         acting = Acting(
             automation=automation,
@@ -138,7 +143,6 @@ class Decisions(Approvals):
             competence=competence,
             signature=signature,
         )
-        ledger = self._inside.ledger
         (identity,) = record_decisions(ledger, self._inside.recorder, acting, [made], self._applying)
         return decision_read.find_decision(ledger, self._inside.gate, "decision", identity, groups=())
 
@@ -192,6 +196,7 @@ class Decisions(Approvals):
             return []
         count = len(names)
         found = find_contexts(ledger, names, PREDICTION)
+        people = people_of(ledger, [key for key, _, _ in found])
         models = {context: self._model_of(context) for context in {context for _, _, context in found}}
         codes = [()] * count if reasons is None else _one_each([tuple(one) for one in reasons], count, "reasons")
         made = [
@@ -204,6 +209,7 @@ class Decisions(Approvals):
                 reasons=tuple(given),
                 subject=whom,
                 case=which,
+                people=frozenset([people[key]]) if key in people else frozenset(),
             )
             for (key, schema, context), said, against, given, whom, which in zip(
                 found,
@@ -395,6 +401,9 @@ class Decisions(Approvals):
     def _model_of(self, context: bytes) -> str | None:
         model = self._inside.ledger.document(context.hex()).get("model")
         return f"{model['name']}:{model['version']}" if isinstance(model, dict) else None
+
+    def _reversed(self, name: str) -> Decision:
+        return decision_read.find_decision(self._inside.ledger, RuleGate(), "decision", name, groups=[LINKS])
 
     def _key(self, name: str, kind: str) -> bytes:
         key: bytes = find_record(self._inside.ledger, name, kind).table["id"][0].as_py()

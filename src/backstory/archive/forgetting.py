@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from backstory.errors import BackstoryError
+from backstory.errors import BackstoryError, BusyError
 from backstory.ledger.forget import forget_again
 
 if TYPE_CHECKING:
@@ -27,5 +27,7 @@ def forget_whom_it_should(ledger: Ledger) -> None:
             from backstory.governance.erasure import finish
 
             finish(ledger)
+    except BusyError:
+        _log.debug("another process is erasing; it goes on with what was cut short, or the next opener does")
     except BackstoryError as error:
         _log.warning("an erasure is not complete: %s", error)

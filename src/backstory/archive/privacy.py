@@ -201,6 +201,7 @@ class Privacy:
         """Go on with erasures that waited for other processes or were cut short; return those that did something.
 
         Raises:
+            BusyError: Another process is erasing.
             StorageError: Something could not be written; it can be called again.
         """
         from backstory.governance.erasure import finish

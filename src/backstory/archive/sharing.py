@@ -34,8 +34,8 @@ class Selection(TypedDict, total=False):
         model: Only predictions of this model: all versions of a name, or one as `name:version`.
         since: Only predictions recorded from this moment on, by the writer's clock.
         until: Only predictions recorded before this moment.
-        per_person: How many predictions about one person count at most, the latest; 1 if not given. Those about nobody
-            known count as people of their own, those about several people not at all.
+        per_person: How many predictions about one person count at most, the latest; 1 if not given. Those about several
+            people, or about one who is not named, do not count; those that hold nothing about people count one by one.
         again: Make it anew where the audience asked the same before, and charge for it.
     """
 

@@ -215,7 +215,7 @@ class AccessGate:
         policy = moment.state.policy
         return policy is None or policy.permits(action, None, self._asked(moment, None))
 
-    def note_read(self, question: str, groups: Sequence[str], records: int) -> None:
+    def note_read(self, question: str, groups: Sequence[str], records: int, scope: Scope | None = None) -> None:
         """Record a read that an action permits which was required before, such as that of the access log itself.
 
         Raises:
@@ -223,7 +223,7 @@ class AccessGate:
         """
         if self._now().state.policy is None and not self.allows():
             self._deny(question, _classes(groups), groups, records, None)
-        self._note(question, ALLOWED, _classes(groups), groups, records, None)
+        self._note(question, ALLOWED, _classes(groups), groups, records, scope)
 
     def classes_of(self, dataset: str) -> Mapping[str, str]:
         """Return the classes of a dataset version's columns, as far as they are known."""

@@ -16,6 +16,7 @@ from backstory.capture.fact import record_facts
 from backstory.capture.recorder import Recorder
 from backstory.errors import FormatError, InputError
 from backstory.governance.decision_domain import Demands, Domain, domains_in_force, require_domain
+from backstory.governance.decision_read import Decision
 from backstory.governance.proposal import is_same_person, refuse, require_actor
 from backstory.ledger.ledger import Ledger
 from backstory.lineage.reason_map import ReasonMap, find_reasons
@@ -81,7 +82,8 @@ class Made:
         text: Why, in words.
         factors: What else counted.
         shown: What whoever decided was shown: its bytes, or its SHA-256 in hex.
-        reverses: Id of the decision it reverses.
+        reverses: The decision it reverses, with what leads to and from it.
+        people: Whom the predictions are about, as far as they say.
     """
 
     predictions: tuple[bytes, ...]
@@ -95,7 +97,8 @@ class Made:
     text: str | None = None
     factors: tuple[str, ...] = ()
     shown: bytes | str | None = None
-    reverses: bytes | None = None
+    reverses: Decision | None = None
+    people: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +171,10 @@ def objection_to(
     other = next((name for name, given in domains.items() if given != domain and names & {*given.demands.models}), None)
     if other is not None:
         return Objection("outside its domain", f"expected the domain {other}, as for every decision on its models")
+    if one.people and one.subject not in one.people:
+        return Objection("another person", "expected it to be about somebody whom its predictions are about")
+    if one.reverses is not None and (objection := _objection_to_reversing(one, one.reverses, acting)) is not None:
+        return objection
     is_own = actor is not None and one.subject is not None and is_same_person(actor, one.subject)
     if is_own and acting.automation != "solely-automated":
         return Objection("own case", "expected somebody to decide whom it is not about")
@@ -180,6 +187,17 @@ def objection_to(
         return Objection("no reasons", f"expected at least {demands.least} of the domain's reasons, as it is adverse")
     if len(one.reasons) > demands.most:
         return Objection("too many reasons", f"expected at most {demands.most} reasons, got {len(one.reasons)}")
+    return None
+
+
+def _objection_to_reversing(one: Made, before: Decision, acting: Acting) -> Objection | None:
+    """Say why a decision may not be reversed so: a reversal meets what the domain demands, as what it reverses did."""
+    if not before.is_final:
+        return Objection("not final", "expected a decision to be reversed; a draft is disputed, or left")
+    if before.domain is not None and before.domain != acting.domain:
+        return Objection("outside its domain", f"expected the domain {before.domain}, as of the decision it reverses")
+    if before.subject is not None and before.subject != one.subject:
+        return Objection("another person", "expected it to be about whom the decision it reverses is about")
     return None
 
 
@@ -326,7 +344,7 @@ def _own_columns(one: Made) -> dict[str, Any]:
     if one.case is not None:
         found["case"] = one.case
     if one.reverses is not None:
-        found["reverses"] = one.reverses
+        found["reverses"] = bytes.fromhex(one.reverses.id.replace("-", ""))
     if one.text is not None or one.factors or one.shown is not None:
         found["shown"], found["page"] = kept_content(one.shown, "shown")
         found["text"], found["factors"] = one.text, one.factors

@@ -38,7 +38,8 @@ OUTCOME: Final = "outcome"
 STAFF_GROUP: Final = group_name("staff", STAFF)
 """The sealed group of who decided."""
 
-HIDDEN: Final = "sealed: give an actor and a purpose"
+HIDDEN: Final = "sealed: show it by its id, with an actor and a purpose"
+"""What stands for a sealed value that was not asked for, as in what was just recorded and in lists, or not opened."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _FOREVER: Final = 2**63 - 1
@@ -424,7 +425,8 @@ def decision_page(one: Decision) -> Page:
         ("models", ", ".join(one.models)),
     ]
     facts += [] if one.domain is None else [("domain", f"{one.domain}, as entry {one.domain_entry} says")]
-    facts += [("reasons", ", ".join(one.reasons) or f"{one.reason_count}, {HIDDEN}")] if one.reason_count else []
+    unread = HIDDEN if OUTCOME in one.sealed else "erased"
+    facts += [("reasons", ", ".join(one.reasons) or f"{one.reason_count}, {unread}")] if one.reason_count else []
     facts += [("finalised", to_second(one.finalised))] if one.finalised else []
     said = {
         "about": one.subject, "case": one.case, "why": one.text, "shown": one.shown, "decided by": one.who,

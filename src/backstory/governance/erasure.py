@@ -16,12 +16,14 @@ import pyarrow.compute as pc
 
 from backstory.errors import ForbiddenError, InputError
 from backstory.governance.erasure_left import Recipient, recipients_of, what_remains
-from backstory.governance.erasure_plan import Plan, plans, remove_plan, write_plan
+from backstory.governance.erasure_plan import Plan, hold_erasing, plans, remove_plan, write_plan
 from backstory.governance.erasure_survey import Survey, survey_person
-from backstory.governance.keeping import grounds_to_keep
+from backstory.governance.keeping import Ground, grounds_to_keep, rows_to_keep
 from backstory.governance.proposal import require_actor
-from backstory.ledger.forget import forget_openings, remember_erasure
+from backstory.governance.rule_gate import RuleGate
+from backstory.ledger.forget import forget_openings, mark_forgotten, remember_erasure, remember_streams
 from backstory.ledger.ledger import Ledger
+from backstory.ledger.people_index import index_name
 from backstory.ledger.receipt import prove_entry
 from backstory.ledger.rewrite import rewrite_shard, rewrite_table
 from backstory.ledger.seal import seal_all, seal_up_to
@@ -44,7 +46,9 @@ from backstory.records.erasure import (
 from backstory.records.identity import id_text
 from backstory.records.keyed import name_of_key
 from backstory.records.manifest import Manifest, parse_manifest
-from backstory.storage.disk import save_file, storage_errors
+from backstory.records.sensitivity import DOMAINS
+from backstory.storage.disk import save_file
+from backstory.storage.keys import key_name
 from backstory.tlog.hashing import hash_leaf, root_hash
 from backstory.tlog.proof import inclusion_proof
 from backstory.verify.erasure_certificate import ProvenLeaf, encode_certificate
@@ -134,7 +138,9 @@ class Erasure:
         """Return it for a reader."""
         state = "complete" if self.complete else "not complete yet"
         lines = [f"erased: {self.records:,} records, {self.rows:,} rows of datasets; {state} (entry {self.entry})"]
+        is_empty = not (self.records or self.rows or self.waits or self.kept)
         lists = {
+            "note": ["no record and no row was found under this id: was it the right one?"] if is_empty else [],
             "waits for": self.waits,
             "kept": self.kept,
             "trained on": self.models,
@@ -161,6 +167,15 @@ def erase(
     gate.require("erase")
     if ground not in GROUNDS:
         raise InputError(f"erase: expected a ground of {', '.join(GROUNDS)}, got another")
+    with hold_erasing(ledger, wait=True):
+        return _erase(ledger, gate, recorder, (subject, ground, request), partial=partial)
+
+
+def _erase(
+    ledger: Ledger, gate: AccessGate, recorder: Recorder, asked_for: tuple[str, str, str | None], *, partial: bool
+) -> Erasure:
+    """Erase a person while nobody else erases."""
+    subject, ground, request = asked_for
     began = ledger.world.now_ns()
     waits = _seal(ledger, recorder)
     found = survey_person(ledger, subject)
@@ -185,8 +200,14 @@ def finish(ledger: Ledger) -> list[Erasure]:
     """Go on with every erasure that was cut short, or that waited for others; return those that did something.
 
     Raises:
+        BusyError: Another process is erasing.
         StorageError: Something could not be written; it can be called again.
     """
+    with hold_erasing(ledger, wait=False):
+        return _finish(ledger)
+
+
+def _finish(ledger: Ledger) -> list[Erasure]:
     done = []
     for name, plan in plans(ledger):
         if plan.has_begun:
@@ -197,6 +218,9 @@ def finish(ledger: Ledger) -> list[Erasure]:
             continue
         seal_all(ledger)
         found = _until(ledger, survey_person(ledger, plan.subject), plan.time)
+        if bound := _bound(ledger, found):  # by a hold, perhaps, that was placed while this waited
+            _refuse(ledger, grounds_to_keep(ledger, RuleGate(), _rows(ledger, bound)), plan.request)
+            _leave(found, bound)
         following = _plan(ledger, found, plan)
         write_plan(ledger, following, name)
         done.append(perform(ledger, name, following))
@@ -214,6 +238,7 @@ def perform(ledger: Ledger, name: str, plan: Plan) -> Erasure:
     Raises:
         StorageError: Something could not be written; whoever opens the archive next goes on.
     """
+    remember_streams(ledger, _ends(ledger, plan))
     for index, groups in plan.records.items():
         rewrite_shard(ledger, parse_manifest(ledger.log.entry(index)), groups)
     for shard, rows in plan.tables.items():
@@ -228,6 +253,7 @@ def perform(ledger: Ledger, name: str, plan: Plan) -> Erasure:
     leaves = sorted([*(hash_leaf(leaf_data(salt, text)) for salt, text in plan.leaves), *plan.others])
     entry = _entry(ledger, plan, root_hash(leaves).hex())
     index = _append(ledger, entry)
+    mark_forgotten(ledger)
     certificate = Certificate(_certificate(ledger, plan, leaves, index))
     if plan.waits:
         write_plan(ledger, _waiting(plan, entry.root), name)
@@ -275,19 +301,36 @@ def _keep(ledger: Ledger, gate: AccessGate, found: Survey, request: str | None, 
     grounds = grounds_to_keep(ledger, gate, _rows(ledger, found.ids))
     if not grounds:
         return ()
-    bound = [place for place in found.ids if grounds_to_keep(ledger, gate, _rows(ledger, [place]))]
+    bound = _bound(ledger, found)
     if not partial or len(bound) == len(found.ids):
-        said = sorted({(ground.code, ground.law) for ground in grounds})
-        listed: list[JsonValue] = [{"code": code, "law": law} for code, law in said]
-        ledger.append([{"grounds": listed, "request": request, "type": REFUSED_TYPE}])
-        codes = ", ".join(f"{code}, {law}" for code, law in said)
+        codes = ", ".join(f"{code}, {law}" for code, law in _refuse(ledger, grounds, request))
         how = "nothing would be left to erase" if partial else "say partial=True to erase the others"
         raise ForbiddenError(f"erase: some records must be kept ({codes}); {how}; the refusal is in the log")
+    _leave(found, bound)
+    return tuple(map(str, grounds))
+
+
+def _bound(ledger: Ledger, found: Survey) -> list[tuple[int, int]]:
+    """Return which records of a person must be kept."""
+    indexes = list(dict.fromkeys(index for index, _ in found.ids))
+    kept = rows_to_keep(ledger, _rows(ledger, found.ids))
+    return [(index, row) for index, rows in zip(indexes, kept, strict=True) for row in rows.tolist()]
+
+
+def _refuse(ledger: Ledger, grounds: Iterable[Ground], request: str | None) -> list[tuple[str, str]]:
+    """Put on the record that an erasure was refused, and return on which grounds."""
+    said = sorted({(ground.code, ground.law) for ground in grounds})
+    listed: list[JsonValue] = [{"code": code, "law": law} for code, law in said]
+    ledger.append([{"grounds": listed, "request": request, "type": REFUSED_TYPE}])
+    return said
+
+
+def _leave(found: Survey, bound: Iterable[tuple[int, int]]) -> None:
+    """Take records that must be kept out of what was found."""
     for index, row in bound:
         del found.records[index][row], found.ids[index, row]
     for stood_on in (found.rows, found.mixed, found.lost, found.openings):
         stood_on.clear()  # what a record was made of is kept as long as the record
-    return tuple(map(str, grounds))
 
 
 def _rows(ledger: Ledger, places: Iterable[tuple[int, int]]) -> list[tuple[Manifest, list[int]]]:
@@ -346,6 +389,13 @@ def _plan(ledger: Ledger, found: Survey, asked: Plan) -> Plan:
     )
 
 
+def _ends(ledger: Ledger, plan: Plan) -> dict[str, int]:
+    """Return up to where the streams of records that are erased are sealed."""
+    heads = ledger.lock.heads()
+    found = [parse_manifest(ledger.log.entry(index)) for index in plan.records]
+    return {one.stream: max(one.end_seq, heads.get(one.stream, 0)) for one in found}
+
+
 def _waiting(plan: Plan, root: str) -> Plan:
     """Return what is left of a plan that was performed: for whom to look in the streams that are waited for."""
     return Plan(
@@ -370,13 +420,12 @@ def _by_group(rows: Mapping[int, Sequence[str]]) -> dict[str, tuple[int, ...]]:
 
 
 def _destroy(ledger: Ledger, shard: str) -> None:
-    """Destroy a table of the vault: its keys for good, then the file."""
-    ledger.keys.destroy(shard)
-    path = ledger.vault.path(shard)
-    if path.is_file():
-        ledger.world.disk.remove(path)
-        with storage_errors("removing", path):
-            ledger.world.disk.sync_directory(path.parent)
+    """Destroy a table of the vault: its keys of every domain for good, then the file, and its index of persons."""
+    for domain in DOMAINS:
+        ledger.keys.destroy(key_name(shard, domain))
+    ledger.vault.remove(shard)
+    ledger.keys.destroy(index_name(shard))
+    ledger.vault.remove(index_name(shard))
 
 
 def _entry(ledger: Ledger, plan: Plan, root: str) -> Erased:

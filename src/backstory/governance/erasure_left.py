@@ -11,7 +11,7 @@ from backstory.governance.erasure_survey import Survey
 from backstory.governance.facts import read_facts
 from backstory.ledger.ledger import Ledger
 from backstory.records import canonical
-from backstory.records.access_record import ACCESS
+from backstory.records.access_record import ACCESS, DENIED, EXPORT
 from backstory.records.canonical import JsonObject
 from backstory.records.identity import id_text
 from backstory.records.manifest import parse_manifest
@@ -25,8 +25,8 @@ _EXPORTS = {
     "report.made": "report",
 }
 """Entries that say that something was given out, which may have held records of the person."""
-_READ = frozenset({"bundle", "export", "explain", "predictions", "receipt", "receipts", "report", "search"})
-"""Questions whose answers leave the archive as files."""
+_GIVEN = {EXPORT: "report", "receipt": "receipt"}
+"""What leaves the archive, by the question of the access that names the records in it. Other accesses are reads."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +66,12 @@ def recipients_of(ledger: Ledger, gate: Gate, found: Survey) -> tuple[Recipient,
         gate: Opens names, or does not.
         found: Where the person is.
     """
-    listed = [*_disclosures(ledger, gate, found), *_exports(ledger, found), *_accesses(ledger, gate, found)]
-    return tuple(sorted(listed, key=lambda one: one.time))
+    sure, perhaps = list(_accesses(ledger, gate, found)), list(_exports(ledger, found))
+    for one in sure:  # a report's access is recorded right before its entry: what is certain is listed once
+        later = [other for other in perhaps if other.what == one.what and other.time >= one.time]
+        if later:
+            perhaps.remove(later[0])
+    return tuple(sorted([*_disclosures(ledger, gate, found), *sure, *perhaps], key=lambda one: one.time))
 
 
 def what_remains(ledger: Ledger, found: Survey) -> tuple[str, ...]:
@@ -116,7 +120,7 @@ def _exports(ledger: Ledger, found: Survey) -> Iterator[Recipient]:
     for type_, what in _EXPORTS.items():
         for index, entry in ledger.numbered_entries(type_):
             time = canonical.text_of(entry, "time")
-            if time >= min(firsts):
+            if time >= min(firsts) and entry.get("records") != "0":
                 yield Recipient(what=what, time=time, entry=index, is_sure=False)
 
 
@@ -124,7 +128,7 @@ def _accesses(ledger: Ledger, gate: Gate, found: Survey) -> Iterator[Recipient]:
     wanted = set(found.ids.values())
     if not wanted or not gate.allows():
         return
-    for fact in read_facts(ledger, gate, ACCESS, "erase", {"question": sorted(_READ)}):
+    for fact in read_facts(ledger, gate, ACCESS, "erase", {"question": sorted(_GIVEN)}):
         ids = fact.values.get("ids") or ()
-        if not wanted.isdisjoint(ids):
-            yield Recipient(what=str(fact.values["question"]), time=fact.time, who=fact.values.get("actor"))
+        if fact.values["outcome"] != DENIED and not wanted.isdisjoint(ids):
+            yield Recipient(what=_GIVEN[fact.values["question"]], time=fact.time, who=fact.values.get("actor"))

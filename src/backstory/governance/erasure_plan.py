@@ -7,14 +7,15 @@ for good with it. Bytes: docs/format.md section 38.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from backstory.errors import FormatError, NotFoundError
+from backstory.errors import ForbiddenError, FormatError, NotFoundError
 from backstory.ledger.ledger import Ledger
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject, JsonValue
-from backstory.storage.disk import TEMPORARY_PREFIX, read_file, storage_errors
+from backstory.storage.disk import TEMPORARY_PREFIX, hold_directory, read_file, storage_errors
 from backstory.storage.encryption import decrypt, encrypt
 from backstory.storage.keys import KEY_SIZE
 from backstory.storage.master import DIRECTORY_MODE
@@ -91,6 +92,26 @@ class Plan:
             "waits": list(self.waits),
         }
         return canonical.encode(document)
+
+
+@contextmanager
+def hold_erasing(ledger: Ledger, *, wait: bool) -> Iterator[None]:
+    """Keep others from erasing meanwhile, so that a plan is performed by one process at a time.
+
+    Args:
+        ledger: The archive.
+        wait: Whether to wait for another process that erases.
+
+    Raises:
+        BusyError: Another process erases, and this one is not to wait.
+        ForbiddenError: The archive cannot be written.
+    """
+    if not ledger.writable:
+        raise ForbiddenError("archive is open for reading only: expected mode 'rw' to erase")
+    folder = ledger.layout.vault / FOLDER
+    ledger.world.disk.make_directory(folder, mode=DIRECTORY_MODE)
+    with hold_directory(folder, "erase: another process is erasing; try again when it is done", wait=wait):
+        yield
 
 
 def write_plan(ledger: Ledger, plan: Plan, name: str | None = None) -> str:

@@ -17,8 +17,9 @@ import pyarrow.compute as pc
 from backstory.columns.arrow_type import unchunked
 from backstory.columns.id_text import subject_column
 from backstory.errors import NotFoundError
+from backstory.governance.erasure_acts import listed_by_acts, openings_of_acts
 from backstory.ledger.ledger import Ledger
-from backstory.ledger.people_index import find_people_rows
+from backstory.ledger.people_index import find_people_rows, unread_shards
 from backstory.ledger.read import manifests
 from backstory.ledger.sealed import read_shard
 from backstory.lineage.reference import Reference, parse_references
@@ -118,14 +119,24 @@ class _Surveyor:
         for manifest, rows in find_people_rows(self._ledger, self._subject):
             (position,) = [at for at in self._ledger.catalog.segments(manifest.kind) if self._is_at(at, manifest)]
             self._add(position, manifest, np.asarray(rows, np.int64))
+        unread = unread_shards(self._ledger)
+        if unread:
+            self._found.unreadable.append(f"sealed values of {unread} segments, which, or whose keys, are not here")
         self._look_at_predictions()
         self._look_at_what_is_about_them()
         self._look_at_accesses()
         self._look_at_sketches()
         self._look_at_models()
         self._look_at_disclosures()
+        self._look_at_acts()
         self._look_at_leftovers()
         return self._found
+
+    def _look_at_acts(self) -> None:
+        """Find what holds that ended and roles keep of the person."""
+        ids = frozenset(self._found.ids.values())
+        self._found.openings |= dict.fromkeys(openings_of_acts(self._ledger, self._subject, ids))
+        self._found.mixed |= listed_by_acts(self._ledger, self._found.ids)
 
     def _look_at_leftovers(self) -> None:
         """Find shards that nothing refers to and nobody will seal again."""
@@ -261,12 +272,12 @@ class _Surveyor:
                 free = sealed["subject"].is_null().to_numpy()
             mine = np.zeros(manifest.count, np.bool_)
             for digest, references in ways.items():
-                of_context = pc.equal(context, bytes.fromhex(digest)).to_numpy(zero_copy_only=False)
+                of_context = pc.equal(context, bytes.fromhex(digest)).fill_null(fill_value=False)  # null: it is gone
                 for reference in references:
                     names = [name.name for name in row.type]
                     if reference.name in names:
                         positions = row.field(reference.name).fill_null(-2).to_numpy(zero_copy_only=False)
-                        mine |= of_context & self._mask(reference, positions)
+                        mine |= of_context.to_numpy(zero_copy_only=False) & self._mask(reference, positions)
             self._add(position, manifest, np.flatnonzero(mine & free))
 
     def _ways(self, manifest: Manifest) -> dict[str, list[Reference]]:

@@ -24,6 +24,7 @@ from backstory.ledger.read import manifests
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject
 from backstory.records.identity import parse_time, time_text
+from backstory.records.manifest import parse_manifest
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -98,7 +99,7 @@ def place_hold(ledger: Ledger, matter: str, scope: Scope, custodian: str, review
 
     Raises:
         ForbiddenError: The archive was opened without an actor.
-        InputError: The scope holds nothing, or the review is past.
+        InputError: The scope holds nothing, its condition asks for sealed values, or the review is past.
     """
     require_actor(ledger, "placing a hold")
     if not (scope.narrows or scope.predictions or scope.subjects):
@@ -116,7 +117,13 @@ def place_hold(ledger: Ledger, matter: str, scope: Scope, custodian: str, review
     reach = Reach(ledger, scope, read_events(ledger))
 
     def listed() -> list[JsonObject]:  # while nothing can be appended: no disposal comes between
-        return [{**entry, "document": _keep(ledger, _rows(ledger, reach))}]
+        rows = _rows(ledger, reach)
+        if any(reach.is_unread(parse_manifest(ledger.log.entry(position))) for position in rows):
+            raise InputError(
+                "hold: the condition asks for values that are sealed, so that nobody can say which records it holds: "
+                "expected a model, a period, predictions or subjects"
+            )
+        return [{**entry, "document": _keep(ledger, rows)}]
 
     ledger.append(listed)
     return find_hold(ledger, str(entry["name"]))

@@ -354,6 +354,20 @@ def grounds_to_keep(ledger: Ledger, gate: Gate, rows: Iterable[tuple[Manifest, S
     ]
 
 
+def rows_to_keep(ledger: Ledger, rows: Iterable[tuple[Manifest, Sequence[int] | Rows]]) -> Iterator[Rows]:
+    """Yield of each segment which of the rows are among those that `grounds_to_keep` says must stay."""
+    keeping = Keeping(ledger, ledger.world.now_ns())
+    has_obligations = any(rule.obligation for rule in keeping.rules)
+    for manifest, given in rows:
+        own, table = np.asarray(given, np.int64), look_at(ledger, manifest)
+        kept = np.zeros(table.num_rows, np.bool_)
+        for _, mask in keeping.reached(position_of(ledger, manifest), manifest, table):
+            kept |= mask
+        for row in own[~kept[own]].tolist() if has_obligations else ():
+            kept[row] = any(term.binding_until > keeping.now for term in keeping.terms(manifest, [row], table))
+        yield own[kept[own]]
+
+
 def until_text(moment: int) -> str | None:
     """Return a moment as RFC 3339; None where there is none."""
     return None if moment >= NEVER else time_text(moment)

@@ -193,6 +193,8 @@ def give_notice(ledger: Ledger, recorder: Recorder, said: Told, *, exempt: bool 
         subject = decision.subject
     if subject is None and (decision is None or decision.erased):
         raise InputError("notice: expected the subject who is told, or a decision that is about somebody")
+    if decision is not None and decision.subject is not None and subject != decision.subject:
+        raise InputError("notice: expected the subject whom its decision is about; erasing them finds it by that")
     digest, content = kept_content(said.content, "content")
     row = {
         "at": whole_us(said.at_ns),

@@ -6,6 +6,7 @@ are two people is looked up in the vault's openings; without them nothing is dec
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +21,11 @@ PROPOSED, DECIDED, REFUSED = "proposal.made", "proposal.decided", "action.refuse
 POLICY_KIND, POLICY_NAME = "policy", "access"
 """What an access policy is proposed as."""
 Verdict = Literal["approved", "rejected"]
+
+_BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+"""Letters that look like a space."""
+_UNSEEN = re.compile("[\u034f\u17b4\u17b5\u180b-\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+"""Marks that change nothing to see, beside those of Unicode's categories Cc and Cf."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,7 +174,9 @@ def require_other_person(ledger: Ledger, first: str, action: str) -> None:
 
 
 def is_same_person(one: str, other: str) -> bool:
-    """Say whether two names are of one person, as far as names show: in letters, case and spaces.
+    """Say whether two names are of one person, as far as names show: not in case, spaces or what nobody sees.
+
+    Letters of two scripts that look alike are not told: who acts is what whoever opens the archive says.
 
     >>> is_same_person("Ann  Lee", "ann lee")
     True
@@ -193,4 +201,12 @@ def refuse(ledger: Ledger, action: str, ground: str, message: str) -> NoReturn:
 
 
 def _plain(name: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+    """Return what of a name tells people apart: not case, spaces, forms of a letter, or characters nobody sees."""
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+    seen = (" " if one in _BLANK else one for one in folded if not _is_unseen(one))
+    return " ".join("".join(seen).split())
+
+
+def _is_unseen(letter: str) -> bool:
+    is_space = letter.isspace()
+    return (unicodedata.category(letter) in {"Cc", "Cf"} and not is_space) or bool(_UNSEEN.fullmatch(letter))

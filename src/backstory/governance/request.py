@@ -225,14 +225,17 @@ def _extended(found: Request, reply: Reply) -> int:
         raise ConflictError(f"request {found.id}: it was extended before")
     if reply.at_ns > ns_of(found.due):
         raise ConflictError(f"request {found.id}: it was due at {found.due.isoformat()}, and is extended too late")
-    if reply.due_ns is not None:
-        return reply.due_ns
     clock = None if found.rule is None else clock_named(found.rule)
     if clock is None or clock.extension is None:
-        raise InputError("request: expected due= with the extension, as its clock allows none")
-    return due_ns(
+        if reply.due_ns is None:
+            raise InputError("request: expected due= with the extension, as its clock allows none")
+        return reply.due_ns
+    latest = due_ns(
         ns_of(found.received), clock.term, zone=reply.zone, holidays=reply.holidays, extension=clock.extension
     )
+    if reply.due_ns is not None and reply.due_ns > latest:
+        raise InputError(f"request: expected due= that is not after what its clock {clock.name} allows")
+    return latest if reply.due_ns is None else reply.due_ns
 
 
 def find_requests(

@@ -119,6 +119,14 @@ def look_at(ledger: Ledger, manifest: Manifest) -> pa.Table:
     return reader.read_groups(range(reader.group_count), names)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """The ids of predictions for which a condition holds, and the schemas of those of which nobody can tell."""
+
+    ids: list[bytes]
+    unread: frozenset[str]
+
+
 @dataclass
 class Reach:
     """Which records of an archive a scope reaches, as it is now.
@@ -148,13 +156,17 @@ class Reach:
             if rows is not None:
                 mask[rows] = True
         if manifest.kind == PREDICTION:
-            mask |= self._fits(table)
+            mask |= self._fits(manifest, table)
         elif self._keys:
             mask |= self._leads_here(table)
         return mask & ~gone_rows(table["id"])
 
-    def _fits(self, table: pa.Table) -> npt.NDArray[np.bool_]:
-        """Return which predictions are what the scope says."""
+    def is_unread(self, manifest: Manifest) -> bool:
+        """Say whether nobody can tell which records of a segment the condition holds for: it asks for sealed values."""
+        return manifest.kind == PREDICTION and self._found is not None and manifest.schema in self._found.unread
+
+    def _fits(self, manifest: Manifest, table: pa.Table) -> npt.NDArray[np.bool_]:
+        """Return which predictions are what the scope says, or, as far as its condition cannot be told, may be."""
         mask = _is_in(table["id"], self.scope.predictions)
         if not self.scope.narrows:
             return mask
@@ -167,8 +179,8 @@ class Reach:
         if self.scope.model is not None or self.scope.digest is not None:
             contexts = [c for c in pc.unique(table["context"]).to_pylist() if c is not None and self._is_of(c)]
             fitting &= _is_in(table["context"], contexts)
-        if self._found is not None:
-            fitting &= _is_in(table["id"], self._found)
+        if self._found is not None and not self.is_unread(manifest):
+            fitting &= _is_in(table["id"], self._found.ids)
         return mask | fitting
 
     def _is_of(self, context: bytes) -> bool:
@@ -199,14 +211,14 @@ class Reach:
         return frozenset(found)
 
     @cached_property
-    def _found(self) -> list[bytes] | None:
-        """The ids of the predictions for which the condition holds; None without one."""
+    def _found(self) -> _Found | None:
+        """The predictions for which the condition holds; None without one."""
         if self.scope.where is None:
             return None
         from backstory.lineage.search import search_predictions  # brings DuckDB
 
-        ids = search_predictions(self.ledger, self.scope.where, [], None).table()["id"].to_pylist()
-        return [UUID(name).bytes for name in ids]
+        hits = search_predictions(self.ledger, self.scope.where, [], None)
+        return _Found(ids=[UUID(name).bytes for name in hits.table()["id"].to_pylist()], unread=hits.unread)
 
     @cached_property
     def _people(self) -> dict[int, npt.NDArray[np.int64]]:

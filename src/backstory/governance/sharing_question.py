@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,6 +30,8 @@ OPERATORS: Final = ("=", "!=", "<", "<=", ">", ">=")
 COLUMNS: Final = ("decision", "outcome", "output")
 CELLS_MAX: Final = 10_000
 ROWS_EACH_MAX: Final = 1_000
+SIZE_MIN: Final = 1e-15
+"""The least size of the larger bound: its steps are numbers a float tells from 0."""
 SIZE_MAX: Final = 1e15
 """The largest size of a bound: sums of so many rows as an archive can hold stay finite."""
 _WHERE_MAX: Final = 16
@@ -149,7 +152,11 @@ def check(question: Question) -> Question:
         raise InputError(f"sharing: expected a statistic of {', '.join(get_args(Statistic))}")
     if question.loss.epsilon <= 0:
         raise InputError(f"{what}: expected an epsilon above 0")
-    if isinstance(question.rows_each, bool) or not 1 <= question.rows_each <= ROWS_EACH_MAX:
+    if (
+        isinstance(question.rows_each, bool)
+        or not isinstance(question.rows_each, int)
+        or not 1 <= question.rows_each <= ROWS_EACH_MAX
+    ):
         raise InputError(f"{what}: expected per_person of 1 to {ROWS_EACH_MAX}")
     if (question.of is None) != (question.statistic == "count"):
         raise InputError(f"{what}: expected of= to name a column, except for a count")
@@ -166,8 +173,8 @@ def _check_statistic(question: Question, what: str) -> None:
         if question.bounds is None:
             raise InputError(f"{what}: expected bounds=(least, largest): what lies outside counts as the nearer one")
         low, high = question.bounds
-        if not (math.isfinite(low) and math.isfinite(high) and low < high and max(-low, high) <= SIZE_MAX):
-            raise InputError(f"{what}: expected two rising bounds, neither larger than 1e15 nor smaller than -1e15")
+        if not (math.isfinite(low) and math.isfinite(high) and low < high and SIZE_MIN <= max(-low, high) <= SIZE_MAX):
+            raise InputError(f"{what}: expected two rising bounds, the larger of a size from 1e-15 to 1e15")
     if question.statistic == "quantile" and not 0 < (question.share or 0) < 1:
         raise InputError(f"{what}: expected a share between 0 and 1, such as 0.5 for the median")
     edges = question.edges or ()
@@ -181,6 +188,8 @@ def _check_statistic(question: Question, what: str) -> None:
             f"{what}: expected a delta for a histogram without categories and edges, where which values there are is "
             "part of the answer, and none for anything else"
         )
+    if _has_twins(question.categories or ()):
+        raise InputError(f"{what}: expected each category once")
     if edges and question.categories is not None:
         raise InputError(f"{what}: expected categories or edges, got both")
 
@@ -192,7 +201,7 @@ def _check_cells(question: Question, what: str) -> None:
     for name, keys in question.by:
         if name not in PUBLIC and not is_column(name):
             raise InputError(f"{what}: expected {', '.join(PUBLIC)} or a column in by, got {name!r}")
-        if not keys or len(set(map(repr, keys))) < len(keys):
+        if not keys or _has_twins(keys):
             raise InputError(
                 f"{what}: expected the keys of {name}, each once: a cell is there whether or not it is empty"
             )
@@ -201,6 +210,11 @@ def _check_cells(question: Question, what: str) -> None:
     count = math.prod(len(keys) for _, keys in question.by) * max(len(question.bins), 1)
     if count > CELLS_MAX:
         raise InputError(f"{what}: expected at most {CELLS_MAX:,} cells, got {count:,}")
+
+
+def _has_twins(keys: Sequence[Plain]) -> bool:
+    """Say whether two keys are the same value; true is no 1, and 1 is 1.0."""
+    return len({(isinstance(key, bool), isinstance(key, str), key) for key in keys}) < len(keys)
 
 
 def is_column(name: object) -> bool:
@@ -243,7 +257,9 @@ def plain_value(value: Any) -> Plain:  # noqa: ANN401  what somebody gave, of Nu
         InputError: It is no text, number or truth value.
     """
     value = value.item() if hasattr(value, "item") else value
-    if not isinstance(value, str | bool | int | float) or (isinstance(value, float) and not math.isfinite(value)):
+    if not isinstance(value, str | int | float) or (
+        not isinstance(value, str) and not -sys.float_info.max <= value <= sys.float_info.max
+    ):
         raise InputError(f"sharing: expected a text, a finite number, true or false, got {type(value).__name__}")
     if isinstance(value, str) and len(value) > _TEXT_MAX:
         raise InputError(f"sharing: expected a text of at most {_TEXT_MAX} characters")

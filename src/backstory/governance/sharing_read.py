@@ -1,7 +1,8 @@
 """Reading the records a figure is made of: predictions with their outcomes, and whom each is about.
 
 A record is about the person it was recorded with, else the one its rows are about. One about several people counts for
-nobody: no bound on the rows of one person would hold for it. So does one whose sealed values were erased.
+nobody: no bound on the rows of one person would hold for it. So does one with sealed values that does not say whose,
+and one whose sealed values were erased.
 """
 
 from __future__ import annotations
@@ -198,11 +199,12 @@ class FigureRows:
     # --- people -------------------------------------------------------------------------------------------------------
 
     def _people(self, schema: Schema, table: pa.Table) -> tuple[pa.Array, NDArray[np.bool_]]:
-        """Return whom each record is about, and which are about several people."""
+        """Return whom each record is about, and which are about several people, or about one who is not named."""
         count = table.num_rows
         people, several = pa.nulls(count, pa.large_string()), np.zeros(count, np.bool_)
         if self._question.unit == "record":
             return people, several
+        unnamed = bool(schema.groups)
         if "subject" in table.column_names:
             people = unchunked(table["subject"]).cast(pa.large_string())
         references = {
@@ -220,7 +222,9 @@ class FigureRows:
             whose = self._whose(reference, pc.struct_field(unchunked(table["row"]), [reference.name]))
             several |= pc.fill_null(pc.not_equal(found, whose), fill_value=False).to_numpy(zero_copy_only=False)
             found = pc.coalesce(found, whose)
-        return pc.if_else(given, people, found), several & ~given.to_numpy(zero_copy_only=False)
+        whom = pc.if_else(given, people, found)
+        several &= ~given.to_numpy(zero_copy_only=False)
+        return whom, several | (pc.is_null(whom).to_numpy(zero_copy_only=False) & unnamed)
 
     def _whose(self, reference: Reference, positions: pa.Array) -> pa.Array:
         """Return whom rows of a source are about; null for rows of one that does not say."""

@@ -2,24 +2,31 @@
 
 Openings share keys, so those that stay are encrypted again under a new key before the old one is destroyed. A crash
 leaves both keys, under which each opening is found; doing it again ends it. What a copy of the archive must not bring
-back has tombstones beside the master keys, and so has what the log said of it. Bytes: docs/format.md section 38.
+back has tombstones beside the master keys, and so has what the log said of it. A mark in vault and keys says which
+erasures they have seen: one that was put back says fewer. Bytes: docs/format.md section 38.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
+from pathlib import Path
 
+from backstory.errors import BackstoryError, FormatError
 from backstory.ledger.ledger import Ledger
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject
 from backstory.records.erasure import ERASED_TYPE
 from backstory.storage.disk import read_file
-from backstory.storage.keys import KEY_SIZE
+from backstory.storage.keys import KEY_SIZE, key_name
 from backstory.storage.master import DIRECTORY_MODE
-from backstory.storage.vault import openings_key
+from backstory.storage.shard_file import SHARD_KEY
+from backstory.storage.vault import MARK, openings_key
 
 _FOLDER = "erasures"
 _SUFFIX = ".json"
+_STREAMS = "streams.json"
 _FILE_MODE = 0o600
 
 
@@ -48,29 +55,135 @@ def remember_erasure(ledger: Ledger, root: str, entry: JsonObject) -> None:
     ledger.world.disk.write(folder / f"{root}{_SUFFIX}", canonical.encode(entry), mode=_FILE_MODE)
 
 
+def remember_streams(ledger: Ledger, ends: Mapping[str, int]) -> None:
+    """Keep up to where streams hold records that are erased: a copy of their spool must not be sealed again.
+
+    Args:
+        ledger: The archive.
+        ends: By stream, in hex, one more than its last sealed record.
+
+    Raises:
+        StorageError: It could not be written.
+    """
+    if not ends:
+        return
+    masters = ledger.keys.masters
+    with nullcontext() if masters is None else masters.hold():
+        known = _ends(ledger)
+        merged = {name: max(end, known.get(name, 0)) for name, end in ends.items()}
+        if merged.items() <= known.items():
+            return
+        document: JsonObject = {"streams": {name: str(end) for name, end in {**known, **merged}.items()}, "v": 1}
+        ledger.world.disk.make_directory(ledger.layout.master, mode=DIRECTORY_MODE)
+        ledger.world.disk.write(ledger.layout.master / _STREAMS, canonical.encode(document), mode=_FILE_MODE)
+
+
+def has_erased(ledger: Ledger, stream: str, head: int) -> bool:
+    """Say whether records of a stream were erased that the log, which was put back, does not have yet.
+
+    Args:
+        ledger: The archive.
+        stream: The stream, in hex.
+        head: One more than its last record in the log.
+
+    Raises:
+        FormatError: What was kept of it is malformed.
+    """
+    return head < _ends(ledger).get(stream, 0)
+
+
 def forget_again(ledger: Ledger) -> int:
     """See to it that an archive that was put back from a copy has forgotten whom it had; return how many erasures.
 
-    Keys that have a tombstone are removed, with the shards that nothing opens any more; then the log says again what it
-    had said. Where it says it already, nothing is done.
+    Keys that have a tombstone are removed, with the shards they opened and those that are older than their keys; then
+    the log says again what it had said. Where it says it already, and neither vault nor keys are older, nothing is done.
 
     Raises:
         FormatError: What was kept of an erasure is malformed.
         StorageError: Something could not be written; it can be called again.
     """
-    kept = {path.stem: path for path in (ledger.layout.master / _FOLDER).glob(f"*{_SUFFIX}")}
-    if not kept or not (kept.keys() - _said(ledger)):
+    kept = _kept(ledger)
+    if not kept or (kept.keys() <= _said(ledger) and _is_marked(ledger, kept)):
         return 0
-    before = set(ledger.keys.names())
-    ledger.keys.sweep()
-    for name in before - set(ledger.keys.names()):
-        ledger.vault.remove(name.rpartition("/")[2])
+    swept = ledger.keys.sweep()
+    gone = set(swept) - set(ledger.keys.names())
+    for name in gone:
+        shard = name.rpartition("/")[2]
+        if not shard.endswith(".shard") or _names_one_of(ledger, shard, swept[name]):
+            ledger.vault.remove(shard)
+    for path in ledger.layout.vault.glob("*.shard"):
+        if _is_older_than_keys(ledger, path.name):
+            ledger.vault.remove(path.name)
 
     def missing() -> list[JsonObject]:
         roots = sorted(kept.keys() - _said(ledger))
         return [canonical.parse_object(read_file(kept[root]), "erasure") for root in roots]
 
-    return len(ledger.append(missing))
+    said = len(ledger.append(missing))
+    mark_forgotten(ledger)
+    return said
+
+
+def mark_forgotten(ledger: Ledger) -> None:
+    """Let vault and keys say which erasures they have seen.
+
+    Raises:
+        StorageError: It could not be written; whoever opens the archive next looks through all keys.
+    """
+    mark = _mark(_kept(ledger))
+    for folder in _marked(ledger):
+        ledger.world.disk.write(folder / MARK, mark, mode=_FILE_MODE)
+
+
+def _kept(ledger: Ledger) -> dict[str, Path]:
+    """Return what was kept of erasures, by their roots."""
+    return {path.stem: path for path in (ledger.layout.master / _FOLDER).glob(f"*{_SUFFIX}")}
+
+
+def _marked(ledger: Ledger) -> list[Path]:
+    return [folder for folder in (ledger.layout.vault, ledger.layout.keys) if folder.is_dir()]
+
+
+def _mark(roots: Iterable[str]) -> bytes:
+    return hashlib.sha256("\n".join(sorted(roots)).encode()).hexdigest().encode()
+
+
+def _is_marked(ledger: Ledger, roots: Iterable[str]) -> bool:
+    mark = _mark(roots)
+    paths = [folder / MARK for folder in _marked(ledger)]
+    return all(path.is_file() and read_file(path) == mark for path in paths)
+
+
+def _names_one_of(ledger: Ledger, shard: str, parts: Iterable[str]) -> bool:
+    """Say whether a shard is, somewhere, under one of some keys; one that is under others was not put back."""
+    try:
+        return not {section.key for section in ledger.vault.sections(shard)}.isdisjoint(parts)
+    except BackstoryError:
+        return False
+
+
+def _is_older_than_keys(ledger: Ledger, shard: str) -> bool:
+    """Say whether the keys of a shard are here and are no longer those it is under."""
+    try:
+        sections = ledger.vault.sections(shard)
+        keys = [ledger.keys.get(key_name(shard, section.domain)) for section in sections]
+    except BackstoryError:
+        return False  # its keys are elsewhere, or it is none: not for this to judge
+    named = [any(part.startswith(SHARD_KEY) for part in own) for own in keys]
+    return all(has and section.key not in own for section, own, has in zip(sections, keys, named, strict=True))
+
+
+def _ends(ledger: Ledger) -> dict[str, int]:
+    path = ledger.layout.master / _STREAMS
+    if not path.is_file():
+        return {}
+    what = "streams of erased records"
+    document = canonical.parse_object(read_file(path), what)
+    canonical.check_version(document, 1, what)
+    streams = document.get("streams")
+    if not isinstance(streams, dict):
+        raise FormatError(f"{what}: it is malformed")
+    return {name: canonical.count_of(streams, name) for name in streams}
 
 
 def _said(ledger: Ledger) -> set[str]:

@@ -43,10 +43,10 @@ def find_people_rows(ledger: Ledger, subject: str) -> list[tuple[Manifest, NDArr
         subject: The person's id, as text.
 
     Returns:
-        The manifests of their segments, each with the rows, ascending; what was erased is not among them.
+        The manifests of their segments, each with the rows, ascending; what was erased is not among them, nor what is
+        in shards whose keys are not here: see `unread_shards`.
 
     Raises:
-        NotFoundError: The keys of a shard are not here.
         VerificationError: A shard was changed.
     """
     found = []
@@ -54,13 +54,32 @@ def find_people_rows(ledger: Ledger, subject: str) -> list[tuple[Manifest, NDArr
     for manifest, shard, group in _segments(ledger):
         index = None if token is None else _index(ledger, shard.name)
         if index is None or token is None:
-            values = subject_column(read_shard(ledger, shard, [group])[SUBJECT])
+            try:
+                values = subject_column(read_shard(ledger, shard, [group])[SUBJECT])
+            except NotFoundError:  # a shard put back that is older than its keys
+                continue
             rows = np.flatnonzero(pc.equal(values, subject).fill_null(fill_value=False))
         else:
             rows = index.rows_of(token)
         if len(rows):
             found.append((manifest, rows))
     return found
+
+
+def unread_shards(ledger: Ledger) -> int:
+    """Return how many shards with records about persons cannot be read, as they or their keys are not here."""
+    ledger.catch_up()
+    readable = 0
+    for _, shard, group in _segments(ledger):
+        domain = domain_of(class_of_group(group))
+        with suppress(BackstoryError):
+            (section,) = (one for one in ledger.vault.sections(shard.name) if one.domain == domain)
+            readable += section.key in ledger.keys.get(key_name(shard.name, domain))
+    manifests = [parse_manifest(ledger.log.entry(at)) for at in ledger.catalog.entries(MANIFEST_TYPE)]
+    return (
+        sum(one.shard is not None and group_of_subject(ledger.schema(one.schema)) is not None for one in manifests)
+        - readable
+    )
 
 
 def write_people(ledger: Ledger, shard: str, schema: Schema, table: pa.Table) -> None:

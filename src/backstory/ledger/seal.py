@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backstory.errors import BackstoryError, BusyError, ConflictError, FormatError
+from backstory.ledger.forget import has_erased
 from backstory.ledger.job import find_part
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.sketch import sketched_entries
@@ -119,6 +120,8 @@ def seal_stream(ledger: Ledger, info: StreamInfo) -> int:
     try:
         schema = parse_schema(ledger.blobs.get(info.schema))
         head = first = _remove_orphans(ledger, info.stream, holder)
+        if has_erased(ledger, info.stream, head):
+            return _discard_copy(ledger, info)
         if info.job is not None:
             return _seal_part(ledger, info, schema, holder, head)
         for table in _runs(ledger, info, schema, head):
@@ -136,6 +139,19 @@ def seal_stream(ledger: Ledger, info: StreamInfo) -> int:
     finally:
         ledger.lock.release_lease(info.stream, holder)
     return head - first
+
+
+def _discard_copy(ledger: Ledger, info: StreamInfo) -> int:
+    """Discard a stream that was put back from a copy, with records that were sealed and then erased.
+
+    Raises:
+        ConflictError: Somebody is writing to it.
+    """
+    if ledger.spool.is_open(info.stream):
+        raise ConflictError(f"sealing: stream {info.stream} holds records that were erased, and is being written to")
+    _log.warning("stream %s is discarded: it was put back from a copy, and records in it were erased since", info.stream)
+    ledger.spool.discard(info)
+    return 0
 
 
 def _hold(ledger: Ledger, info: StreamInfo, holder: str) -> bool:

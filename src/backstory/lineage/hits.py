@@ -29,6 +29,7 @@ class Hits:
         parts: What was found, by schema: of each the rows that may be within the limit.
         limit: How many rows are here at most.
         redacted: Columns that are not shown as they are.
+        unread: Digests of the schemas of those that were not compared.
     """
 
     total: int
@@ -36,6 +37,7 @@ class Hits:
     parts: Sequence[tuple[pa.Table, Schema]]
     limit: int | None
     redacted: Sequence[Redaction] = ()
+    unread: frozenset[str] = frozenset()
 
     @property
     def left_out(self) -> str:

@@ -121,6 +121,7 @@ def _search_now(ledger: Ledger, question: _Question) -> Hits:
     found: list[tuple[pa.Table, Schema]] = []
     problem: Exception | None = None
     total = not_compared = 0
+    unread: set[str] = set()
     waiting: dict[str, list[pa.Table]] = {}
     sealed, unsealed = records_now(ledger, PREDICTION)
     named = _contexts(ledger, sealed, unsealed)
@@ -143,6 +144,7 @@ def _search_now(ledger: Ledger, question: _Question) -> Hits:
             if schema.groups and _fits_unsealed(named, schema, asked):
                 not_compared += sum(manifest.count for _, manifest in sealed if manifest.schema == schema.digest)
                 not_compared += sum(table.num_rows for table in tables)
+                unread.add(schema.digest)
             else:
                 problem = error
             continue
@@ -150,7 +152,9 @@ def _search_now(ledger: Ledger, question: _Question) -> Hits:
         total += count
     if not found and not not_compared and problem is not None:
         raise wrong_predicate(problem, "search") from None
-    return Hits(total=total, not_compared=not_compared, parts=found, limit=question.limit)
+    return Hits(
+        total=total, not_compared=not_compared, parts=found, limit=question.limit, unread=frozenset(unread)
+    )
 
 
 def _members(schema: Schema) -> dict[tuple[str, ...], dict[str, None]]:

@@ -9,6 +9,9 @@ from backstory.records.sensitivity import PSEUDONYMOUS, SECURITY, STAFF
 ALLOWED, DENIED, REDACTED = "allowed", "denied", "redacted"
 """What came of a question: what was asked for was read; nothing was; some of it was shown as a role may see it."""
 
+EXPORT = "export"
+"""The question of the access that says which records are in a report that is given out, after those that read them."""
+
 SCOPE_GROUP = "scope"
 """Name of the group that says which records were read, without its class: an erasure may drop it and nothing else."""
 

@@ -133,7 +133,8 @@ def _erasures(room: Room, given: Given) -> Found:
             head: dict[str, Cell] = {"entry": index, "time": str(entry["time"]), "what": "refused"}
             head["ground"] = ", ".join(codes)
             rows.append({**head, "root": None, "values_at_most": None, "request": None, "follows": None})
-    waiting = [row for row in rows if str(row["what"]).endswith("others")]
+    followed = {parse_erased(entry).follows for entry in room.ledger.find_entries(ERASED_TYPE)}
+    waiting = {row["root"] for row in rows if str(row["what"]).endswith("others")}
     return Found(
         rows=sorted(rows, key=lambda row: int(row["entry"] or 0)),
         examined={"entries": len(rows)},
@@ -142,7 +143,7 @@ def _erasures(room: Room, given: Given) -> Found:
             "the certificate that the person was given proves it record by record (`backstory verify-erasure`)",
             "that keys are gone is what `backstory verify` checks, by their tombstones (Q-15)",
         ],
-        tells=not waiting or any(row["follows"] for row in rows),
+        tells=waiting <= followed,
     )
 
 

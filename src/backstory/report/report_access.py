@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from backstory.errors import InputError
 from backstory.governance.access_log import read_log, who_saw
@@ -175,7 +175,7 @@ def tell(desk: Desk, asked: Asked) -> Content:
     missing = [f"Left out, as not in the log yet: {left_out}."] if waiting else []
     return Content(
         scope={"accesses": "to what is about one person" if about else "all of the period"},
-        summary=_summary(accesses, about=about),
+        summary=_summary(accesses, certain if about else None),
         sections={
             "accesses": Told(rows=rows),
             "figures": Told(
@@ -203,14 +203,17 @@ def _accesses(desk: Desk, asked: Asked) -> tuple[list[Access], dict[str, bool]]:
     return [one.access for one in found], {one.access.id: one.certain for one in found}
 
 
-def _summary(accesses: Sequence[Access], *, about: bool) -> list[str]:
-    reads = sum(one.outcome == ALLOWED for one in accesses)
+def _summary(accesses: Sequence[Access], certain: Mapping[str, bool] | None) -> list[str]:
+    """Say how many reads there are; of those asked about one person only what is certain is said to be about them."""
+    reads = [one for one in accesses if one.outcome == ALLOWED and (certain is None or certain[one.id])]
+    perhaps = sum(one.outcome == ALLOWED for one in accesses) - len(reads)
     denied = sum(one.outcome == DENIED for one in accesses)
-    people = len({one.actor for one in accesses if one.actor is not None})
-    of_whom = "of what is about this person" if about else "of sealed values"
+    people = len({one.actor for one in reads if one.actor is not None})
+    of_whom = "of sealed values" if certain is None else "of what is about this person"
     names = f", by {count_text(people, 'name')}" if people else ""
     return [
-        f"{count_text(reads, 'read')} {of_whom} {'is' if reads == 1 else 'are'} recorded{names}.",
+        f"{count_text(len(reads), 'read')} {of_whom} {'is' if len(reads) == 1 else 'are'} recorded{names}.",
+        *([f"Of {count_text(perhaps, 'more read')} it is not known what was read."] if perhaps else []),
         f"{count_text(denied, 'time')} whoever asked was shown nothing." if denied else "Nobody was refused.",
     ]
 

@@ -136,12 +136,14 @@ def find_case(desk: Desk, asked: Asked) -> Case:
 
     Raises:
         InputError: Not one of a prediction and a decision.
-        NotFoundError: There is none, or it is not in the log yet.
+        NotFoundError: There is none, it is not in the log yet, or what leads from the decision to it was erased.
         ForbiddenError: What the decision was made with is sealed.
     """
     require(asked, "prediction", "decision")
     decision = _decision_of(desk, asked)
     if asked.prediction is None and (decision is None or not decision.predictions):
+        if decision is not None and decision.erased:
+            raise NotFoundError("report: whom the decision is about was erased, and with them what it was made with")
         raise ForbiddenError("report: what the decision was made with is sealed; give the prediction")
     found = desk.find(asked.prediction or (decision.predictions[0] if decision else ""))
     if found.place is None:

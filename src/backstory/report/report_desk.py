@@ -13,9 +13,10 @@ from backstory.ledger.read import Found, Place, find_places
 from backstory.ledger.receipt import make_receipts
 from backstory.lineage.trace import Tracer
 from backstory.records.access import About, Scope
+from backstory.records.access_record import EXPORT
 from backstory.records.canonical import JsonObject
 from backstory.records.identity import time_text
-from backstory.records.limits import REPORT_ENTRIES_MAX, REPORT_RECORDS_MAX
+from backstory.records.limits import ACCESS_IDS_MAX, REPORT_ENTRIES_MAX, REPORT_RECORDS_MAX
 from backstory.records.sensitivity import class_of_group, group_name
 from backstory.report.report import Cited, Quote, Withheld
 from backstory.verify.receipt import Receipt, verify_receipts
@@ -147,6 +148,15 @@ class Desk:
                 self.records[receipt.id] = receipt
                 self._note_sealed(place, receipt, groups, why, self.gate if about is None else self.gate.within(about))
         return {name: self.records[name] for name in ids}
+
+    def note_given_out(self) -> None:
+        """Record which records whose sealed values were opened are given out: what was read may have come to nothing."""
+        given = [receipt for receipt in self.records.values() if receipt.opened]
+        for first in range(0, len(given), ACCESS_IDS_MAX):
+            some = given[first : first + ACCESS_IDS_MAX]
+            groups = sorted({group for receipt in some for group in receipt.opened})
+            scope = Scope(ids=tuple(bytes.fromhex(receipt.id.replace("-", "")) for receipt in some))
+            self.gate.note_read(EXPORT, groups, len(some), scope)
 
     def _open(
         self, places: Sequence[Place], names: Sequence[str], groups: Collection[str], about: About | None

@@ -246,6 +246,7 @@ class _Writing:
             "report": self._id,
             "type": ENTRY_TYPE,
         }
+        self._desk.note_given_out()
         (self._index,) = ledger.append([entry])
         files.add(MANIFEST, data)
         files.add(PROOF, prove_entry(ledger, self._index))

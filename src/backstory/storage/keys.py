@@ -175,14 +175,14 @@ class KeyStore:
             with storage_errors("removing", path):
                 self._disk.sync_directory(path.parent)
 
-    def sweep(self) -> int:
-        """Remove every key that has a tombstone, as after a restore; return from how many files.
+    def sweep(self) -> dict[str, tuple[str, ...]]:
+        """Remove every key that has a tombstone, as after a restore; return their names by file.
 
         Raises:
             StorageError: Something could not be written; it can be called again.
         """
         dead = frozenset() if self._masters is None else self._masters.dead()
-        swept = 0
+        swept: dict[str, tuple[str, ...]] = {}
         for name in list(self.names()) if dead else []:
             if not _is_wrapped(name):
                 continue
@@ -190,10 +190,10 @@ class KeyStore:
                 keys = self._read(name)
             except NotFoundError:
                 continue  # its master key is not here: it opens nothing
-            gone = [part for part, key in keys.items() if hashlib.sha256(key).hexdigest() in dead]
+            gone = tuple(part for part, key in keys.items() if hashlib.sha256(key).hexdigest() in dead)
             if gone:
                 self.destroy(name, gone)
-                swept += 1
+                swept[name] = gone
         return swept
 
     def rewrap(self, domain: str, wrapper: KeyWrapper) -> int:

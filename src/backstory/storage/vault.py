@@ -39,6 +39,8 @@ OPENING_MAGIC = b"BSVO\x01"
 INDEX_MAGIC = b"BSVX\x01"
 OPENINGS_PREFIX = "openings-"
 """What names of the key files of openings begin with; the first two digits of the commitments follow."""
+MARK = "erasures.mark"
+"""File in the directories of vault and keys that says which erasures they have seen."""
 _FILE_MODE = 0o600
 _ATTEMPTS = 3
 """So often a shard is read that others rewrite meanwhile, each time with the keys it names then."""

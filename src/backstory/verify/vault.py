@@ -19,7 +19,7 @@ from backstory.records.row import encode_row
 from backstory.records.succession import ADDED_TYPE
 from backstory.storage.disk import TEMPORARY_PREFIX, read_file
 from backstory.storage.keys import KeyStore, domain_of_key
-from backstory.storage.vault import OPENINGS_PREFIX, open_opening, openings_key
+from backstory.storage.vault import MARK, OPENINGS_PREFIX, open_opening, openings_key
 from backstory.storage.worker_spool import read_worker_spool, wrap_key_of
 from backstory.tlog.signer import Ed25519Signer, MlDsaSigner
 from backstory.verify.audit import Audit
@@ -55,6 +55,9 @@ _MEANS_OPENING = (
 _MEANS_KEY_GONE = "kept elsewhere, or destroyed: what only it opens cannot be read from here"
 _MEANS_KEY_OTHER = "what is signed or opened with it is not this archive's: nothing can be added until it is put back"
 _MEANS_KEY_BAD = "what only this key opens cannot be read until the key is put back from a copy"
+_OF_PERSONS = frozenset({"recipient", "scope", "sealed_codes"})
+"""Of these what an erasure takes, as the openings are about a person."""
+_ERASED = "the opening of what this entry commits to is not here: erased with a person"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -94,7 +97,7 @@ def check_vault(audit: Audit, entries: Entries, holdings: Holdings, found: Blobs
         return  # an entry that could not be read may name what is here
     tables = found.tables
     for path in sorted(audit.layout.vault.glob("*")):
-        if path.is_dir() or path.name.startswith(TEMPORARY_PREFIX):
+        if path.is_dir() or path.name == MARK or path.name.startswith(TEMPORARY_PREFIX):
             continue
         if path.name not in tables and _manifest_of(holdings, path.name) is None:
             audit.add("note", f"vault/{path.name}", "nothing refers to it: left by a writer that was stopped")
@@ -217,10 +220,13 @@ def _check_openings(audit: Audit, entries: Entries) -> None:
     folder = audit.layout.vault / "openings"
     found = _Openings()
     store = audit.keys
+    last_erased = max((index for index, _ in entries.documents("subject.erased")), default=-1)
     for index, group, commitment in _commitments(entries):
         found.named.add(bytes.fromhex(commitment))
         path = folder / commitment
-        if not path.is_file():
+        if not path.is_file() and group in _OF_PERSONS and index < last_erased:
+            audit.add("note", f"vault/openings/{commitment}", _ERASED, index=index)
+        elif not path.is_file():
             found.missing.append((index, commitment))
         elif index >= audit.keeper.others_before:
             found.read(store, path, group, commitment, index)
