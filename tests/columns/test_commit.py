@@ -85,7 +85,10 @@ def test_no_sealed_value_is_left_in_the_leaf_table():
         kind=SEALED.kind, columns=tuple(c for c in SEALED.columns if c.group is not None or c.name == "seq")
     )
     table = make_body(SEALED, 0, 20).append_column("seq", pa.array(range(20), pa.uint64()))
-    leaf, sealed = with_commitments(schema, table, commit_groups(schema, table, {"personal": KEY})), sealed_columns(schema, table)["personal"]
+    leaf, sealed = (
+        with_commitments(schema, table, commit_groups(schema, table, {"personal": KEY})),
+        sealed_columns(schema, table)["personal"],
+    )
     assert leaf.column_names == ["seq", "commitment"]
     assert [f.name for f in leaf.schema.field("commitment").type] == list(schema.groups)
     for position, group in enumerate(schema.groups):

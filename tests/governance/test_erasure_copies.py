@@ -52,7 +52,7 @@ def home(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("copy", ["waiting", "sealed"])
 @pytest.mark.parametrize("places", [("vault",), ("keys",), ("vault", "keys"), ("audit", "vault", "keys")])
 def test_no_copy_brings_the_person_back(home: Path, copy: str, places: tuple[str, ...]) -> None:
-    """Neither a copy of the spool nor one of vault or keys alone does, and no key that was destroyed stays in a file."""
+    """Neither a copy of the spool nor one of vault or keys alone does, and no destroyed key stays in a file."""
     for place in places:
         shutil.rmtree(home / "now" / place)
         shutil.copytree(home / copy / place, home / "now" / place)

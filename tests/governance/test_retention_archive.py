@@ -158,7 +158,7 @@ def about_people(tmp_path):
 
 
 def test_a_hold_whose_condition_nobody_can_tell_is_refused(about_people):
-    """A condition over sealed values would hold nothing and seem to: it is refused; over open ones it holds what fits."""
+    """A condition over sealed values would hold nothing and seem to: it is refused; over open ones it holds."""
     root, clock, ids = about_people
     with acted(root, clock, "ann") as archive:
         for condition in ("output >= 0", "feature.amount > 1"):

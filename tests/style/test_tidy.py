@@ -40,7 +40,9 @@ CALLS = {
 ALLOWED = {
     "clock": frozenset({"storage/world.py"}),
     "environment": frozenset({"cli/main.py", "models/environment.py"}),
-    "chance": frozenset({"storage/disk.py", "storage/encryption.py", "storage/keys.py", "storage/master.py", "storage/world.py"}),
+    "chance": frozenset(
+        {"storage/disk.py", "storage/encryption.py", "storage/keys.py", "storage/master.py", "storage/world.py"}
+    ),
 }
 """Modules at the edge, as paths inside the package, that may do so; everything else is given a value."""
 

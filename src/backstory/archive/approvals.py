@@ -66,6 +66,7 @@ class Approvals:
             NotFoundError: There is no such reason map.
         """
         self._inside.calls.require_writable()
+        self._inside.gate.require("propose")
         demands = Demands(
             reasons=reasons,
             adverse=adverse,
@@ -100,11 +101,17 @@ class Approvals:
         Raises:
             NotFoundError: There is no such proposal.
             ConflictError: It was decided before.
-            ForbiddenError: Whoever decides is who proposed; the refusal is recorded.
+            ForbiddenError: Whoever decides is who proposed, or the policy does not let them; the refusal is recorded.
+            InputError: It is of a kind that is approved elsewhere, as more has to hold there or follows from it.
         """
         self._inside.calls.require_writable()
+        self._inside.gate.require("approve")
         index = proposal.index if isinstance(proposal, Proposal) else proposal
-        return decide(self._inside.ledger, find_proposal(self._inside.ledger, index).index, verdict, reason)
+        found = find_proposal(self._inside.ledger, index)
+        elsewhere = _elsewhere(found.kind)
+        if elsewhere is not None:
+            raise InputError(f"proposal {index}: it is of a {found.kind}, which is decided on with {elsewhere}")
+        return decide(self._inside.ledger, index, verdict, reason)
 
     def threshold(
         self, name: str, new: str | float, *, old: str | float | None = None, effective: Moment = None
@@ -117,6 +124,7 @@ class Approvals:
             ForbiddenError: The archive was opened without an actor.
         """
         self._inside.calls.require_writable()
+        self._inside.gate.require("propose")
         return approval.propose_threshold(self._inside.ledger, name, new, old, moment_of(effective, "effective"))
 
     def thresholds(self, name: str | None = None) -> list[ThresholdChange]:
@@ -150,6 +158,7 @@ class Approvals:
             ForbiddenError: Whoever approves is who defined it, or that is not known; the refusal is recorded.
         """
         self._inside.calls.require_writable()
+        self._inside.gate.require("approve")
         ledger = self._inside.ledger
         if kind == "deployment":
             return approval.approve_definition(ledger, kind, spec, None, verdict, reason)
@@ -186,6 +195,7 @@ class Approvals:
             InputError: Neither or both are given, or a text is empty or too long.
         """
         self._inside.calls.require_writable()
+        self._inside.gate.require("propose")
         kind, name, version, digest = self._chosen(model, feature_set)
         return justify(self._inside.ledger, kind, name, version, digest, text=text, alternatives=alternatives)
 
@@ -212,6 +222,17 @@ class Approvals:
     def _now_or(self, given: Moment, what: str) -> int:
         moment = moment_of(given, what)
         return self._inside.ledger.world.now_ns() if moment is None else moment
+
+
+def _elsewhere(kind: str) -> str | None:
+    """Return the verb that decides on a kind of proposal; None where `decide` does."""
+    from backstory.governance.classification import PROPOSAL as CLASSES
+    from backstory.governance.proposal import POLICY_KIND
+    from backstory.governance.retention_decision import KINDS as KEEPING
+    from backstory.records.privacy_budget import BUDGET
+
+    verbs = {BUDGET: "sharing.decide", CLASSES: "privacy.approve", POLICY_KIND: "access.approve"}
+    return verbs.get(kind) or ("retention.approve or retention.reject" if kind in KEEPING else None)
 
 
 def moment_of(given: Moment, what: str) -> int | None:

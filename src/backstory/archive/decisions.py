@@ -110,6 +110,7 @@ class Decisions(Approvals):
             StorageError: It could not be written.
         """
         self._inside.calls.require_writable()
+        self._inside.gate.require("decide")
         self._inside.recorder.write()
         given = [predictions] if isinstance(predictions, str | UUID) else list(predictions)
         named = [self._named(one) for one in given]
@@ -190,6 +191,7 @@ class Decisions(Approvals):
             StorageError: As in `record`.
         """
         self._inside.calls.require_writable()
+        self._inside.gate.require("decide")
         self._inside.recorder.write()
         names, ledger = [str(one) for one in predictions], self._inside.ledger
         if not names:
@@ -259,6 +261,7 @@ class Decisions(Approvals):
                 verify, or name no proof of competence where one is demanded; the refusal is recorded.
         """
         self._inside.calls.require_writable()
+        self._inside.gate.require("decide")
         self._inside.recorder.write()
         ledger = self._inside.ledger
         said = decision_final.Verdict(
@@ -279,6 +282,7 @@ class Decisions(Approvals):
             ForbiddenError: Too few different people confirmed it, or somebody disputes it; the refusal is recorded.
         """
         self._inside.calls.require_writable()
+        self._inside.gate.require("decide")
         self._inside.recorder.write()
         return decision_final.finalise_decision(self._inside.ledger, decision)
 
@@ -295,6 +299,7 @@ class Decisions(Approvals):
             StorageError: It could not be recorded.
         """
         self._inside.calls.require_writable()
+        self._inside.gate.require("rectify")
         self._inside.recorder.write()
         ledger = self._inside.ledger
         wrong = find_record(ledger, outcome, OUTCOME).table

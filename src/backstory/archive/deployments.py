@@ -77,6 +77,7 @@ class Deployments:
             InputError: The verdict, the role or the reason cannot be used.
         """
         self._inside.calls.require_writable()
+        self._inside.gate.require("approve")
         ledger = self._inside.ledger
         version = registry.find_version(ledger, self._spec(model))
         if verdict == "approved":

@@ -87,7 +87,8 @@ class Privacy:
             anonymous: Rows of the source, which has no subject, are about nobody who can be found, though columns
                 are D3 or above; needs a reason.
             reason: Why; needed where a column gets a lower class than it had. Kept as a commitment.
-            four_eyes: Propose it, for another person to `approve`. A name that was once approved so always needs it.
+            four_eyes: Propose it, for another person to `approve`. A name that was once approved so
+                always needs it, and every name where an access policy is in force.
 
         Returns:
             What is in force, with its `version`; with four_eyes the proposal, whose `index` `approve` takes.
@@ -98,6 +99,7 @@ class Privacy:
         """
         from backstory.governance import classification as classifying
         from backstory.governance.classification_draft import Draft
+        from backstory.governance.proposal import refuse
 
         named = [(kind, name) for kind, name in (("model", model), ("source", source)) if name is not None]
         if isinstance(draft, Draft):
@@ -108,8 +110,12 @@ class Privacy:
             raise InputError("confirm: expected model= or source=, the name whose columns these are")
         given = classifying.classification(*named[0], columns, fields=fields, anonymous=anonymous)
         self._inside.calls.require_writable()
+        self._inside.gate.require("classify")
         if four_eyes:
             return classifying.propose_classification(self._inside.ledger, given, reason)
+        if self._inside.gate.policy is not None:  # classes decide who sees what, of what is there already, too
+            action = f"confirming classes of {given.kind} {given.name}"
+            refuse(self._inside.ledger, action, "one person", "expected four_eyes=True, as a policy is in force")
         found = classifying.confirm(self._inside.ledger, given, reason)
         self._inside.calls.forget_classes()
         clear = classifying.kept_in_clear(self._inside.ledger, given)
@@ -135,6 +141,7 @@ class Privacy:
         from backstory.governance.classification import approve_classification
 
         self._inside.calls.require_writable()
+        self._inside.gate.require("approve")
         found = approve_classification(self._inside.ledger, proposal, reason)
         self._inside.calls.forget_classes()
         return found
@@ -229,6 +236,7 @@ class Privacy:
         from backstory.records.envelope import PREDICTION
 
         inside = self._inside
+        inside.gate.require("rectify")
         found = find_record(inside.ledger, prediction, PREDICTION)
         return rectify(inside.ledger, inside.gate, inside.recorder, found, values, reason)
 

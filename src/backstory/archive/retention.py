@@ -140,13 +140,13 @@ class Retention:
             model: A model by name, or `name:version`.
             since: Predictions from then on.
             until: Predictions before then.
-            where: A condition as `search` takes it.
+            where: A condition as `search` takes it, over open values. Later predictions that seal these are held.
             predictions: Whole ids.
             subjects: Persons, by the ids they are recorded with.
 
         Raises:
             ForbiddenError: The archive was opened without an actor.
-            InputError: It would hold nothing, or the review is past.
+            InputError: It would hold nothing, its condition asks for sealed values, or the review is past.
         """
         from backstory.governance.disposal import finish_disposals
         from backstory.governance.hold import place_hold

@@ -138,7 +138,7 @@ class Rights:
             ConflictError: It is an exemption.
             ForbiddenError: The archive was opened without an actor.
         """
-        ledger = self._writing()
+        ledger = self._writing("notice")
         found = notices.note_delivery(ledger, self._inside.recorder, notice, state, self._now_or(at))
         return notices.find_notice(ledger, self._inside.gate, found, groups=())
 
@@ -216,7 +216,7 @@ class Rights:
             InputError: Something said of it cannot be used, or nothing says when it is due.
             ForbiddenError: The archive was opened without an actor.
         """
-        ledger = self._writing()
+        ledger = self._writing("request")
         received_ns = self._now_or(received)
         due_at = _due(None if rule is None else clock_named(rule), received_ns, due, zone, holidays)
         if due_at is None:
@@ -271,7 +271,7 @@ class Rights:
             InputError: Something said of it cannot be used.
             ForbiddenError: The archive was opened without an actor.
         """
-        ledger = self._writing()
+        ledger = self._writing("request")
         reply = Reply(
             state=state,
             at_ns=self._now_or(at),
@@ -311,12 +311,13 @@ class Rights:
     # --- within -------------------------------------------------------------------------------------------------------
 
     def _given(self, said: Told, *, exempt: bool) -> Notice:
-        ledger = self._writing()
+        ledger = self._writing("notice")
         found = notices.give_notice(ledger, self._inside.recorder, said, exempt=exempt)
         return notices.find_notice(ledger, self._inside.gate, found, groups=())
 
-    def _writing(self) -> Ledger:
+    def _writing(self, action: str) -> Ledger:
         self._inside.calls.require_writable()
+        self._inside.gate.require(action)
         self._inside.recorder.write()
         return self._inside.ledger
 

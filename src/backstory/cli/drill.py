@@ -58,9 +58,7 @@ def drill(
         raise InputError("drill: expected both --actor and --purpose, got one of them")
     reader = None
     if opening.actor is not None and opening.purpose is not None:
-        reader = Reader(
-            actor=opening.actor, purpose=opening.purpose, role=opening.role, case=opening.for_case
-        )
+        reader = Reader(actor=opening.actor, purpose=opening.purpose, role=opening.role, case=opening.for_case)
     if entry or reader is not None:
         insist_recordable(asking.archive, asking.vkey, opens=reader is not None)
     with interrupted_by_signals(), progress("drilling") as tell:

@@ -58,7 +58,10 @@ COMMANDS = {
         "what was decided with predictions: record, verify, finalise, list, oversight",
     ),
     "rights": ("backstory.cli.rights:rights", "requests people made and notices they were given, with their clocks"),
-    "retention": ("backstory.cli.retention:retention", "how long records are kept: status, rules, holds, disposal, freezes"),
+    "retention": (
+        "backstory.cli.retention:retention",
+        "how long records are kept: status, rules, holds, disposal, freezes",
+    ),
     "query": ("backstory.cli.query:query", "the canonical queries of auditors, Q-01 to Q-26"),
     "share": ("backstory.cli.share:share", "figures with noise that can be given away, under budgets"),
     "log": ("backstory.cli.log:log", "entries of the log"),

@@ -5,14 +5,18 @@ Bytes: docs/format.md section 41.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from backstory.columns.tree import HASH_SIZE, subtree_roots
 from backstory.errors import FormatError
 from backstory.records.limits import SUBTREE_ROWS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def gone_rows(ids: pa.ChunkedArray | pa.Array) -> NDArray[np.bool_]:

@@ -96,7 +96,7 @@ def forget_again(ledger: Ledger) -> int:
     """See to it that an archive that was put back from a copy has forgotten whom it had; return how many erasures.
 
     Keys that have a tombstone are removed, with the shards they opened and those that are older than their keys; then
-    the log says again what it had said. Where it says it already, and neither vault nor keys are older, nothing is done.
+    the log says again what it had said. Where it says it already, and vault and keys are no older, nothing is done.
 
     Raises:
         FormatError: What was kept of an erasure is malformed.

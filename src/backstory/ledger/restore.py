@@ -44,10 +44,10 @@ from backstory.records.succession import RESTORED_TYPE, Head, Restored, parse_re
 from backstory.storage.anchors import anchor_sizes, cosigned_at
 from backstory.storage.disk import Disk, read_file, storage_errors
 from backstory.storage.keys import KEY_SIZE, KeyStore, hold_keys
-from backstory.storage.master import DIRECTORY_MODE
 from backstory.storage.layout import ArchiveConfig, Layout, read_layout
 from backstory.storage.lock import LockStore
 from backstory.storage.log_file import read_log_file
+from backstory.storage.master import DIRECTORY_MODE
 from backstory.storage.rotations import ROTATIONS, rotation_sizes
 from backstory.storage.world import World
 from backstory.tlog.checkpoint import Checkpoint, open_checkpoint, parse_checkpoint, sign_checkpoint

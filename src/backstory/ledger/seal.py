@@ -149,7 +149,7 @@ def _discard_copy(ledger: Ledger, info: StreamInfo) -> int:
     """
     if ledger.spool.is_open(info.stream):
         raise ConflictError(f"sealing: stream {info.stream} holds records that were erased, and is being written to")
-    _log.warning("stream %s is discarded: it was put back from a copy, and records in it were erased since", info.stream)
+    _log.warning("stream %s is discarded: it was put back from a copy, and records in it are erased", info.stream)
     ledger.spool.discard(info)
     return 0
 

@@ -152,9 +152,7 @@ def _search_now(ledger: Ledger, question: _Question) -> Hits:
         total += count
     if not found and not not_compared and problem is not None:
         raise wrong_predicate(problem, "search") from None
-    return Hits(
-        total=total, not_compared=not_compared, parts=found, limit=question.limit, unread=frozenset(unread)
-    )
+    return Hits(total=total, not_compared=not_compared, parts=found, limit=question.limit, unread=frozenset(unread))
 
 
 def _members(schema: Schema) -> dict[tuple[str, ...], dict[str, None]]:

@@ -322,8 +322,8 @@ def rule_text(story: Story) -> str:
 
 
 def why_chosen(desk: Desk, story: Story) -> str | None:
-    """Return why the model version was chosen, where somebody said so; the entry is then cited."""
-    if story.model is None:
+    """Return why the model version was chosen, where somebody said so and it may be seen; the entry is then cited."""
+    if story.model is None or not desk.has_business:
         return None
     digest = str(story.model["digest"])
     name = find_version(desk.ledger, digest).name

@@ -11,13 +11,14 @@ from backstory.governance.access import AccessGate
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.read import Found, Place, find_places
 from backstory.ledger.receipt import make_receipts
+from backstory.lineage.showing import open_classes
 from backstory.lineage.trace import Tracer
 from backstory.records.access import About, Scope
 from backstory.records.access_record import EXPORT
 from backstory.records.canonical import JsonObject
 from backstory.records.identity import time_text
 from backstory.records.limits import ACCESS_IDS_MAX, REPORT_ENTRIES_MAX, REPORT_RECORDS_MAX
-from backstory.records.sensitivity import class_of_group, group_name
+from backstory.records.sensitivity import CONFIDENTIAL, class_of_group, group_name
 from backstory.report.report import Cited, Quote, Withheld
 from backstory.verify.receipt import Receipt, verify_receipts
 
@@ -133,6 +134,7 @@ class Desk:
         Raises:
             LimitError: They are more than a report may have.
             NotFoundError: One is not in the log.
+            ForbiddenError: What stands open in them is not for whoever asks: a receipt shows all of it.
         """
         wanted = sorted(set(ids) - self.records.keys())
         if len(self.records) + len(wanted) > REPORT_RECORDS_MAX:
@@ -140,6 +142,7 @@ class Desk:
         for first in range(0, len(wanted), _AT_ONCE):
             names = wanted[first : first + _AT_ONCE]
             places = find_places(self.ledger, names, kind)
+            self._require_open(places, about)
             openable = self._open(places, names, groups, about)
             data = make_receipts(self.ledger, places, opened=openable).data
             self.receipts.append(data)
@@ -149,14 +152,34 @@ class Desk:
                 self._note_sealed(place, receipt, groups, why, self.gate if about is None else self.gate.within(about))
         return {name: self.records[name] for name in ids}
 
+    @property
+    def has_business(self) -> bool:
+        """Whether business secrets may be seen as they are, such as what models are and which thresholds hold."""
+        return self.gate.views()[CONFIDENTIAL] == "clear"
+
+    def require_business(self) -> None:
+        """Insist that business secrets may be seen as they are: the report shows them so.
+
+        Raises:
+            ForbiddenError: A policy is in force under which they are not; the refusal is recorded.
+        """
+        self.gate.require_open(QUESTION, (CONFIDENTIAL,))
+
     def note_given_out(self) -> None:
-        """Record which records whose sealed values were opened are given out: what was read may have come to nothing."""
+        """Record which records with opened values are given out: what was read for it may have come to nothing."""
         given = [receipt for receipt in self.records.values() if receipt.opened]
         for first in range(0, len(given), ACCESS_IDS_MAX):
             some = given[first : first + ACCESS_IDS_MAX]
             groups = sorted({group for receipt in some for group in receipt.opened})
             scope = Scope(ids=tuple(bytes.fromhex(receipt.id.replace("-", "")) for receipt in some))
             self.gate.note_read(EXPORT, groups, len(some), scope)
+
+    def _require_open(self, places: Sequence[Place], about: About | None) -> None:
+        """Insist that all that stands open in records may be seen as it is."""
+        schemas = [self.ledger.schema(digest) for digest in {place.manifest.schema for place in places}]
+        contexts = sorted({context for place in places for context in place.manifest.contexts})
+        gate = self.gate if about is None else self.gate.within(about)
+        gate.require_open(QUESTION, open_classes(schemas, map(self.ledger.document, contexts)))
 
     def _open(
         self, places: Sequence[Place], names: Sequence[str], groups: Collection[str], about: About | None

@@ -166,10 +166,12 @@ def tell(desk: Desk, asked: Asked) -> Content:
 
     Raises:
         InputError: No model is named.
+        ForbiddenError: What a model is may not be seen as it is.
         NotFoundError: There is none of that name.
     """
     if asked.model is None:
         raise InputError("report: expected a model")
+    desk.require_business()
     ledger = desk.ledger
     history = model_history(ledger, asked.model)
     digests = {one.digest: one.model for one in history.versions}
