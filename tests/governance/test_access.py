@@ -104,6 +104,83 @@ def test_nobody_is_locked_out(as_):
         archive.access.approve(proposal.index)
 
 
+def test_a_policy_is_approved_where_somebody_looks_that_nobody_is_locked_out(as_):
+    """Not where any proposal is decided on; nor is what else has a verb of its own, such as rules of keeping."""
+    with as_("platform-admin") as archive:
+        proposals = [archive.access.propose_policy('permit (principal in Role::"chief", action, resource);').index]
+    with as_("dpo") as archive:
+        before = archive.access.policy()
+        proposals.append(archive.retention.adopt("eu-default").index)
+        proposals.append(archive.sharing.budget("board", epsilon=1).proposal)
+        proposals.append(archive.privacy.confirm({"cust": "D3"}, source="other", reason="x", four_eyes=True).index)
+    with as_("validator") as archive:
+        for proposal, verb in zip(proposals, ("access", "retention", "sharing", "privacy"), strict=True):
+            with pytest.raises(InputError, match=f"decided on with {verb}"):
+                archive.decisions.decide(proposal, "approved")
+        assert archive.access.policy() == before
+
+
+ACTS = {
+    "approve": lambda archive, _: archive.deployments.approve(MODEL),
+    "classify": lambda archive, _: archive.privacy.confirm({"name": "D0"}, source="loans", reason="x"),
+    "decide": lambda archive, ids: archive.decisions.finalise(ids[3]),
+    "notice": lambda archive, _: archive.rights.notice("explanation", ground="x", subject="subject-1"),
+    "propose": lambda archive, _: archive.decisions.threshold("cut", 0.5),
+    "rectify": lambda archive, ids: archive.privacy.rectify(ids[3], {"income": 1.0}, reason="x"),
+    "request": lambda archive, _: archive.rights.request("access", subject="s", due="2100-01-01T00:00:00Z"),
+}
+
+
+@pytest.mark.parametrize("role", ["vendor", None])
+@pytest.mark.parametrize("act", ACTS)
+def test_what_the_policy_does_not_permit_is_not_done(as_, ids, role, act):
+    """Nothing is recorded but that somebody tried."""
+    with as_(role) as archive:
+        size = archive._ledger.log.checkpoint().size
+        with pytest.raises(ForbiddenError, match=f"{act}: the policy of entry .* does not permit it"):
+            ACTS[act](archive, ids)
+        assert archive._ledger.log.checkpoint().size == size
+        assert accesses(archive._ledger, act)[-1]["outcome"] == "denied"
+
+
+def test_nobody_lowers_a_class_alone_under_a_policy(as_, ids):
+    """As it would show what is recorded already: whoever may classify proposes, another person approves."""
+    lower = {"cust": "D0", "name": "D0", "income": "D0", "faith": "D0"}
+    with as_("data-scientist") as archive:
+        with pytest.raises(ForbiddenError, match="four_eyes=True"):
+            archive.privacy.confirm(lower, source="loans", reason="I want to see them")
+        assert refused(archive)["ground"] == "one person"
+        proposal = archive.privacy.confirm(lower, source="loans", reason="I want to see them", four_eyes=True)
+        with pytest.raises(ForbiddenError, match="approve: the policy"):
+            archive.privacy.approve(proposal.index)
+        assert archive.why(ids[3]).rows[0].values["name"] != people()["name"][3]
+
+
+@pytest.mark.parametrize("role", ["data-subject", "vendor", None])
+def test_not_even_that_there_are_decisions_is_for_everybody(as_, role):
+    """Nor notices, requests or corrections: what is known of them openly is structure, too."""
+    with as_(role) as archive:
+        for question in (
+            archive.decisions.find,
+            archive.rights.notices,
+            archive.rights.requests,
+            archive.rights.missing_notices,
+            archive.rights.overdue,
+        ):
+            with pytest.raises(ForbiddenError, match="it shows values as they are, and D0"):
+                question()
+
+
+def test_a_report_shows_open_values_to_whom_they_are_for(as_, ids, tmp_path):
+    """Its receipts and documents hold them as they are: whoever may see them masked is refused."""
+    with as_("legal") as archive:
+        for kind, asked in (("individual-explanation", {"prediction": ids[3]}), ("model-history", {"model": MODEL})):
+            with pytest.raises(ForbiddenError, match="for role legal masked"):
+                archive.reports.make(kind, tmp_path / "r.zip", **asked)
+            assert accesses(archive._ledger, "report")[-1]["outcome"] == "denied"
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_role_is_refused_unless_assigned(as_):
     """Opening under another's role is refused and in the log; somebody else's name does not help."""
     with pytest.raises(ForbiddenError, match="expected a role that was assigned, got dpo"):

@@ -175,8 +175,12 @@ class Rights:
 
         Args:
             now: The moment that is asked about.
+
+        Raises:
+            ForbiddenError: Not even that there are any is for whoever asks.
         """
         self._inside.recorder.write()
+        self._inside.gate.require_open(notices.QUESTION, ("D0",))
         return notices.missing_notices(self._inside.ledger, self._now_or(now))
 
     # --- requests -----------------------------------------------------------------------------------------------------
@@ -304,8 +308,12 @@ class Rights:
 
         Args:
             now: The moment that is asked about.
+
+        Raises:
+            ForbiddenError: Not even that there are any is for whoever asks.
         """
         self._inside.recorder.write()
+        self._inside.gate.require_open(requests.QUESTION, ("D0",))
         return requests.overdue_requests(self._inside.ledger, self._now_or(now))
 
     # --- within -------------------------------------------------------------------------------------------------------

@@ -172,6 +172,9 @@ class _Shut:
             f"{question}: {records} sealed values of {', '.join(groups)} stay sealed for a commit's code"
         )
 
+    def require_open(self, question: str, classes: Sequence[str] = ("D0", "D1", "D2")) -> None:
+        """Let it: what stands open is there for a commit's code as for any."""
+
 
 def _path_at(path: Sequence[str], top: Path, folder: Path) -> list[str]:
     """Return where modules are imported from, with a commit's own folders in the place of today's."""

@@ -60,6 +60,9 @@ class _LogReader:
     def pass_through(self, question: str, groups: Sequence[str], records: int, scope: Scope | None = None) -> None:
         """Record nothing: one access says that the log was read, not one for each of its segments."""
 
+    def require_open(self, question: str, classes: Sequence[str] = ("D0", "D1", "D2")) -> None:
+        """Let it: the right was required before."""
+
 
 def read_log(
     ledger: Ledger,

@@ -71,9 +71,11 @@ def read_facts(
         groups: Sealed groups that are asked for; None for all.
 
     Raises:
+        ForbiddenError: Not even that there are any is for whoever asks.
         StorageError: A segment cannot be read.
         VerificationError: A record or its sealed values were changed.
     """
+    gate.require_open(question, ("D0",))
     found: list[Fact] = []
     sealed, waiting = records_now(ledger, kind.kind)
     for position, manifest in sealed:

@@ -222,6 +222,9 @@ class _Asking:
     def pass_through(self, question: str, groups: Sequence[str], records: int, scope: Scope | None = None) -> None:  # noqa: ARG002
         self.gate.pass_through(QUESTION, groups, records, scope)
 
+    def require_open(self, question: str, classes: Sequence[str] = ("D0", "D1", "D2")) -> None:  # noqa: ARG002
+        self.gate.require_open(QUESTION, classes)
+
 
 def _choose(
     ledger: Ledger, tracer: Tracer, gate: Gate, source: str, *, keys: Any, **choice: Any

@@ -102,6 +102,13 @@ class Gate(Protocol):
             ForbiddenError: It is not allowed, or cannot be recorded; nothing may be read.
         """
 
+    def require_open(self, question: str, classes: Sequence[str] = ("D0", "D1", "D2")) -> None:
+        """Insist that classes which are not about people are seen as they are: the answer shows them so.
+
+        Raises:
+            ForbiddenError: A policy is in force under which they are not; the refusal is recorded.
+        """
+
 
 class Viewer(Gate, Protocol):
     """A gate that also says how values may be seen that may not be seen as they are."""
@@ -124,13 +131,6 @@ class Viewer(Gate, Protocol):
 
         Raises:
             ForbiddenError: It cannot be recorded; nothing may be read.
-        """
-
-    def require_open(self, question: str, classes: Sequence[str] = ("D0", "D1", "D2")) -> None:
-        """Insist that classes which are not about people are seen as they are: the answer shows them so.
-
-        Raises:
-            ForbiddenError: A policy is in force under which they are not; the refusal is recorded.
         """
 
     def within(self, about: About) -> Viewer:

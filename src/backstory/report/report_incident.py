@@ -145,10 +145,12 @@ def tell(desk: Desk, asked: Asked) -> Content:
 
     Raises:
         InputError: No model, or no begin of a period.
+        ForbiddenError: What a model is may not be seen as it is.
         NotFoundError: There is no such model.
     """
     if asked.model is None or asked.since is None:
         raise InputError("report: expected a model, and since: when the incident began")
+    desk.require_business()
     ledger = desk.ledger
     versions = versions_of(ledger, asked.model) or [find_version(ledger, asked.model)]
     digests = {one.digest: f"{one.name}:{one.version}" for one in versions}
