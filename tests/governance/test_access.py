@@ -115,8 +115,9 @@ def test_a_policy_is_approved_where_somebody_looks_that_nobody_is_locked_out(as_
         proposals.append(archive.privacy.confirm({"cust": "D3"}, source="other", reason="x", four_eyes=True).index)
     with as_("validator") as archive:
         for proposal, verb in zip(proposals, ("access", "retention", "sharing", "privacy"), strict=True):
-            with pytest.raises(InputError, match=f"decided on with {verb}"):
+            with pytest.raises(InputError, match=f"approved with {verb}"):
                 archive.decisions.decide(proposal, "approved")
+        assert archive.decisions.decide(proposals[0], "rejected").verdict == "rejected"  # from which nothing follows
         assert archive.access.policy() == before
 
 

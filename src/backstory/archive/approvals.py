@@ -102,15 +102,16 @@ class Approvals:
             NotFoundError: There is no such proposal.
             ConflictError: It was decided before.
             ForbiddenError: Whoever decides is who proposed, or the policy does not let them; the refusal is recorded.
-            InputError: It is of a kind that is approved elsewhere, as more has to hold there or follows from it.
+            InputError: It is to be approved and is of a kind that is approved elsewhere, as more has to hold there or
+                follows from it; rejected it is here.
         """
         self._inside.calls.require_writable()
         self._inside.gate.require("approve")
         index = proposal.index if isinstance(proposal, Proposal) else proposal
         found = find_proposal(self._inside.ledger, index)
         elsewhere = _elsewhere(found.kind)
-        if elsewhere is not None:
-            raise InputError(f"proposal {index}: it is of a {found.kind}, which is decided on with {elsewhere}")
+        if verdict != "rejected" and elsewhere is not None:
+            raise InputError(f"proposal {index}: it is of a {found.kind}, which is approved with {elsewhere}")
         return decide(self._inside.ledger, index, verdict, reason)
 
     def threshold(
@@ -225,14 +226,14 @@ class Approvals:
 
 
 def _elsewhere(kind: str) -> str | None:
-    """Return the verb that decides on a kind of proposal; None where `decide` does."""
+    """Return the verb that approves a kind of proposal; None where `decide` does."""
     from backstory.governance.classification import PROPOSAL as CLASSES
     from backstory.governance.proposal import POLICY_KIND
     from backstory.governance.retention_decision import KINDS as KEEPING
     from backstory.records.privacy_budget import BUDGET
 
     verbs = {BUDGET: "sharing.decide", CLASSES: "privacy.approve", POLICY_KIND: "access.approve"}
-    return verbs.get(kind) or ("retention.approve or retention.reject" if kind in KEEPING else None)
+    return verbs.get(kind) or ("retention.approve" if kind in KEEPING else None)
 
 
 def moment_of(given: Moment, what: str) -> int | None:
