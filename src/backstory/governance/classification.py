@@ -182,11 +182,6 @@ def confirmed_of(ledger: Ledger, named: JsonObject) -> Confirmed:
     return Confirmed(classification=document, version=canonical.text_of(named, "version"))
 
 
-def classification_of_model(ledger: Ledger, name: str) -> Confirmed | None:
-    """Return the classification in force for the predictions of a model, by its name."""
-    return find_classification(ledger, "model", name)
-
-
 def classes_in_force(ledger: Ledger, model: str | None, sources: Iterable[str] = ()) -> Classes:
     """Return what the columns of predictions are placed by.
 

@@ -223,11 +223,6 @@ def find_decision(
     return found[0]
 
 
-def has_decisions(ledger: Ledger) -> bool:
-    """Say whether a decision was ever sealed; asking this reads no record."""
-    return bool(ledger.catalog.segments(DECISION.kind))
-
-
 def _verdicts(
     ledger: Ledger, gate: Gate, question: str, drafts: Sequence[str], groups: Collection[str] | None
 ) -> dict[str, tuple[Verification, ...]]:

@@ -285,8 +285,8 @@ def _matches(ids: pa.ChunkedArray, first: bytes, last: bytes) -> list[tuple[int,
     return [(row, id_text(ids[row].as_py())) for row in rows if ids[row].as_py() <= last]
 
 
-def find_records(ledger: Ledger, names: Sequence[str], kind: str) -> list[tuple[bytes, Schema]]:
-    """Return the ids of many records as bytes, and their schemas, by their whole ids.
+def find_contexts(ledger: Ledger, names: Sequence[str], kind: str) -> list[tuple[bytes, Schema, bytes]]:
+    """Return many records' ids as bytes, their schemas and the digests of their contexts, by their whole ids.
 
     Args:
         ledger: The archive.
@@ -297,11 +297,6 @@ def find_records(ledger: Ledger, names: Sequence[str], kind: str) -> list[tuple[
         NotFoundError: No record has one of them.
         QueryError: One is no id.
     """
-    return [(key, schema) for key, schema, _ in find_contexts(ledger, names, kind)]
-
-
-def find_contexts(ledger: Ledger, names: Sequence[str], kind: str) -> list[tuple[bytes, Schema, bytes]]:
-    """Return what `find_records` does, and the digests of the records' contexts."""
     keys = [_whole_id(name) for name in names]
     wanted, low, high = pa.array(keys, pa.binary(ID_SIZE)), min(keys, default=b""), max(keys, default=b"")
     found: dict[bytes, tuple[Schema, bytes]] = {}

@@ -14,7 +14,7 @@ from backstory.records.canonical import JsonObject
 from backstory.report.report import Cell, Column, Content, Layout, Layouts, Supports, Told
 from backstory.report.report_desk import QUESTION, Asked, Desk
 from backstory.report.report_make import Kind
-from backstory.report.report_model import Served, count_served, threshold_rows
+from backstory.report.report_model import SERVED, THRESHOLDS, Served, count_served, threshold_rows
 from backstory.report.report_streams import completeness_of, manifests_in
 
 _FACT = (Column("what", "what"), Column("value", ""))
@@ -52,14 +52,7 @@ LAYOUTS = Layouts(
             name="served",
             title="What the model answered in the period",
             standing="computed",
-            columns=(
-                Column("version", "version"),
-                Column("predictions", "predictions in the log", "count"),
-                Column("errors", "of these failed", "count"),
-                Column("first", "first", "time"),
-                Column("last", "last", "time"),
-                Column("rule", "rules of decision"),
-            ),
+            columns=SERVED,
             none="No prediction of it in this period is in the log.",
         ),
         Layout(
@@ -91,15 +84,7 @@ LAYOUTS = Layouts(
             name="thresholds",
             title="Thresholds that were changed in the period",
             standing="recorded",
-            columns=(
-                Column("entry", "entry", "count"),
-                Column("time", "proposed", "time"),
-                Column("name", "threshold"),
-                Column("old", "from"),
-                Column("new", "to"),
-                Column("verdict", "verdict"),
-                Column("decided", "decided in entry", "count"),
-            ),
+            columns=THRESHOLDS,
             none="No change of a threshold was proposed in the period.",
         ),
         Layout(

@@ -22,6 +22,24 @@ from backstory.report.report_desk import Asked, Desk
 from backstory.report.report_make import Kind
 from backstory.report.report_streams import completeness_of
 
+SERVED = (
+    Column("version", "version"),
+    Column("predictions", "predictions in the log", "count"),
+    Column("errors", "of these failed", "count"),
+    Column("first", "first", "time"),
+    Column("last", "last", "time"),
+    Column("rule", "rules of decision"),
+)
+THRESHOLDS = (
+    Column("entry", "entry", "count"),
+    Column("time", "proposed", "time"),
+    Column("name", "threshold"),
+    Column("old", "from"),
+    Column("new", "to"),
+    Column("verdict", "verdict"),
+    Column("decided", "decided in entry", "count"),
+)
+
 LAYOUTS = Layouts(
     kind="model-history",
     code="RPT-05",
@@ -113,29 +131,14 @@ LAYOUTS = Layouts(
             name="served",
             title="What it answered",
             standing="computed",
-            columns=(
-                Column("version", "version"),
-                Column("predictions", "predictions in the log", "count"),
-                Column("errors", "of these failed", "count"),
-                Column("first", "first", "time"),
-                Column("last", "last", "time"),
-                Column("rule", "rules of decision"),
-            ),
+            columns=SERVED,
             none="No prediction of it is in the log.",
         ),
         Layout(
             name="thresholds",
             title="Thresholds that were changed",
             standing="recorded",
-            columns=(
-                Column("entry", "entry", "count"),
-                Column("time", "proposed", "time"),
-                Column("name", "threshold"),
-                Column("old", "from"),
-                Column("new", "to"),
-                Column("verdict", "verdict"),
-                Column("decided", "decided in entry", "count"),
-            ),
+            columns=THRESHOLDS,
             none="No change of a threshold was proposed.",
         ),
         Layout(
