@@ -1,9 +1,11 @@
 """The commands of pages: `backstory` as one finds it after an installation, without its time to start.
 
-    python -m tests.docs.commands FOLDER     has loaded every command; answers at a socket there until its input ends
+    python -m tests.docs.commands FOLDER [LIBRARY...]   has loaded every command, and these libraries; answers at a
+                                                        socket there until its input ends
 
-`install` writes a `backstory` that has this process fork for each command, with the caller's streams, directory and
-environment. Those that serve or take long are started as everywhere; `tests/cli` starts every kind of command so.
+`install` writes a `backstory` that has such a process fork for each command, with the caller's streams, directory and
+environment: one that has what loads models for commands that call them, one without for all others. Those that serve
+are started as everywhere; `tests/cli` starts every kind of command so.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 _READY = b"ready\n"
@@ -28,10 +31,11 @@ _USED_BY_MOST = (
     "backstory.cli.answer", "backstory.verify.archive", "backstory.archive.facade", "cyclopts.help", "rich.table",
     "pyarrow.parquet",
 )  # fmt: skip
+_MODELS = ("pandas", "sklearn.linear_model", "sklearn.tree", "skops.io", "backstory.debug.replaying")
 _CLIENT = """\
 import marshal, os, socket, sys
 here = os.getcwd()
-os.chdir({folder!r})  # the whole path may be too long for the name of a socket
+os.chdir(sys.argv.pop(1))  # the whole path may be too long for the name of a socket
 with socket.socket(socket.AF_UNIX) as asked:
     asked.connect("socket")
     socket.send_fds(asked, [b"!"], [0, 1, 2])
@@ -42,41 +46,50 @@ with socket.socket(socket.AF_UNIX) as asked:
 _SCRIPT = """\
 #!/bin/sh
 case " $* " in
-    *" --listen "*|*" --watch "*|" drill "*|" replay "*|" rootcause "*|" whatif "*) exec "{python}" -m backstory "$@" ;;
-    *) exec "{python}" -I -S "{client}" "$@" ;;
+    *" --listen "*|*" --watch "*) exec "{python}" -m backstory "$@" ;;
+    " drill "*|" replay "*|" rootcause "*|" whatif "*) exec "{python}" -I -S "{client}" "{models}" "$@" ;;
+    *) exec "{python}" -I -S "{client}" "{plain}" "$@" ;;
 esac
 """
 
 
 class Commands:
-    """A process that has loaded every command."""
+    """Two processes that have loaded every command, one of them what loads models too."""
 
     def __init__(self, folder: Path) -> None:
-        """Start it; its socket and the caller's end are in the folder."""
-        self._client = folder / "client.py"
-        self._client.write_text(_CLIENT.format(folder=str(folder)), "utf-8")
-        command = [sys.executable, "-m", __name__, str(folder)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        assert self._process.stdout is not None
-        assert self._process.stdout.readline() == _READY
+        """Start them; their sockets and the caller's end are in the folder."""
+        self._client, self._folders = folder / "client.py", {"plain": folder / "plain", "models": folder / "models"}
+        self._client.write_text(_CLIENT, "utf-8")
+        self._processes = [_started(self._folders["plain"], ()), _started(self._folders["models"], _MODELS)]
+        for process in self._processes:
+            assert process.stdout is not None
+            assert process.stdout.readline() == _READY
 
     def install(self, path: Path) -> None:
         """Write the `backstory` of a shell."""
-        path.write_text(_SCRIPT.format(python=sys.executable, client=self._client), "utf-8")
+        path.write_text(_SCRIPT.format(python=sys.executable, client=self._client, **self._folders), "utf-8")
         path.chmod(0o755)
 
     def close(self) -> None:
-        """End it."""
-        self._process.communicate()
+        """End them."""
+        for process in self._processes:
+            process.communicate()
 
 
-def _serve(folder: str) -> None:
+def _started(folder: Path, libraries: Sequence[str]) -> subprocess.Popen[bytes]:
+    folder.mkdir()
+    command = [sys.executable, "-m", __name__, str(folder), *libraries]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+def _serve(folder: str, *libraries: str) -> None:
     """Answer until the input ends; in a process that was forked for a command, run it and return."""
     from backstory.cli.main import COMMANDS, run
     from backstory.columns.own_process import hide_pandas
 
-    hide_pandas()
-    for module in (*(place.partition(":")[0] for place, _ in COMMANDS.values()), *_USED_BY_MOST):
+    if not libraries:
+        hide_pandas()
+    for module in (*(place.partition(":")[0] for place, _ in COMMANDS.values()), *_USED_BY_MOST, *libraries):
         importlib.import_module(module)
     gc.freeze()
     os.chdir(folder)
@@ -121,4 +134,4 @@ def _is_command(connection: socket.socket) -> bool:
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1])
+    _serve(*sys.argv[1:])
