@@ -5,6 +5,7 @@ VENV := .venv
 PEERS := .venv-peers
 FEAST := .venv-feast
 TORCH := .venv-torch
+HSM := .venv-hsm
 FUZZ_SECONDS := 600
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
@@ -21,7 +22,7 @@ FIND_PYTHON = for python in python3 python3.13 python3.12 python3.11 python3.14 
 	then echo $$python; exit 0; fi; done; \
 	echo 'make: no Python 3.11 or newer with the venv module was found' >&2; exit 1
 
-.PHONY: help demo test soak fuzz feast torch check bench docs lock clean
+.PHONY: help demo test soak fuzz feast torch hsm check bench docs lock clean
 
 help:
 	@echo 'make demo    one prediction and its backstory, from rows to proof'
@@ -31,6 +32,7 @@ help:
 	@echo 'make fuzz    tries every parser for ten minutes; FUZZ_SECONDS=20 for less'
 	@echo 'make feast   asks a real Feast store for features as they were'
 	@echo 'make torch   registers, replays and probes models of PyTorch'
+	@echo 'make hsm     keeps keys in a PKCS#11 token: of SoftHSM, which has to be there (Debian: softhsm2)'
 	@echo 'make check   formatting, lint, types, import rules'
 	@echo 'make bench   the speed table'
 	@echo 'make docs    runs the documentation'
@@ -59,6 +61,9 @@ feast: $(FEAST)/.feast
 torch: $(TORCH)/.torch
 	PYTHONPATH=src $(TORCH)/bin/python -m pytest -p no:cacheprovider tests/torch/check_torch.py
 
+hsm: $(HSM)/.hsm
+	PYTHONPATH=src $(HSM)/bin/python -m pytest -p no:cacheprovider tests/hsm/check_hsm.py
+
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
@@ -81,10 +86,11 @@ lock: $(VENV)/.python
 	$(COMPILE) --python-version 3.11 requirements/peers.in -o requirements/peers.txt
 	$(COMPILE) --python-version 3.11 requirements/feast.in -o requirements/feast.txt
 	$(COMPILE) --python-version 3.11 --no-deps requirements/torch.in -o requirements/torch.txt
+	$(COMPILE) --python-version 3.11 requirements/hsm.in -o requirements/hsm.txt
 	$(COMPILE) --python-version 3.11 requirements/lock.in -o requirements/lock.txt
 
 clean:
-	rm -rf $(VENV) $(PEERS) $(FEAST) $(TORCH) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) $(PEERS) $(FEAST) $(TORCH) $(HSM) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.python:
@@ -120,4 +126,9 @@ $(TORCH)/.torch: requirements/dev.txt requirements/torch.txt requirements/torch-
 	@python=$$($(FIND_PYTHON)) && echo "make: $(TORCH) with $$($$python --version)" && $$python -m venv --clear $(TORCH)
 	$(INSTALL:$(BIN)/%=$(TORCH)/bin/%) --only-binary :all: -r requirements/dev.txt -r requirements/torch.txt
 	$(INSTALL:$(BIN)/%=$(TORCH)/bin/%) --no-deps --only-binary :all: -r requirements/torch-cpu.txt
+	@touch $@
+
+$(HSM)/.hsm: requirements/dev.txt requirements/hsm.txt
+	@python=$$($(FIND_PYTHON)) && echo "make: $(HSM) with $$($$python --version)" && $$python -m venv --clear $(HSM)
+	$(INSTALL:$(BIN)/%=$(HSM)/bin/%) --only-binary :all: -r requirements/dev.txt -r requirements/hsm.txt
 	@touch $@

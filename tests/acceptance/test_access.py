@@ -18,11 +18,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support.accesses import accesses
-from tests.support.policies import MODEL, ROLES, govern, opener, people, record_people
+from tests.support.policies import MODEL, ROLES, govern, opener, people, record_people, score
 
 import backstory
 from backstory.cli.main import run
-from backstory.errors import BackstoryError
+from backstory.errors import BackstoryError, ForbiddenError
 from backstory.records.access import About
 from backstory.records.access_record import DENIED
 from backstory.records.commitment import verify_opening
@@ -39,6 +39,15 @@ def scene(tmp_path_factory):
     path = tmp_path_factory.mktemp("acceptance") / "audit"
     ids = record_people(path)
     govern(path)
+    given = {"outcome": "no", "adverse": True, "automation": "human-decided", "reliance": "sole", "action": "accepted"}
+    with opener(path)("operator", case="request-3") as archive:
+        for row in (2, 3, 4):
+            whose, said = f"subject-{row}", f"said-{row}"
+            decision = archive.decisions.record(ids[row], subject=whose, text=said, **given)
+            archive.rights.notice(
+                "adverse-action", ground="x", subject=whose, decision=decision.id, content=said.encode()
+            )
+            archive.rights.request("contest", subject=whose, due="2100-01-01T00:00:00Z", text=said)
     return path, ids
 
 
@@ -52,6 +61,7 @@ def sentinels() -> dict[str, tuple[str, int, bool]]:
         found[str(table["faith"][row])] = ("D5", row, False)
         found[str(float(table["income"][row] / 100))] = ("D3", row, False)
         found[f"request-{row}"] = ("D1", row, False)
+        found[f"said-{row}"] = ("D4", row, False)
     return found | {"90210.25": ("D3", 3, False)}
 
 
@@ -133,6 +143,13 @@ QUESTIONS: dict[str, Callable] = {
     "served": lambda a, ids, row: a.deployments.served(ids[row]),
     "access log": lambda a, _, __: a.access.log(),
     "who saw": lambda a, _, __: a.access.who_saw(subject="subject-3"),
+    "stages": lambda a, ids, row: a.stages(ids[row]),
+    "explain": lambda a, ids, row: a.explain(ids[row]),
+    "counterfactual": lambda a, ids, row: a.explanations.counterfactual(ids[row], target="> 1", change=["income"]),
+    "decisions": lambda a, _, __: [a.decisions.show(one.id) for one in a.decisions.find()],
+    "decisions of a prediction": lambda a, ids, row: a.decisions.of(ids[row]),
+    "notices": lambda a, _, __: [a.rights.show_notice(one.id) for one in a.rights.notices()],
+    "requests": lambda a, _, __: [a.rights.show(one.id) for one in a.rights.requests()],
 }  # fmt: skip
 NAMED = {
     "predictions of somebody": "subject", "impact of a key": "subject", "who saw": "subject",
@@ -176,6 +193,35 @@ def test_no_path_of_the_library_shows_a_class_to_a_role_that_may_not_see_it(scen
         if classes and name not in NAMED:
             assert noted
             assert all(access["role"] == role for access in noted)
+
+
+ACTS: dict[str, Callable] = {
+    "approve": lambda a, _: a.deployments.approve(MODEL, verdict="rejected"),
+    "deploy": lambda a, _: a.deployments.set("production", MODEL),
+    "notice": lambda a, _: a.rights.notice("explanation", ground="x", subject="subject-1"),
+    "operate-keys": lambda a, _: a.keys.rotate_master("staff"),
+    "outcome": lambda a, ids: a.outcome(ids[5], 1.0),
+    "propose": lambda a, _: a.decisions.justify(MODEL, text="x"),
+    "register": lambda a, _: a.register(score, name="another"),
+    "request": lambda a, _: a.rights.request("access", subject="subject-1", due="2100-01-01T00:00:00Z"),
+}
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(role=st.sampled_from([*ROLES, None]), act=st.sampled_from(list(ACTS)))
+def test_no_verb_does_what_the_policy_does_not_permit(scene, role, act):
+    """Whatever role and verb: what is refused leaves one access in the stream, no entry and no record of the act."""
+    path, ids = scene
+    with opener(path)(role) as archive:
+        if archive._gate.may(act):
+            ACTS[act](archive, ids)
+            return
+        before, size = len(accesses(archive._ledger)), archive._ledger.log.checkpoint().size
+        with pytest.raises(ForbiddenError, match=f"{act}: the policy"):
+            ACTS[act](archive, ids)
+        assert archive._ledger.log.checkpoint().size == size
+        (noted,) = accesses(archive._ledger)[before:]
+        assert (noted["question"], noted["outcome"], noted["role"]) == (act, DENIED, role)
 
 
 COMMANDS = {

@@ -16,7 +16,7 @@ from random import Random
 
 import numpy as np
 from tests.support.ledgers import SEALED, new_recorder
-from tests.support.retention import DAY, Clock, acting, in_force, recorded, timed_ledger
+from tests.support.retention import DAY, Clock, acting, in_force, recorded, registered, timed_ledger
 
 from backstory.capture.fact import record_facts
 from backstory.governance.disposal import execute_disposal, propose_disposal
@@ -116,6 +116,7 @@ class Decade:
         self.chance = Random(SEED)
         self.clock = Clock()
         self.ledger = timed_ledger(root, self.clock)
+        registered(self.ledger, "delay", "credit")
         self.records: list[Plain] = []
         self.holds: dict[str, set[bytes]] = {}
         self.scopes: dict[str, Scope] = {}

@@ -270,6 +270,7 @@ CLASSES = Classification(
 ERASED = Erased(
     ground="request", request=None, leaves=LEAVES_MIN, root=DIGEST, counts=DIGEST, values=4, tables=1, rekeyed=True,
     complete=False,
+    partial=False,
 )  # fmt: skip
 TERMS = BudgetTerms(limit=Loss(epsilon=Decimal("1.5"), delta=Decimal()), unit="subject", period="month")
 

@@ -25,7 +25,7 @@ CASES = Path(__file__).parent / "cases"
 SOURCE = Path(__file__).parents[2] / "src" / "backstory"
 FROM_STRANGERS = {
     "bundle", "checkpoint", "manifest", "membership", "note", "policy", "proof file", "receipt", "receipts file",
-    "tile path",
+    "report", "tile path",
 }  # fmt: skip
 """What comes by mail or over a network, and is tried for longer."""
 ROOMS = ("tlog", "records", "verify", "storage")
@@ -33,7 +33,6 @@ STAND_ALONE = SOURCE / "verify" / "standalone" / "verify_receipt.py"
 NAMED_LIKE_A_PARSER = re.compile(r"(parse|decode|open|read|load)(_\w+)?")
 
 EXCUSED = {
-    "Bundle.open_report": "canonical JSON whose digest the signed manifest names",
     "LogSource.read_tile": "a protocol",
     "open_keys": "opens a store of keys and reads nothing yet",
     "open_sections": "reached through `Vault.open_sections`",
@@ -48,7 +47,6 @@ EXCUSED = {
     "alone.decode_point": "of public keys: reached through `key of the stand-alone verifier`",
     "open_column": "reads nothing: describes a column",
     "open_log": "decides by the beginning of a text",
-    "open_report": "canonical JSON whose digest the signed manifest names",
     "read_buffer": "hands out bytes as they are",
     "read_file": "hands out bytes as they are",
     "read_holdings": "reads entries that other parsers here take apart",

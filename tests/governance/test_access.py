@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 from tests.support.accesses import accesses
-from tests.support.policies import MODEL, govern, opener, people, record_people
+from tests.support.policies import MODEL, govern, opener, people, record_people, score
 
 import backstory
+from backstory.cli.main import run
 from backstory.errors import ConflictError, ForbiddenError, InputError, NotFoundError, StorageError
 from backstory.governance.access_roles import review_due
 from backstory.governance.proposal import REFUSED
@@ -125,9 +126,13 @@ ACTS = {
     "approve": lambda archive, _: archive.deployments.approve(MODEL),
     "classify": lambda archive, _: archive.privacy.confirm({"name": "D0"}, source="loans", reason="x"),
     "decide": lambda archive, ids: archive.decisions.finalise(ids[3]),
+    "deploy": lambda archive, _: archive.deployments.set("production", MODEL),
     "notice": lambda archive, _: archive.rights.notice("explanation", ground="x", subject="subject-1"),
+    "operate-keys": lambda archive, _: archive.keys.rotate(),
+    "outcome": lambda archive, ids: archive.outcome(ids[3], 1.0),
     "propose": lambda archive, _: archive.decisions.threshold("cut", 0.5),
     "rectify": lambda archive, ids: archive.privacy.rectify(ids[3], {"income": 1.0}, reason="x"),
+    "register": lambda archive, _: archive.register(score, name="another"),
     "request": lambda archive, _: archive.rights.request("access", subject="s", due="2100-01-01T00:00:00Z"),
 }
 
@@ -144,6 +149,50 @@ def test_what_the_policy_does_not_permit_is_not_done(as_, ids, role, act):
         assert accesses(archive._ledger, act)[-1]["outcome"] == "denied"
 
 
+OTHER_ACTS = {
+    "alias": ("deploy", lambda archive: archive.alias(MODEL, "champion")),
+    "contracts.set": ("register", lambda archive: archive.contracts.set("loans", None)),
+    "explanations.define": ("register", lambda archive: archive.explanations.define("codes", {})),
+    "explanations.disclose": ("notice", lambda archive: archive.explanations.disclose("x", "codes", [])),
+    "features.define": ("register", lambda archive: archive.features.define("inputs", {})),
+    "keys.add_ml_dsa": ("operate-keys", lambda archive: archive.keys.add_ml_dsa()),
+    "keys.rekey": ("operate-keys", lambda archive: archive.keys.rekey()),
+    "keys.rotate_master": ("operate-keys", lambda archive: archive.keys.rotate_master()),
+    "promises": ("operate-keys", lambda archive: archive.promises(delay=1)),
+}
+
+
+@pytest.mark.parametrize("verb", OTHER_ACTS)
+def test_verbs_that_say_the_same_need_the_same_right(as_, verb):
+    """What serves, what later records are judged by, what people are told, and keys: one right each."""
+    act, do = OTHER_ACTS[verb]
+    with as_("vendor") as archive, pytest.raises(ForbiddenError, match=f"{act}: the policy of entry .* does not"):
+        do(archive)
+
+
+def test_recording_is_never_refused(as_):
+    """A service that has no role, or names nobody at all, predicts under a policy as it did before."""
+    for who in ({"role": None}, {"role": None, "actor": None, "purpose": None, "case": None}):
+        with as_(**who) as archive:
+            with archive.prediction(subject="somebody new") as made:
+                made.features({"income": 1.0})
+                made.output(2.0)
+            with pytest.raises(ForbiddenError, match=r"outcome: the policy .* whoever has no role"):
+                archive.outcome(made.id, 1.0)
+
+
+def test_whoever_operates_keys_sees_no_values(as_, ids, path):
+    """The right is enough for it, on the command line too; a refusal there is on record."""
+    who = ["--purpose", "yearly", "--for-case", "case"]
+    for role, code in (("operator", 13), ("platform-admin", 0)):
+        words = ["keys", "rotate-master", str(path), "--actor", role, "--role", role, *who]
+        assert run(words) == code
+    with as_("platform-admin") as archive:
+        assert accesses(archive._ledger, "operate-keys")[-1]["outcome"] == "denied"
+        assert archive._ledger.find_entries("vault.rekeyed")
+        assert archive.why(ids[3]).features == {}
+
+
 def test_nobody_lowers_a_class_alone_under_a_policy(as_, ids):
     """As it would show what is recorded already: whoever may classify proposes, another person approves."""
     lower = {"cust": "D0", "name": "D0", "income": "D0", "faith": "D0"}
@@ -157,7 +206,7 @@ def test_nobody_lowers_a_class_alone_under_a_policy(as_, ids):
         assert archive.why(ids[3]).rows[0].values["name"] != people()["name"][3]
 
 
-@pytest.mark.parametrize("role", ["data-subject", "vendor", None])
+@pytest.mark.parametrize("role", ["vendor", None])
 def test_not_even_that_there_are_decisions_is_for_everybody(as_, role):
     """Nor notices, requests or corrections: what is known of them openly is structure, too."""
     with as_(role) as archive:
@@ -197,6 +246,26 @@ def test_a_role_is_somebody_s(path, given):
         backstory.open(path, **given)
     with pytest.raises(ForbiddenError, match="mode 'rw'"):
         backstory.open(path, mode="r", **given)
+
+
+@pytest.mark.parametrize("given", ["actor", "purpose", "role", "case"])
+def test_an_empty_text_says_nothing(path, given):
+    """Neither who asks nor what for: a policy that wants a purpose and a case wants words."""
+    asked = {"actor": "dpo", "purpose": "review", "role": "dpo", "case": "case"} | {given: " "}
+    with pytest.raises(InputError, match=f"expected the {given} in words"):
+        backstory.open(path, **asked)
+
+
+def test_a_case_is_over_when_its_time_is(as_, ids, clock):
+    """For who works on it, under that case and no other."""
+    with as_("platform-admin") as admin:
+        with pytest.raises(InputError, match="expected a case"):
+            admin.access.assign_case("operator", "")
+        admin.access.assign_case("operator", "request-5", until=time_text(clock.now_ns + HOUR_NS))
+    with as_("operator", case="request-5") as archive:
+        assert archive.why(ids[5]).features
+        clock.now_ns += 2 * HOUR_NS
+        assert archive.why(ids[5]).features == {}
 
 
 def test_nobody_assigns_themselves(as_):
@@ -297,6 +366,61 @@ def test_a_data_subject_sees_own_records_only(as_, ids):
                 question()
 
 
+@pytest.fixture(scope="module")
+def decided(as_, ids):
+    """Return what was decided about two people, told them and asked by them: ids of decisions, notices, requests."""
+    given = {"outcome": "no", "adverse": True, "automation": "human-decided", "reliance": "sole", "action": "accepted"}
+    found = []
+    with as_("operator", case="request-3") as archive:
+        for row in (3, 4):
+            whose = f"subject-{row}"
+            decision = archive.decisions.record(ids[row], subject=whose, text=f"words-{row}", **given)
+            notice = archive.rights.notice("adverse-action", ground="x", subject=whose, decision=decision.id)
+            request = archive.rights.request("contest", subject=whose, due="2100-01-01T00:00:00Z", text=f"why-{row}")
+            archive.rights.answer(request.id, "identified")
+            found.append((decision.id, notice.id, request.id))
+    return found
+
+
+@pytest.mark.parametrize("wait", ["spool", "sealed"])
+def test_a_person_sees_own_decisions_notices_and_requests_only(as_, ids, decided, wait):
+    """With what was said in them, who said it apart; of another's not even that there are any."""
+    (decision, notice, request), others = decided
+    with as_("operator") as archive:
+        if wait == "sealed":
+            archive.flush()
+    with as_("data-subject") as archive:
+        assert [one.id for one in archive.decisions.find()] == [decision]
+        assert [one.id for one in archive.decisions.of(ids[3])] == [decision]
+        assert archive.decisions.of(ids[4]) == []
+        shown = archive.decisions.show(decision)
+        assert (shown.subject, shown.text, shown.who) == ("subject-3", "words-3", None)
+        assert [one.id for one in archive.rights.notices()] == [notice]
+        assert [one.id for one in archive.rights.notices(decision=decision)] == [notice]
+        assert [one.id for one in archive.rights.requests()] == [request]
+        assert archive.rights.show(request).text == "why-3"
+        assert [one.state for one in archive.rights.show(request).steps] == ["identified"]
+        assert {one.id for one in archive.why(ids[3]).followed} == {decision, notice}
+        for show, name in zip(
+            (archive.decisions.show, archive.rights.show_notice, archive.rights.show), others, strict=True
+        ):
+            with pytest.raises(ForbiddenError, match="D0 is for role data-subject where it is its own"):
+                show(name)
+            assert accesses(archive._ledger)[-1]["outcome"] == "denied"
+        for question in (archive.rights.missing_notices, archive.rights.overdue):
+            with pytest.raises(ForbiddenError, match="D0 is for role data-subject"):
+                question()
+    with as_("data-subject", case=None) as archive:  # whom they are about is seen for a case only
+        assert archive.decisions.find() == []
+
+
+def test_what_followed_is_for_whom_the_prediction_is(as_, ids, decided):
+    """Whoever works on a case sees what was decided in it, and of other cases only that they may not."""
+    with as_("operator", case="request-3") as archive:
+        assert decided[0][0] in {one.id for one in archive.why(ids[3]).followed}
+        assert archive.why(ids[4]).followed is None
+
+
 def test_a_grant_opens_for_a_while(as_, ids, clock):
     """Its classes, for its case, until its time; the access says which grant it was."""
     with as_("legal", case="claim") as archive:
@@ -333,14 +457,16 @@ def test_a_grant_can_be_ended(as_, ids):
         ({"classes": "D9"}, "expected classes"),
         ({"classes": ()}, "expected classes"),
         ({"why": " "}, "expected a reason"),
+        ({"case": " "}, "expected a case"),
+        ({"person": ""}, "expected a person"),
         ({"until": "2001-01-01T00:00:00Z"}, "expected an end in the future"),
     ],
 )
 def test_a_grant_says_what_for_whom_and_why(as_, given, match):
     """Classes, a reason, and an end that is to come."""
-    asked = {"classes": "D4", "until": "2100-01-01T00:00:00Z", "why": "x"} | given
+    asked = {"person": "legal", "classes": "D4", "case": "case", "until": "2100-01-01T00:00:00Z", "why": "x"} | given
     with as_("dpo") as archive, pytest.raises(InputError, match=match):
-        archive.access.grant("legal", asked.pop("classes"), "case", **asked)
+        archive.access.grant(**asked)
 
 
 def test_a_broken_glass_expires_and_is_reviewed_by_another_person(as_, ids, clock, tmp_path):
@@ -370,6 +496,20 @@ def test_a_broken_glass_expires_and_is_reviewed_by_another_person(as_, ids, cloc
             dpo.access.review(entry, "not-justified", reason="no")
         with pytest.raises(NotFoundError, match="no break-glass"):
             dpo.access.review(0, "justified", reason="no")
+
+
+def test_a_broken_glass_that_was_not_justified_ends_with_the_review(as_, ids):
+    """In the session it was broken in; one that was justified goes on until its time."""
+    with as_("internal-auditor", case="glass") as archive, as_("dpo") as dpo:
+        for verdict, left in (("justified", {"income": people()["income"][3]}), ("not-justified", {})):
+            entry = archive.access.break_glass(["D3", "D4"], "glass", why="x", minutes=1)
+            with pytest.raises(InputError, match="expected a reason"):
+                dpo.access.review(entry, verdict, reason=" ")
+            dpo.access.review(entry, verdict, reason="the case file")
+            if verdict == "justified":
+                assert archive.why(ids[3]).features == left
+                dpo.access.end(entry)
+        assert archive.why(ids[3]).features == left
 
 
 def test_who_may_not_break_the_glass_does_not(as_):

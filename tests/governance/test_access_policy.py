@@ -32,8 +32,8 @@ CELLS = [
 ]
 
 MAY = {
-    "operator": {"decide", "notice", "request", "break-glass"},
-    "data-scientist": {"propose", "classify", "share"},
+    "operator": {"decide", "outcome", "notice", "request", "break-glass"},
+    "data-scientist": {"register", "propose", "classify", "share"},
     "validator": {"propose", "approve", "share", "report"},
     "internal-auditor": {"query-access-log", "review", "export", "report", "break-glass"},
     "regulator": {"query-access-log", "export", "report"},
@@ -48,7 +48,7 @@ MAY = {
         "break-glass",
     },
     "platform-admin": {
-        "operate-keys", "assign-role", "assign-case", "query-access-log", "propose", "approve",
+        "operate-keys", "deploy", "assign-role", "assign-case", "query-access-log", "propose", "approve",
     },
 }  # fmt: skip
 

@@ -349,6 +349,28 @@ def test_domains_and_thresholds_need_two_people(office):
         assert [one.new for one in archive.decisions.thresholds("credit")] == ["0.2"]
 
 
+def test_a_model_has_one_domain(office):
+    """A second that names it is refused, when it is proposed or approved; once the first gave it up, it is not."""
+    with office.acting("Ann Lee") as archive:
+        first, second = (archive.decisions.domain(name, models=["cards"]) for name in ("one", "two"))
+    with office.acting("Bo Chen") as archive:
+        archive.decisions.decide(first, "approved")
+        with pytest.raises(ConflictError, match="domain two: expected models of no other domain, got cards of one"):
+            archive.decisions.decide(second, "approved")
+        with pytest.raises(ConflictError, match="got cards of one"):
+            archive.decisions.domain("three", models=["loans", "cards"])
+        without = archive.decisions.domain("one")
+        again = archive.decisions.domain("one", models=["cards", "loans"])
+    with office.acting("Ann Lee") as archive:
+        archive.decisions.decide(without, "approved")
+    with office.acting("Bo Chen") as archive:
+        archive.decisions.decide(second, "approved")
+    with office.acting("Ann Lee") as archive:
+        with pytest.raises(ConflictError, match="got cards of two"):
+            archive.decisions.decide(again, "approved")
+        assert archive.decisions.decide(again, "rejected").verdict == "rejected"
+
+
 def test_a_corrected_outcome_stands_beside_the_original(office):
     """`why` says which stands; both are there."""
     with office.acting("Ann Lee", "a correction") as archive:

@@ -17,9 +17,11 @@ import pytest
 import backstory
 from backstory.archive import Archive
 from backstory.cli.main import run
-from backstory.errors import ForbiddenError, InputError, VerificationError
+from backstory.errors import BusyError, ConflictError, ForbiddenError, InputError, NotFoundError, VerificationError
+from backstory.ledger.rekey import rekey_domain
 from backstory.records.erasure import Erased, padded, parse_erased, tree_leaves
 from backstory.records.keyed import are_comparable, is_under, keyed
+from backstory.storage.disk import hold_directory
 from backstory.verify.archive import verify_archive
 from backstory.verify.erasure_certificate import verify_erasure
 
@@ -98,25 +100,72 @@ def test_a_hold_refuses_on_the_record(archive: Archive) -> None:
     """A legal hold refuses the erasure with its ground in the log; nothing was erased."""
     bob = archive.privacy.find(WHO).ids[0]
     archive.retention.hold("litigation", custodian="legal", review="2030-01-01T00:00:00Z", predictions=[bob])
-    with pytest.raises(ForbiddenError, match=r"17\(3\)\(e\)"):
+    with pytest.raises(ForbiddenError, match=r"nothing was erased: 1 of 4 records .* must be kept .*17\(3\)\(e\)"):
         archive.privacy.erase(WHO, ground="request", request="case 17")
     (refused,) = archive._ledger.find_entries("erasure.refused")
     assert refused["grounds"] == [{"code": "hold", "law": "GDPR 17(3)(e)"}]
     assert archive.privacy.find(WHO).kinds == {"prediction": 4}
     done = archive.privacy.erase(WHO, ground="request", partial=True)
-    assert (done.records, len(done.kept)) == (3, 1)
+    assert (done.records, done.rows, len(done.kept), done.left) == (3, 0, 1, 1)
     assert archive.privacy.find(WHO).kinds == {"prediction": 1}
+    said = str(done)
+    assert "in part: what must be kept is still there" in said
+    assert "1 records of the person" in said
+    assert "rows of datasets about the person, and what was made of them, as long as these records" in said
+    proof = verify_erasure(done.certificate.data, vkey=archive.vkey)
+    assert (proof.complete, proof.partial) == (True, True)
+    assert "not all of it: other records of the person had to be kept" in str(proof)
 
 
-STEPS = ("rewrite_shard", "rewrite_table", "_destroy", "forget_openings", "_append", "remove_plan", "write_plan")
+def test_an_erasure_of_all_says_so(archive: Archive) -> None:
+    """Where nothing was kept, neither the answer nor the certificate says that something was."""
+    done = archive.privacy.erase(WHO, ground="request")
+    assert "nothing of the person that can be erased is left" in str(done)
+    assert "not all of it" not in str(verify_erasure(done.certificate.data, vkey=archive.vkey))
+
+
+def test_who_saw_says_that_it_was_erased_whom(audit: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A read of an erased person's record may have been of another's: it says that this was erased, not unsaid."""
+    with opened(audit) as archive:
+        bob = archive.privacy.find("bob").ids[0]
+        archive.why(archive.privacy.find(WHO).ids[0])
+        assert [one.access.question for one in archive.access.who_saw(prediction=bob) if one.access.named] == []
+        archive.privacy.erase(WHO, ground="request")
+        unsure = archive.access.who_saw(prediction=bob)
+        erased = [one for one in unsure if one.access.is_erased]
+        assert {(one.certain, one.records, one.access.named) for one in erased} == {(False, (), True)}
+        assert {one.access.question for one in erased} == {"why"}
+        assert {one.access.question for one in unsure if one not in erased} == {"find person"}
+        assert [one.to_dict()["erased"] for one in unsure].count(True) == len(erased)
+    who = ["-a", str(audit), "--actor", "dpo", "--purpose", "test"]
+    assert run(["access", "who-saw", "--prediction", bob, *who]) == 0
+    said = capsys.readouterr().out
+    assert "which was erased" in said
+    assert "not said which" in said
+
+
+STEPS = (
+    "rewrite_shard",
+    "rewrite_table",
+    "_destroy",
+    "forget_openings",
+    "_append",
+    "keep_certificate",
+    "remove_plan",
+    "let_go",
+    "write_plan",
+)
 
 
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("after", [False, True])
 def test_a_crash_leaves_the_person_or_an_erasure_that_is_completed(
-    audit: Path, monkeypatch: pytest.MonkeyPatch, step: str, after: bool
+    audit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, after: bool
 ) -> None:
-    """Whatever step is the last one done, the next opener finds the person whole or completes the erasure."""
+    """Whatever step is the last one done, the next opener finds the person whole, or completes the erasure.
+
+    The certificate is then where it was to be, or it waits; nothing of it is lost, and nothing is kept afterwards.
+    """
     from backstory.governance import erasure
 
     done: Callable[..., object] = getattr(erasure, step)
@@ -129,15 +178,60 @@ def test_a_crash_leaves_the_person_or_an_erasure_that_is_completed(
     with opened(audit) as archive:
         monkeypatch.setattr(erasure, step, stop)
         with pytest.raises(KeyboardInterrupt):
-            archive.privacy.erase(WHO, ground="request")
+            archive.privacy.erase(WHO, ground="request", request="case 17", certificate=tmp_path / "ann.erasure")
         monkeypatch.undo()
     with opened(audit) as archive:
         is_whole = step == "write_plan" and not after
         assert archive.privacy.find(WHO).kinds == ({"prediction": 4} if is_whole else {})
         assert len(archive._ledger.find_entries("subject.erased")) == (0 if is_whole else 1)
-        assert list((archive._ledger.layout.vault / "erasures").glob("*")) == []
+        waiting = archive.privacy.certificates()
+        has_file = step == "let_go"
+        assert (tmp_path / "ann.erasure").exists() == has_file
+        assert [one.request for one in waiting] == ([] if is_whole or (has_file and after) else ["case 17"])
+        for one in waiting:
+            archive.privacy.hand_over(one.entry, tmp_path / "ann.erasure", overwrite=True)
+        if not is_whole:
+            proof = verify_erasure(tmp_path / "ann.erasure", vkey=archive.vkey)
+            assert (len(proof.erased), proof.complete, proof.partial) == (6, True, False)
+        assert archive.privacy.certificates() == []
+        assert nothing_waits(archive)
     report = verify_archive(audit)
     assert [finding for finding in report.findings if finding.severity == "failed"] == []
+
+
+def nothing_waits(archive: Archive) -> bool:
+    """Say whether neither plans nor certificates are kept, nor keys of theirs."""
+    ledger = archive._ledger
+    kept = [path for name in ("erasures", "certificates") for path in (ledger.layout.vault / name).glob("*")]
+    return not kept and not [name for name in ledger.keys.names() if name.startswith("erasure-")]
+
+
+def test_whoever_rewrites_at_the_same_time_costs_no_certificate(audit: Path, tmp_path: Path) -> None:
+    """An erasure that another process holds up goes on later, and its certificate waits, for one reader, once."""
+    with opened(audit) as archive:
+        with hold_directory(archive._ledger.layout.vault, "busy"), pytest.raises(BusyError, match="it has begun"):
+            archive.privacy.erase(WHO, ground="request")
+        assert archive.privacy.certificates() == []
+        (done,) = archive.privacy.finish()
+        (waiting,) = archive.privacy.certificates()
+        assert (waiting.entry, waiting.request, waiting.complete) == (done.entry, None, True)
+        rekey_domain(archive._ledger, "personal", "rotation")
+        path = archive.privacy.hand_over(waiting.entry, tmp_path / "ann.erasure")
+        assert len(verify_erasure(path, vkey=archive.vkey).erased) == 6
+        assert nothing_waits(archive)
+        with pytest.raises(NotFoundError, match="handed over"):
+            archive.privacy.hand_over(waiting.entry, tmp_path / "again.erasure")
+        with pytest.raises(NotFoundError, match="no erasure"):
+            archive.privacy.hand_over(0, tmp_path / "again.erasure")
+        assert [one.question for one in archive.access.log()][-2:] == ["certificate", "access-log"]
+
+
+def test_nothing_is_erased_where_the_certificate_has_no_place(archive: Archive, tmp_path: Path) -> None:
+    """A file that stands where the certificate is to be is noticed before anything is destroyed."""
+    (tmp_path / "ann.erasure").write_text("of another erasure")
+    with pytest.raises(ConflictError, match="certificate"):
+        archive.privacy.erase(WHO, ground="request", certificate=tmp_path / "ann.erasure")
+    assert archive.privacy.find(WHO).kinds == {"prediction": 4}
 
 
 OTHER = """
@@ -231,13 +325,51 @@ def test_the_command_line(
     assert json.loads(capsys.readouterr().out)["rows"] == 2
     monkeypatch.setattr(sys, "stdin", io.StringIO(f"{WHO}\n"))
     path = tmp_path / "ann.erasure"
-    assert run(["erase", "--ground", "request", "--certificate", str(path), *who]) == 0
+    assert run(["erase", "--ground", "request", "--certificate", str(path), "--verifier", *who]) == 0
     assert json.loads(capsys.readouterr().out)["records"] == 4
     with backstory.open(audit, mode="r") as archive:
         vkey = archive.vkey
     assert run(["verify-erasure", str(path), "--vkey", vkey, "--json"]) == 0
-    assert len(json.loads(capsys.readouterr().out)["erased"]) == 6
+    proven = json.loads(capsys.readouterr().out)
+    assert len(proven["erased"]) == 6
+    command = [sys.executable, "-I", "-S", "check_erasure.py", path.name, "--vkey", vkey, "--json"]
+    alone = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert json.loads(alone.stdout) == proven
     assert run(["erase", "--finish", *who]) == 0
+    capsys.readouterr()
+    assert run(["erase", "--certificates", *who]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+    assert run(["erase", "--entry", "0", "--certificate", str(tmp_path / "other"), *who]) == 10
+
+
+def test_a_person_on_the_command_line_is_not_taken(capsys: pytest.CaptureFixture[str]) -> None:
+    """`erase` says where it reads the person from, and does not repeat who was given."""
+    assert run(["erase", "ann-zebra", "--ground", "request"]) == 2
+    said = capsys.readouterr().err
+    assert "read from standard input" in said
+    assert "leave it out" in said
+    assert "ann-zebra" not in said
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [],
+        ["--find", "--verifier"],
+        ["--find", "--finish"],
+        ["--find", "--certificate", "x"],
+        ["--entry", "3"],
+        ["--find", "--collected"],
+    ],
+)
+def test_erase_does_one_thing_at_a_time(given: list[str], audit: Path) -> None:
+    """What it is to do is said, once, and a certificate only where there is one."""
+    assert (
+        run(
+            ["erase", *given, "-a", str(audit), "--actor", "dpo"],
+        )
+        == 2
+    )
 
 
 def test_a_certificate_of_another_form_is_refused(archive: Archive) -> None:
@@ -269,6 +401,7 @@ def test_an_entry_is_read_as_it_was_written() -> None:
         tables=16,
         rekeyed=True,
         complete=False,
+        partial=False,
         follows=hexes[3],
     )
     assert parse_erased(one.document()) == one

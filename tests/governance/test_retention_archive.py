@@ -16,6 +16,8 @@ from backstory.errors import ConflictError, ForbiddenError, InputError, NotFound
 from backstory.governance.proposal import REFUSED
 from backstory.ledger.create import create_archive
 from backstory.verify.archive import verify_archive
+from backstory.verify.bundle import verify_bundle
+from backstory.verify.standalone import check_bundle as alone
 
 OPEN_RULE = (
     'name = "row"\nkinds = ["prediction", "outcome"]\npart = "skeleton"\nceiling = "12 months"\nsource = "a test"\n'
@@ -62,6 +64,16 @@ def test_counts_and_rule(trimmed):
     assert went == {("prediction/skeleton", "own/row", 39), ("outcome/skeleton", "own/row", 2)}
 
 
+def test_an_answer_about_floors_says_what_it_cannot_compare(trimmed):
+    """Of rows that went whole nothing is left: how many is counted apart, and the words claim nothing of them."""
+    root, clock, *_ = trimmed
+    with acted(root, clock, "ann") as archive:
+        answer = archive.query("Q-13")
+    assert (answer.status, answer.examined["disposed rows gone whole"]) == ("holds", 41)
+    assert any(note.startswith("41 disposed rows went whole and cannot be compared") for note in answer.notes)
+    assert "rows that went whole" in answer.shows_not
+
+
 def test_every_question_is_answered_from_what_is_left(trimmed):
     """Search, impact, why, receipts, drift, graph and reconciliation find the held and the young, and no others."""
     root, clock, old, young, _ = trimmed
@@ -81,6 +93,18 @@ def test_every_question_is_answered_from_what_is_left(trimmed):
         archive.replay(old[5])
         assert not archive.verify().failed
         assert archive.retention.status().overdue == ()
+
+
+def test_a_bundle_of_what_is_left(trimmed, tmp_path):
+    """The held record of a trimmed segment goes into a bundle beside a young one; both verifiers accept it."""
+    root, clock, old, young, _ = trimmed
+    with acted(root, clock, "ann") as archive:
+        archive.bundle(tmp_path / "b.zip", [old[5], young[0]])
+        vkey = archive._ledger.layout.config.vkey
+        with pytest.raises(NotFoundError, match="none sealed with 1 of 1 ids"):
+            archive.bundle(tmp_path / "none.zip", [old[6]])
+    assert verify_bundle(tmp_path / "b.zip", vkey=vkey).records == 2
+    assert alone.check_bundle(str(tmp_path / "b.zip"), [alone.receipt.Key(vkey, 1)])["records"] == "2"
 
 
 def test_another_incarnation_reads_it_too(trimmed):
@@ -157,14 +181,32 @@ def about_people(tmp_path):
     return root, clock, ids
 
 
+def openings(root):
+    """Return the names of the texts that the vault keeps, and of all else in it."""
+    return sorted(path.name for path in (root / "vault").rglob("*"))
+
+
+@pytest.mark.parametrize("wrong", ["credti", "credit:7", "credit@production"])
+def test_a_hold_on_a_model_nobody_registered_is_refused(trimmed, wrong):
+    """A mistyped model would hold nothing and seem to: it is refused, as is a name that moves, and nothing is kept."""
+    root, clock, *_ = trimmed
+    with acted(root, clock, "ann") as archive:
+        kept = openings(root)
+        with pytest.raises(NotFoundError, match="credit"):
+            archive.retention.hold("m", custodian="c", review="2099-01-01T00:00:00Z", model=wrong)
+        assert openings(root) == kept
+
+
 def test_a_hold_whose_condition_nobody_can_tell_is_refused(about_people):
     """A condition over sealed values would hold nothing and seem to: it is refused; over open ones it holds."""
     root, clock, ids = about_people
     with acted(root, clock, "ann") as archive:
+        kept = openings(root)
         for condition in ("output >= 0", "feature.amount > 1"):
             with pytest.raises(InputError, match="asks for values that are sealed"):
                 archive.retention.hold("m", custodian="c", review="2099-01-01T00:00:00Z", where=condition)
         assert archive.retention.holds() == []
+        assert openings(root) == kept
         held = archive.retention.hold("m", custodian="c", review="2099-01-01T00:00:00Z", where="status = 'ok'")
     assert held.records == len(ids)
 

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from tests.support.ledgers import OPEN, SEALED
-from tests.support.retention import PAYLOAD, SKELETON, Clock, acting, in_force, recorded, timed_ledger
+from tests.support.retention import PAYLOAD, SKELETON, Clock, acting, in_force, recorded, registered, timed_ledger
 
 from backstory.errors import ConflictError, ForbiddenError, NotFoundError
-from backstory.governance.disposal import disposals, disposed_root, execute_disposal, propose_disposal
+from backstory.governance.disposal import disposals, execute_disposal, propose_disposal
+from backstory.governance.disposal_list import disposed_root, parts_of
 from backstory.governance.hold import place_hold, propose_release
 from backstory.governance.keeping import Keeping, grounds_to_keep
 from backstory.governance.proposal import REFUSED, decide
 from backstory.governance.retention import status
 from backstory.governance.retention_decision import approve
+from backstory.governance.retention_list import read_list
 from backstory.governance.retention_scope import Scope
 from backstory.ledger.read import find_record, manifests, read_place
 from backstory.ledger.receipt import make_receipt
@@ -135,10 +139,75 @@ def test_a_hold_after_the_approval_wins(ledger, clock):
     assert failures(ledger.layout.root) == []
 
 
+def between(ledger, acts):
+    """Let others act while a disposal is prepared: one act each time it draws the salts of its list."""
+    world, left = ledger.world, list(acts)
+
+    def chance(size):
+        if size == 32 * len(SEALED.groups) and left:
+            ledger.world = world
+            left.pop(0)()
+            ledger.world = replace(world, random_bytes=chance)
+        return world.random_bytes(size)
+
+    ledger.world = replace(world, random_bytes=chance)
+    return left
+
+
+def approved(ledger):
+    """Propose a disposal and let Bob approve it; return the index of the proposal."""
+    proposal = propose_disposal(ledger)
+    with acting(ledger, "bob"):
+        decide(ledger, proposal.index, "approved")
+    return proposal.index
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_hold_while_a_disposal_is_prepared_wins(ledger, clock, times):
+    """However often holds come between a look and the entry it is for, what they hold stays, and nothing else does."""
+    ids = recorded(ledger, 5)
+    clock.on(200)
+    proposal = approved(ledger)
+
+    def hold(key):
+        place_hold(ledger, "m", Scope(predictions=frozenset([key])), "legal", clock.now + 10**18)
+
+    left = between(ledger, [partial(hold, key) for key in ids[:times]])
+    done = execute_disposal(ledger, proposal)
+    assert (left, done.kept) == ([], {"hold": times * len(SEALED.groups)})
+    assert done.count == (5 - times) * len(SEALED.groups)
+    assert failures(ledger.layout.root) == []
+    assert not [one for one in verify_archive(ledger.layout.root, workers=1).findings if "nothing refers" in one.what]
+
+
+def test_records_of_others_do_not_keep_a_disposal_up(ledger, clock):
+    """What was looked at is not looked at again because somebody else recorded predictions meanwhile."""
+    recorded(ledger, 3)
+    clock.on(200)
+    proposal = approved(ledger)
+    other = [partial(recorded, ledger, 2, first=3), lambda: pytest.fail("it was looked at again")]
+    left = between(ledger, other)
+    assert execute_disposal(ledger, proposal).count == 3 * len(SEALED.groups)
+    assert len(left) == 1
+
+
+def test_a_list_is_as_long_as_its_gaps(ledger, clock):
+    """Records that go together are one row of a list for each part; one that is held in their midst makes it two."""
+    ids = recorded(ledger, 300)
+    place_hold(ledger, "m", Scope(predictions=frozenset(ids[7:8])), "legal", clock.now + 10**18)
+    clock.on(200)
+    table = read_list(ledger, propose_disposal(ledger).document)
+    assert table.num_rows == 2 * len(SEALED.groups)
+    ((rows),) = parts_of(table).values()
+    assert {group: own.tolist() for group, own in rows.items()} == {
+        group: [row for row in range(300) if row != 7] for group in SEALED.groups
+    }
+
+
 def test_the_root_over_what_went_is_the_written_down_one():
     """The leaf of a row of a disposal's list is as docs/format.md says."""
     one = json.loads((Path(__file__).parents[1] / "vectors" / "retention.json").read_text("utf-8"))["disposed"]
-    row = {"group": one["group"], "manifest": int(one["manifest"]), "row": int(one["row"])}
+    row = {"group": one["group"], **{name: int(one[name]) for name in ("manifest", "row", "rows")}}
     table = pa.Table.from_pylist([{**row, "salt": bytes.fromhex(one["salt"])}])
     assert disposed_root(table) == hashlib.sha256(b"\x00" + bytes.fromhex(one["leaf_data"])).digest()
 
@@ -146,6 +215,7 @@ def test_the_root_over_what_went_is_the_written_down_one():
 def test_two_people(ledger, clock):
     """Who proposed may not approve, nothing unapproved is executed, and who placed a hold may not release it."""
     recorded(ledger, 1)
+    registered(ledger, "delay")
     hold = place_hold(ledger, "m", Scope(model="delay"), "legal", clock.now + 10**18)
     clock.on(1)
     other = propose_release(ledger, hold.name)

@@ -16,6 +16,9 @@ from tests.support.archives import ORIGIN
 import backstory
 from backstory.errors import ConflictError, ForbiddenError, InputError, NotFoundError
 from backstory.governance import sharing as sharing_module
+from backstory.governance.budget import budgets, decide_budget, propose_budget, reserve
+from backstory.governance.proposal import decide
+from backstory.ledger.ledger import Ledger
 from backstory.records.privacy_budget import (
     NO_LOSS,
     SPENT,
@@ -28,6 +31,7 @@ from backstory.records.privacy_budget import (
     spent_in,
 )
 from backstory.storage.world import World
+from backstory.verify.archive import verify_archive
 
 PEOPLE = 30
 SURE_SPEND = 60
@@ -252,8 +256,65 @@ def test_periods_begin_anew(tmp_path):
         archive.sharing.count("month", epsilon=1, again=True)
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "left"),
+    [
+        ("year", "month", ["0.4", "0.4", "1"]),
+        ("month", "year", ["0.4", "0", "1"]),
+        (None, "month", ["0.4", "0.4", "0.4"]),
+        ("month", None, ["0.4", "0", "0"]),
+    ],
+)
+def test_another_period_forgets_nothing(tmp_path, before, after, left):
+    """What was used up counts under a budget with another period until it would under neither; `verify` counts so."""
+    now = [1_767_225_600 * 10**9]  # 2026-01-01
+    world, path = World(now_ns=lambda: now[0]), tmp_path / "a"
+    backstory.init(path, origin=ORIGIN, world=world).close()
+    ledger = Ledger(path, world, writable=True, vkey=None, actor="ann")
+
+    def charge(epsilon):
+        reserve(ledger, "press", Loss(epsilon=Decimal(epsilon), delta=Decimal()), dict)
+
+    for period in (before, after):
+        proposed = propose_budget(ledger, "press", epsilon=1, delta=0, unit="subject", period=period)
+        ledger.actor = "bob"
+        decide_budget(ledger, proposed.index, "approved", None)
+        ledger.actor = "ann"
+        if period == before:
+            charge("0.6")
+            now[0] += 20 * DAY_NS
+    found = []
+    for days in (31, 320, 0):
+        found.append(budgets(ledger, "press")[-1].left_epsilon)
+        if found[-1] != "0":
+            charge(found[-1])
+        now[0] += days * DAY_NS
+    ledger.close()
+    assert found == left
+    assert not verify_archive(path, workers=1).failed
+
+
+def test_units_are_not_mixed(tmp_path):
+    """Of two budgets that wait at once, of two units, one can be approved; both approved, past the rules, is found."""
+    path = tmp_path / "a"
+    backstory.init(path, origin=ORIGIN).close()
+    ledger = Ledger(path, World(), writable=True, vkey=None, actor="ann")
+    first, second = (
+        propose_budget(ledger, "press", epsilon=1, delta=0, unit=unit, period=None) for unit in ("subject", "record")
+    )
+    ledger.actor = "bob"
+    decide_budget(ledger, first.index, "approved", None)
+    with pytest.raises(InputError, match="unit"):
+        decide_budget(ledger, second.index, "approved", None)
+    decide(ledger, second.index, "approved")
+    ledger.close()
+    assert [one.what for one in verify_archive(path, workers=1).findings if one.severity == "failed"] == [
+        "budget: its unit is record, that of the audience's budget before it subject"
+    ]
+
+
 def test_two_processes_cannot_overspend(root):
-    """Of eight charges from two processes at once, exactly so many succeed as the budget has."""
+    """Of eight charges from two processes at once, exactly so many succeed as the budget has, whose period changes."""
     grant(root, "contended", "0.5")
     program = f"""
 from decimal import Decimal
@@ -275,10 +336,11 @@ print(done)
 """
     command = [sys.executable, "-c", program]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    grant(root, "contended", "0.5", period="year")
     done = [int(process.communicate(timeout=120)[0]) for process in running]
     assert sum(done) == 5
     with opened(root) as archive:
-        assert archive.sharing.budgets("contended")[0].left_epsilon == "0"
+        assert archive.sharing.budgets("contended")[-1].left_epsilon == "0"
 
 
 def test_no_subset_of_questions_overspends(root):
@@ -388,8 +450,8 @@ def test_no_period_is_overspent(asked, limit, period):
     terms = BudgetTerms(limit=limit, unit="subject", period=period)
     entries, totals = [], {}
     for loss, time in asked:
-        if (spent_in(entries, "x", terms, time) + loss).fits(limit):
-            said = {"epsilon": decimal_text(loss.epsilon), "delta": decimal_text(loss.delta)}
+        if (spent_in(entries, "x", terms, time, {"0": period}) + loss).fits(limit):
+            said = {"budget": "0", "epsilon": decimal_text(loss.epsilon), "delta": decimal_text(loss.delta)}
             entries.append({"name": "x", "time": time, **said})
             when = period_of(time, period)
             totals[when] = totals.get(when, NO_LOSS) + loss

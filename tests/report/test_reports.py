@@ -497,6 +497,15 @@ def test_the_command_line_makes_what_python_makes(governed, tmp_path, capsys):
     assert "Explanation of a decision about you" in capsys.readouterr().out
 
 
+def test_the_command_line_reads_a_person_from_standard_input(governed, tmp_path, capsys, monkeypatch):
+    """So that the id stands in no list of commands; no id is refused."""
+    where = ["-a", str(governed.path), "--actor", "Dora Officer", "--purpose", "request 8", "--subject", "-", "--json"]
+    for said, code in (("ann\n", 0), ("\n", 2)):
+        monkeypatch.setattr(sys, "stdin", io.StringIO(said))
+        assert run(["report", "subject-access", "--to", str(tmp_path / "r.zip"), *where]) == code
+    assert "expected the person's id as a line on standard input" in capsys.readouterr().err
+
+
 def test_the_command_line_lists_the_kinds(capsys):
     """With what each takes, and what it does not cover."""
     assert run(["report", "--list", "--json"]) == 0

@@ -24,6 +24,7 @@ def make_good(chance):
         for number in range(count):
             places = {(s := chance.randrange(4), chance.randrange(len(log.segments[s].rows))) for _ in range(4)}
             claims = [log.claim(*place, tuple(g for g in GROUPS if chance.random() < 0.5)) for place in sorted(places)]
+            claims = [claim | ({"context": None} if chance.random() < 0.2 else {}) for claim in claims]
             files.append((cosigned, many_file(log, claims) if number % 10 == 0 else one_file(log, claims[0])))
     return files
 
@@ -77,23 +78,25 @@ def test_they_refuse_the_same(bad):
 
 
 def test_what_is_accepted_says_nothing_else(good, bad):
-    """A change that all accept, of the order of signatures or an opening left out, adds nothing to what is proven."""
+    """A change that all accept, such as an opening or a context left out, adds nothing to what is proven."""
 
     def fixed(record):
-        shown = {"erased", "opened", "sealed", "undisclosed", "witnesses"}
+        shown = {"context", "erased", "opened", "sealed", "undisclosed", "witnesses"}
         return {name: value for name, value in record.items() if name not in shown}
 
-    known, opened = {}, set()
+    known, opened, contexts = {}, set(), set()
     for own, *_ in good[1]:
         for record in own[1]:
             place = record["stream"], record["seq"]
             known[place] = fixed(record)
             opened.update((*place, group, str(values)) for group, values in record["opened"].items())
+            contexts.add((record["values"]["context"], str(record["context"])))
     for (code, records), *_ in bad[1]:
         for record in records if code == OK else ():
             place = record["stream"], record["seq"]
             assert fixed(record) == known[place]
             assert {(*place, group, str(values)) for group, values in record["opened"].items()} <= opened
+            assert record["context"] is None or (record["values"]["context"], str(record["context"])) in contexts
 
 
 def test_the_changes_are_of_every_kind(bad):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import threading
 
 import pytest
 
@@ -169,3 +170,68 @@ def test_what_is_wrapped_meanwhile_is_not_lost(tmp_path):
     late = other.create("y.shard", "a")
     keys.end_rewrap("personal", new)
     assert store(tmp_path).get("y.shard") == late
+
+
+class Slow(Xor):
+    """A master key elsewhere that is in the middle of wrapping until it is told to go on."""
+
+    def __init__(self, name):
+        """Take a name."""
+        super().__init__(name)
+        self.begun, self.go_on = threading.Event(), threading.Event()
+
+    def wrap(self, name, data):
+        """Wrap, after a while."""
+        self.begun.set()
+        assert self.go_on.wait(60)
+        return super().wrap(name, data)
+
+
+def test_a_key_that_is_added_while_its_file_is_wrapped_anew_is_not_lost(tmp_path):
+    """Who adds a key to a file that is being wrapped anew waits until it is: the key it added stays."""
+    keys, other, slow = store(tmp_path), store(tmp_path), Slow("kms:2")
+    made = keys.create("x.shard", "a")
+    new = keys.masters.begin("personal", slow)
+    wrapping = threading.Thread(target=keys.rewrap, args=("personal", new))
+    wrapping.start()
+    assert slow.begun.wait(60)
+    adding = threading.Thread(target=other.put, args=("x.shard", {**made, "b": bytes(32)}))
+    adding.start()
+    adding.join(0.1)
+    slow.go_on.set()
+    wrapping.join(60)
+    adding.join(60)
+    keys.end_rewrap("personal", new)
+    assert store(tmp_path, {"personal": Xor("kms:2")}).get("x.shard") == {**made, "b": bytes(32)}
+
+
+@pytest.mark.parametrize("change", [shutil.rmtree, lambda folder: (folder / "master-personal.json").unlink()])
+def test_no_master_key_is_drawn_in_the_place_of_one_that_is_away(tmp_path, change):
+    """Where a master key wrapped files and is not here, as on a disk that is not mounted, nothing is sealed."""
+    keys = store(tmp_path)
+    made = keys.create("x.shard", "a")
+    shutil.move(tmp_path / "master", tmp_path / "safe")
+    shutil.copytree(tmp_path / "safe", tmp_path / "master")
+    change(tmp_path / "master")
+    with pytest.raises(NotFoundError, match=r"wrapped 1 key files.*move these files away"):
+        store(tmp_path).create("y.shard", "a")
+    store(tmp_path).create("special/y.shard", "a")  # a domain of which nothing was wrapped yet
+    shutil.copytree(tmp_path / "safe", tmp_path / "master", dirs_exist_ok=True)
+    assert store(tmp_path).get("x.shard") == made
+
+
+def test_a_rotation_that_was_cut_short_is_begun_anew(tmp_path):
+    """A new master key that a crash left, and somebody may have copied, wraps nothing once a rotation has ended."""
+    keys = store(tmp_path)
+    made = keys.create("x.shard", "a")
+    left = keys.masters.begin("personal", None)
+    keys.rewrap("personal", left)
+    stolen = (tmp_path / "master" / "master-personal.json").read_bytes()
+    later = store(tmp_path)
+    new = later.masters.begin("personal", None)
+    later.rewrap("personal", new)
+    later.end_rewrap("personal", new)
+    assert store(tmp_path).get("x.shard") == made
+    (tmp_path / "master" / "master-personal.json").write_bytes(stolen)
+    with pytest.raises(NotFoundError, match="master key"):
+        store(tmp_path).get("x.shard")

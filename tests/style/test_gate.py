@@ -4,7 +4,7 @@ import ast
 
 from tests.style.test_tidy import MODULES, PACKAGE
 
-READERS = frozenset({"open_rows", "personal_snapshot", "read_sequence", "read_shard", "vault"})
+READERS = frozenset({"find_linked_rows", "open_rows", "personal_snapshot", "read_sequence", "read_shard", "vault"})
 """Functions, and the attribute of a ledger, that sealed values are read with."""
 
 ASKING = frozenset({"note_hits", "note_read", "pass_through", "show"})
@@ -21,6 +21,7 @@ ASK = frozenset(
         "debug/rootcause_asked.py",
         "debug/rootcause_records.py",
         "debug/stages.py",
+        "governance/erasure_certificates.py",
         "governance/facts.py",
         "governance/rectification.py",
         "governance/sharing_read.py",
@@ -42,6 +43,7 @@ TOLD = frozenset(
         "governance/decision_people.py",
         "governance/disposal.py",
         "governance/erasure.py",
+        "governance/erasure_plan.py",
         "governance/erasure_survey.py",
         "governance/keeping.py",
         "governance/retention_list.py",

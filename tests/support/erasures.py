@@ -8,6 +8,7 @@ from tests.support.memberships import ORIGIN
 from tests.support.receipts import SIGNER
 
 from backstory.records import canonical
+from backstory.records.canonical import JsonValue
 from backstory.records.erasure import Erased, leaf_data, tree_leaves
 from backstory.tlog.checkpoint import Checkpoint, sign_checkpoint
 from backstory.tlog.hashing import hash_leaf, root_hash
@@ -21,8 +22,8 @@ def salt_of(text: str) -> bytes:
     return hashlib.sha256(b"salt " + text.encode()).digest()
 
 
-def certificate_of(texts: list[str]) -> bytes:
-    """Return a certificate of an erasure of some things, named as in its leaves."""
+def certificate_of(texts: list[str], **said: JsonValue) -> bytes:
+    """Return a certificate of an erasure of some things, named as in its leaves; its entry says what is given."""
     drawn = iter(range(1 << 20))
     hashes = {hash_leaf(leaf_data(salt_of(text), text)): text for text in texts}
     leaves = tree_leaves(list(hashes), lambda size: hashlib.sha256(b"other %d" % next(drawn)).digest()[:size])
@@ -36,8 +37,9 @@ def certificate_of(texts: list[str]) -> bytes:
         tables=16,
         rekeyed=False,
         complete=True,
+        partial=False,
     )
-    entry = canonical.encode({**erased.document(), "time": "2026-03-01T12:00:00.000000000Z", "v": 1})
+    entry = canonical.encode({**erased.document(), "time": "2026-03-01T12:00:00.000000000Z", "v": 1, **said})
     entries = [hash_leaf(one) for one in (b"{}", entry, b"[]")]
     note = sign_checkpoint(Checkpoint(origin=ORIGIN, size=3, root=root_hash(entries)), SIGNER)
     log = encode_proof_file(ProofFile(extra=entry, index=1, proof=tuple(inclusion_proof(entries, 1)), note=note))

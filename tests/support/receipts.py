@@ -218,9 +218,10 @@ class Log:
 
 
 def extra_of(claim: dict[str, object]) -> dict[str, object]:
-    """Return the JSON of a receipt of one record."""
+    """Return the JSON of a receipt of one record; a context that is None is left out."""
     return {
-        "context": text64(claim["context"]), "entry": text64(claim["entry"]), "index": str(claim["index"]),
+        "context": None if claim["context"] is None else text64(claim["context"]),
+        "entry": text64(claim["entry"]), "index": str(claim["index"]),
         "openings": claim["openings"], "path": [node.hex() for node in claim["path"]], "row": text64(claim["row"]),
         "schema": text64(claim["schema"]), "v": 1,
     }  # fmt: skip
@@ -252,7 +253,8 @@ def many_document(log: Log, claims: list[dict[str, object]]) -> dict[str, object
             proof = [at("nodes", node) for node in claim["proof"]]
             entries.append({"entry": text64(claim["entry"]), "index": str(claim["leaf_index"]), "proof": proof})
         receipts.append({
-            "context": at("contexts", claim["context"]), "entry": entry, "index": str(claim["index"]),
+            "context": None if claim["context"] is None else at("contexts", claim["context"]), "entry": entry,
+            "index": str(claim["index"]),
             "openings": claim["openings"], "path": [at("nodes", node) for node in claim["path"]],
             "row": text64(claim["row"]), "schema": at("schemas", claim["schema"]),
         })  # fmt: skip

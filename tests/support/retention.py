@@ -2,6 +2,7 @@
 
 Clock        a clock that goes a microsecond further each time it is read, and as far as it is told
 archive      an archive about nobody or somebody, its clock, and what records into it
+registered   models by name
 in_force     rules proposed by one person and approved by another
 acting       who acts
 """
@@ -21,6 +22,8 @@ from backstory.governance.proposal import decide, propose
 from backstory.ledger.create import create_archive
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.seal import seal_all
+from backstory.lineage.registry import Submission, register_model
+from backstory.lineage.store import LineageStore
 from backstory.records.schema import Schema
 from backstory.storage.disk import Disk
 from backstory.storage.world import World
@@ -55,11 +58,11 @@ def timed_world(clock: Clock, seed: int = 1, disk: Disk | None = None) -> World:
     )
 
 
-def timed_ledger(root: Path, clock: Clock, *, seed: int = 1, disk: Disk | None = None) -> Ledger:
-    """Create an archive, or open one, with this clock."""
+def timed_ledger(root: Path, clock: Clock, *, seed: int = 1, disk: Disk | None = None, **places: Path) -> Ledger:
+    """Create an archive, or open one, with this clock; a new one has `vault`, `keys` and `master` where it is said."""
     world = timed_world(clock, seed, disk)
     if not (root / "backstory.toml").exists():
-        create_archive(root, ORIGIN, world)
+        create_archive(root, ORIGIN, world, **places)
     return Ledger(root, world, writable=True, vkey=None, actor="ann")
 
 
@@ -72,6 +75,13 @@ def recorded(
     recorder.close()
     seal_all(ledger)
     return [bytes.fromhex(str(one).replace("-", "")) for one in ids]
+
+
+def registered(ledger: Ledger, *names: str) -> None:
+    """Register models of these names, so that holds can name them."""
+    for name in names:
+        given = Submission(model=len, name=name, rows=None, target=None, metrics={}, trusted=())
+        register_model(ledger, LineageStore(ledger), given)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Writes the vectors of Backstory's own formats: `PYTHONPATH=src:. python tests/vectors/make_vectors.py`.
 
 They are pinned: run it after a change of the format version only, and review what changed. Everything is drawn from
-fixed seeds, but for the bundle; a receipt may differ between versions of Arrow too, as a manifest names the digest of
+fixed seeds, but for the bundles; a receipt may differ between versions of Arrow too, as a manifest names the digest of
 its segment's file.
 
 Values stand in JSON as `{"int": "…"}`, `{"float64": "<hex, little-endian>"}`, `{"float32": …}`, `{"bytes": "<hex>"}`,
@@ -48,6 +48,7 @@ from backstory.tlog.checkpoint import Checkpoint, sign_checkpoint
 from backstory.tlog.hashing import hash_leaf, root_hash
 from backstory.tlog.note import sign_note
 from backstory.tlog.signer import Ed25519Signer
+from backstory.verify.bundle import verify_bundle
 from backstory.verify.erasure_certificate import verify_erasure
 from backstory.verify.membership import verify_membership
 from backstory.verify.membership_file import encode_membership
@@ -247,14 +248,19 @@ def promise_of():
 
 
 def receipt_of(root):
-    """Make a small archive and return the receipt of one record, one of three, what the first proves, and its row."""
+    """Make a small archive and return files of receipts, what the first proves, and its row.
+
+    The files: of one record, of three, and of three without their context.
+    """
     ledger = new_ledger(root, seed=2026)
     recorder = new_recorder(ledger)
     ids = recorder.record(make_batch(ledger, SEALED, 0, 300)).ids
     recorder.close()
     seal_all(ledger)
     receipt = make_receipt(ledger, find_record(ledger, ids[257], "prediction"), ("features",))
-    many = make_receipts(ledger, find_places(ledger, [ids[n] for n in (299, 0, 257)], "prediction"), opened=None)
+    places = find_places(ledger, [ids[n] for n in (299, 0, 257)], "prediction")
+    many = make_receipts(ledger, places, opened=None)
+    bare = make_receipts(ledger, places, opened=None, left_out=places[0].manifest.contexts)
     extra = canonical.parse_object(base64.b64decode(receipt.data.split(b"\n")[1].split(b" ")[1]), "receipt")
     row = base64.b64decode(extra["row"])
     types = {column.name: column.type for column in SEALED.open_columns}
@@ -267,7 +273,8 @@ def receipt_of(root):
         "tree_size": checkpoint.size, "vkey": ledger.layout.config.vkey,
     }  # fmt: skip
     leaf = {"leaf": hash_leaf(row).hex(), "schema": SEALED.encoded.decode(), "schema_digest": SEALED.digest}
-    return receipt.data, many.data, expected, record | leaf
+    files = {"tlog-proof": receipt.data, "receipts": many.data, "bare.receipts": bare.data}
+    return files, expected, record | leaf
 
 
 def write_bundle(root):
@@ -276,6 +283,15 @@ def write_bundle(root):
     with archive:
         made = archive.bundle(HERE / "bundle.zip", [ids[3], ids[7]])
         return {"ids": [ids[3], ids[7]], "index": made.index, "manifest": made.digest, "vkey": archive.vkey}
+
+
+def write_report(root):
+    """Write a report about a prediction of such an archive; return its key and what it proves."""
+    archive, ids = archive_with_predictions(root)
+    with archive:
+        made = archive.reports.make("individual-explanation", HERE / "report.zip", prediction=ids[3])
+        facts = verify_bundle(made.path, vkey=archive.vkey).to_dict()
+        return {"facts": facts, "id": ids[3], "vkey": archive.vkey}
 
 
 def audit_state():
@@ -347,12 +363,13 @@ def main():
     (HERE / "promise.promise").write_bytes(data)
     write("promise", expected)
     with tempfile.TemporaryDirectory() as folder:
-        data, many, expected, record = receipt_of(Path(folder) / "archive")
-    (HERE / "bundle.zip").unlink(missing_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        write("bundle", write_bundle(Path(folder) / "archive"))
-    (HERE / "receipt.tlog-proof").write_bytes(data)
-    (HERE / "receipt.receipts").write_bytes(many)
+        files, expected, record = receipt_of(Path(folder) / "archive")
+    for name, write_zip in (("bundle", write_bundle), ("report", write_report)):
+        (HERE / f"{name}.zip").unlink(missing_ok=True)
+        with tempfile.TemporaryDirectory() as folder:
+            write(name, write_zip(Path(folder) / "archive"))
+    for ending, data in files.items():
+        (HERE / f"receipt.{ending}").write_bytes(data)
     write("receipt", expected)
     write("record_leaf", record)
 

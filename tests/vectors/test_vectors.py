@@ -7,6 +7,7 @@ import hmac
 import itertools
 import json
 import struct
+import zipfile
 from decimal import Decimal
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from backstory.columns.encode import iter_blocks
 from backstory.columns.salt import block_keys, parse_salts, salts
 from backstory.columns.tree import leaf_hashes, root_of_subtrees, split_hashes, subtree_roots
 from backstory.frames.token import check_tokens, mint_tokens, positions_of
+from backstory.records import canonical
 from backstory.records.commitment import commit, field_salt, verify_opening
 from backstory.records.membership import subject_message
 from backstory.records.promise import frame_digest, parse_promise
@@ -36,6 +38,7 @@ from backstory.verify.membership import verify_membership
 from backstory.verify.promise import verify_promise
 from backstory.verify.receipt import verify_receipt, verify_receipts
 from backstory.verify.standalone import check_bundle as alone
+from backstory.verify.standalone import check_erasure as erasure_alone
 from backstory.verify.standalone import verify_membership as membership_alone
 from backstory.verify.standalone import verify_receipt as receipt_alone
 
@@ -273,10 +276,22 @@ def test_receipts():
     ]
 
 
+def test_receipts_without_a_context():
+    """The same records, whose context was left out, say the same of themselves and name its digest."""
+    whole, bare = (
+        [one.to_dict() for one in verify_receipts(HERE / f"receipt.{kind}", vkey=read("receipt")["vkey"])]
+        for kind in ("receipts", "bare.receipts")
+    )
+    assert bare == [{**one, "context": None} for one in whole]
+    assert bare[0]["values"]["context"] == canonical.digest_of(whole[0]["context"])
+
+
 def test_erasure():
-    """The certificate verifies with what it proves; leaves and keyed digest follow from the page alone."""
+    """The certificate verifies in both verifiers, with what it proves; leaves and keyed digest follow from the page."""
     vector = read("erasure")
     assert verify_erasure(vector["file"].encode(), vkey=vector["vkey"]).to_dict() == vector["facts"]
+    log = [erasure_alone.receipt.Key(vector["vkey"], 1)]
+    assert erasure_alone.check_file(vector["file"].encode(), log) == vector["facts"]
     for text, leaf in vector["leaves"].items():
         data = b"backstory/erasure/v1\0" + bytes.fromhex(vector["salts"][text]) + text.encode()
         assert hashlib.sha256(b"\0" + data).hexdigest() == leaf
@@ -304,6 +319,17 @@ def test_bundle():
     assert found == alone.check_bundle(str(HERE / "bundle.zip"), [alone.receipt.Key(expected["vkey"], 1)])
     assert (found["index"], found["manifest"]) == (expected["index"], expected["manifest"])
     assert found["question"]["predictions"] == expected["ids"]
+
+
+def test_report():
+    """The pinned report verifies with the same facts in both, and quotes the record it is about."""
+    expected = read("report")
+    found = verify_bundle(HERE / "report.zip", vkey=expected["vkey"]).to_dict()
+    assert found == alone.check_bundle(str(HERE / "report.zip"), [alone.receipt.Key(expected["vkey"], 1)])
+    assert found == expected["facts"]
+    with zipfile.ZipFile(HERE / "report.zip") as file:
+        report = json.loads(file.read("report.json"))
+    assert {quote["record"] for quote in report["quotes"]} == {expected["id"]} == set(report["evidence"]["records"])
 
 
 def test_vectors_stay_small():

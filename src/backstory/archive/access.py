@@ -250,7 +250,7 @@ class Access:
         return [one for one in found if not overdue or (one.verdict is None and (one.review_due or now) < now)]
 
     def review(self, index: int, verdict: ReviewVerdict, *, reason: str) -> None:
-        """Say of what another person opened for themselves whether it was justified.
+        """Say of what another person opened for themselves whether it was justified; where not, it ends at once.
 
         Args:
             index: Index of its entry.
@@ -261,7 +261,7 @@ class Access:
             ForbiddenError: You took it, which is recorded, or the policy does not let you.
             NotFoundError: The entry is none.
             ConflictError: Somebody looked before.
-            InputError: The verdict is none.
+            InputError: The verdict is none, or there is no reason.
         """
         from backstory.governance.access_policy import REVIEW
         from backstory.governance.access_roles import review

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 
 from backstory.archive.inside import Inside
 from backstory.capture.model_version import ModelVersion
@@ -63,6 +64,7 @@ class Approvals:
         Raises:
             ForbiddenError: The archive was opened without an actor.
             InputError: A name or a number cannot be used.
+            ConflictError: A model is another domain's; let that one be approved without it first.
             NotFoundError: There is no such reason map.
         """
         self._inside.calls.require_writable()
@@ -100,7 +102,7 @@ class Approvals:
 
         Raises:
             NotFoundError: There is no such proposal.
-            ConflictError: It was decided before.
+            ConflictError: It was decided before; or it is a domain of a model that another domain has by now.
             ForbiddenError: Whoever decides is who proposed, or the policy does not let them; the refusal is recorded.
             InputError: It is to be approved and is of a kind that is approved elsewhere, as more has to hold there or
                 follows from it; rejected it is here.
@@ -112,6 +114,10 @@ class Approvals:
         elsewhere = _elsewhere(found.kind)
         if verdict != "rejected" and elsewhere is not None:
             raise InputError(f"proposal {index}: it is of a {found.kind}, which is approved with {elsewhere}")
+        if found.kind == decision_domain.DOMAIN and verdict == "approved":
+            demands = decision_domain.domain_of(found).demands
+            insist = partial(decision_domain.insist_models_free, self._inside.ledger, found.name, demands)
+            return decide(self._inside.ledger, index, verdict, reason, insist)
         return decide(self._inside.ledger, index, verdict, reason)
 
     def threshold(

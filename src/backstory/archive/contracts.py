@@ -82,9 +82,9 @@ class Contracts:
 
         Raises:
             InputError: The contract is malformed, or names values of the column that says who a row is about.
-            ForbiddenError: The archive is open for reading only.
+            ForbiddenError: The archive is open for reading only, or the policy in force does not let you.
         """
-        self._inside.calls.require_writable()
+        self._inside.require("register")
         require_name(source, 0)
         read = None if contract is None else read_contract(contract, source)
         set_contract(self._inside.ledger, source, read)

@@ -15,9 +15,11 @@ from uuid import UUID
 from backstory.archive.questions import Questions
 from backstory.capture.model_version import ModelVersion
 from backstory.errors import InputError
+from backstory.ledger.read import Found
 from backstory.lineage import registry
 from backstory.lineage.data_diff import ROWS_SHOWN, DataDiff, diff_data
 from backstory.lineage.reconcile import moment_ns
+from backstory.lineage.showing import about_record
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject
 
@@ -136,7 +138,6 @@ class Debugging(Questions):
             InputError: There is no such level or environment, or what was given does not go together.
             VerificationError: A record, a model or something else they refer to was changed.
         """
-        self._gate.require_open("replay")
         from backstory.debug.capsule import check_capsule
         from backstory.debug.period import Period, replay_period
         from backstory.debug.recorded_environment import RecordedRunner, cache_of
@@ -147,6 +148,8 @@ class Debugging(Questions):
         many = any(given is not None for given in (model, since, until, sample))
         is_one = isinstance(prediction, str | UUID | ModelVersion)
         require_question(level, is_one=is_one, is_many=many, alone=alone, steps=steps, fit=fit, env=env)
+        if level == RETRAIN or not isinstance(prediction, str | UUID):
+            self._gate.require_open("replay")
         if level == RETRAIN:
             spec = prediction.digest if isinstance(prediction, ModelVersion) else str(prediction)
             return retrain(self._workshop, registry.find_version(self._ledger, spec), steps=steps, fit=fit, rows=rows)
@@ -160,7 +163,7 @@ class Debugging(Questions):
         if isinstance(prediction, ModelVersion):
             raise InputError("replay: expected a prediction; a model version is trained again by level=3")
         if isinstance(prediction, str | UUID):
-            found = self._found(prediction)
+            found = self._found_for("replay", prediction)
             return check_capsule(shop, found) if level == 0 else replay_prediction(shop, found, manner)
         self._recorder.write()
         period = Period(
@@ -192,10 +195,10 @@ class Debugging(Questions):
             InputError: The features cannot be made again as the model was given them.
             VerificationError: The record or the model was changed.
         """
-        self._gate.require_open("stages")
         from backstory.debug.stages import run_prediction
 
-        return run_prediction(self._ledger, self._gate, self._found(prediction), self._stored_model)
+        found = self._found_for("stages", prediction)
+        return run_prediction(self._ledger, self._gate, found, self._stored_model)
 
     def bisect(
         self,
@@ -303,10 +306,13 @@ class Debugging(Questions):
             ForbiddenError: Rows are about people, and no actor and purpose were given.
             PreparationError: A step raises an error now, or returns no such columns.
         """
-        self._gate.require_open("whatif")
         from backstory.debug.whatif import ask_whatif
         from backstory.debug.whatif_ask import question_of
 
+        if isinstance(predictions, str | UUID):
+            self._found_for("whatif", predictions)
+        else:
+            self._gate.require_open("whatif")
         self._recorder.write()
         names = [predictions] if isinstance(predictions, str | UUID) else predictions
         question = question_of(
@@ -452,19 +458,19 @@ class Debugging(Questions):
             InputError: There is no such method, or the background does not fit.
             VerificationError: The record or the model was changed.
         """
-        self._gate.require_open("explain")
         from backstory.debug.explanation import explain_prediction
         from backstory.debug.explanation_plan import Explain
 
         asked = Explain(method=method, background=background, column=column)
-        return explain_prediction(self._workshop, self._found(prediction), asked, anew=anew)
+        found = self._found_for("explain", prediction)
+        return explain_prediction(self._workshop, found, asked, anew=anew)
 
     @cached_property
     def explanations(self) -> Explanations:
         """Reasons by a versioned map, what was disclosed, and what would have changed an output."""
         from backstory.archive.explanations import Explanations
 
-        return Explanations(self._inside, self._workshop, self._found)
+        return Explanations(self._inside, self._workshop, self._found, self._found_for)
 
     @cached_property
     def drift(self) -> DriftWatch:
@@ -472,6 +478,12 @@ class Debugging(Questions):
         from backstory.archive.drift import DriftWatch
 
         return DriftWatch(self._inside)
+
+    def _found_for(self, question: str, prediction: str | UUID) -> Found:
+        """Return a record that a question is about, whose open values the answer shows as they are."""
+        found = self._found(prediction)
+        self._gate.within(about_record(self._ledger, found)).require_open(question)
+        return found
 
     @cached_property
     def _plans(self) -> Plans:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -17,26 +18,27 @@ from backstory.governance.decision import Acting, Made, record_decisions
 from backstory.governance.decision_domain import Demands
 from backstory.governance.decision_people import people_of
 from backstory.governance.decision_read import Decision, Oversight
-from backstory.governance.facts import LINKS
+from backstory.governance.facts import LINKS, gate_of_facts
 from backstory.governance.rule_gate import RuleGate
 from backstory.ledger.read import find_contexts, find_record
 from backstory.lineage import registry
 from backstory.lineage.reason_map import ReasonMap
+from backstory.lineage.reasons import reasons_of
 from backstory.records.decision import Action, Automation, Confirmation, Reliance
 from backstory.records.envelope import OUTCOME, PREDICTION
 from backstory.records.identity import id_text
 
 if TYPE_CHECKING:
-    from backstory.archive.explanations import Explanations
+    from backstory.debug.case import Workshop
 
 
 class Decisions(Approvals):
     """The decisions and approvals of an archive; made by `Archive.decisions`."""
 
-    def __init__(self, inside: Inside, explanations: Callable[[], Explanations]) -> None:
-        """Work on an open archive; `explanations` says which reasons apply to a prediction."""
+    def __init__(self, inside: Inside, shop: Callable[[], Workshop]) -> None:
+        """Work on an open archive; `shop` is what predictions are explained with."""
         super().__init__(inside)
-        self._explanations = explanations
+        self._shop = shop
 
     # --- deciding -----------------------------------------------------------------------------------------------------
 
@@ -327,8 +329,9 @@ class Decisions(Approvals):
         self._inside.recorder.write()
         name = id_text(self._key(str(prediction), PREDICTION))
         gate = self._inside.gate
-        if not gate.allows(["subject"]):
-            gate.pass_through("decision", ["subject"], 1)  # says why not
+        asked = gate_of_facts(gate)
+        if not asked.allows(["subject"]):
+            asked.pass_through("decision", ["subject"], 1)  # says why not
         return decision_read.find_decisions(self._inside.ledger, gate, "decision", predictions=[name])
 
     def find(
@@ -415,9 +418,14 @@ class Decisions(Approvals):
         return key
 
     def _applying(self, prediction: bytes, known: ReasonMap, demands: Demands) -> Collection[str]:
-        count = len(known.reasons)
-        found = self._explanations().reasons(id_text(prediction), known, count=count, adverse=demands.adverse)
-        return {one.code for one in found.codes}
+        """Return the codes that apply to a prediction: a rule compares them with those given, and shows nobody any."""
+        from backstory.debug.explanation import explain_prediction, scored_of
+        from backstory.debug.explanation_plan import Explain
+
+        shop = replace(self._shop(), gate=RuleGate())
+        asked = find_record(shop.ledger, id_text(prediction), PREDICTION)
+        found = explain_prediction(shop, asked, Explain(), anew=False)
+        return {one.code for one in reasons_of(scored_of(found), known, len(known.reasons), demands.adverse).codes}
 
 
 def _one_each(values: Iterable[Any], count: int, what: str) -> list[Any]:

@@ -42,8 +42,9 @@ class Deployments:
         Raises:
             NotFoundError: There is no such model.
             InputError: A share is no part of 1, or all together are not 1.
+            ForbiddenError: The archive is open for reading only, or the policy in force does not let you.
         """
-        self._inside.calls.require_writable()
+        self._inside.require("deploy")
         given = {} if models is None else models if isinstance(models, Mapping) else {self._spec(models): 1}
         shares = [(registry.find_version(self._inside.ledger, spec), share) for spec, share in given.items()]
         insist_deployment_free(self._inside.ledger, deployment, [version.digest for version, _ in shares])

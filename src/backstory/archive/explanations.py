@@ -95,11 +95,21 @@ class Plans:
 class Explanations:
     """Reasons and counterfactuals of an archive's predictions; made by `Archive.explanations`."""
 
-    def __init__(self, inside: Inside, shop: Workshop, find: Callable[[str], Found]) -> None:
-        """Explain predictions of an archive."""
+    def __init__(
+        self, inside: Inside, shop: Workshop, find: Callable[[str], Found], find_for: Callable[[str, str], Found]
+    ) -> None:
+        """Explain predictions of an archive.
+
+        Args:
+            inside: The archive.
+            shop: What questions about behaviour work with.
+            find: Finds a prediction.
+            find_for: Finds one for a question that shows its open values as they are.
+        """
         self._inside = inside
         self._shop = shop
         self._find = find
+        self._find_for = find_for
 
     def define(
         self, name: str, codes: Mapping[str, Mapping[str, Any]], *, model: ModelVersion | str | None = None
@@ -115,12 +125,12 @@ class Explanations:
             model: The version it is for, or what `model()` takes; only its predictions can then be given its codes.
 
         Raises:
-            ForbiddenError: The archive is open for reading only.
+            ForbiddenError: The archive is open for reading only, or the policy in force does not let you.
             InputError: A name cannot be used, a code is malformed, a feature stands for two codes of one direction, or
                 the model has no such input.
             NotFoundError: There is no such model.
         """
-        self._inside.calls.require_writable()
+        self._inside.require("register")
         digest = None
         if model is not None:
             spec = model if isinstance(model, str) else model.digest
@@ -173,7 +183,7 @@ class Explanations:
             InputError: The map is for another model.
             ModelError: The prediction cannot be explained.
         """
-        self._inside.gate.require_open("reasons")
+        self._find_for("reasons", prediction)
         return self._reasons(prediction, map, count, adverse, explain)
 
     def disclose(
@@ -201,11 +211,12 @@ class Explanations:
         Raises:
             InputError: A code is not in the map, or none of its features moved this prediction to the adverse side; or
                 the record says itself what each feature added, and is to be explained otherwise.
-            ForbiddenError: The archive is open for reading only, or the values are sealed.
+            ForbiddenError: The archive is open for reading only, the values are sealed, or the policy in force does not
+                let you.
             NotFoundError: There is no such prediction or map.
             ModelError: The prediction cannot be explained.
         """
-        self._inside.calls.require_writable()
+        self._inside.require("notice")
         if explain is not None and self._was_explained(prediction):
             raise InputError("disclose: expected no explain= where the record says what each feature added")
         whole = self._reasons(prediction, map, None, adverse, explain)
@@ -245,10 +256,9 @@ class Explanations:
             InputError: A feature is none, nothing says which values to try, or the target is none.
             ModelError: The model is not there, or its replay diverges.
         """
-        self._inside.gate.require_open("counterfactual")
         return search_counterfactuals(
             self._shop,
-            self._find(prediction),
+            self._find_for("counterfactual", prediction),
             target=target,
             change=list(change),
             bounds=dict(bounds or {}),

@@ -15,7 +15,7 @@ from backstory.archive.contracts import Contracts
 from backstory.archive.data import Data
 from backstory.archive.deployments import Deployments
 from backstory.archive.features import Features
-from backstory.archive.forgetting import forget_whom_it_should
+from backstory.archive.forgetting import collect_and_forget, forget_whom_it_should
 from backstory.archive.governing import Governing
 from backstory.archive.inside import Inside
 from backstory.archive.job import Job
@@ -33,15 +33,12 @@ from backstory.capture.policy import Policy
 from backstory.capture.prediction import Capture, Predictions
 from backstory.capture.steps import Keep, Sampling
 from backstory.capture.subject import Id
-from backstory.errors import (
-    InputError,
-    ModelError,
-)
+from backstory.errors import InputError, ModelError
 from backstory.frames.contract import Contract
 from backstory.frames.contract_odcs import read_contract
 from backstory.governance.access import AccessGate
 from backstory.governance.freeze import insist_alias_free
-from backstory.ledger.collect import collect, wrap_key
+from backstory.ledger.collect import wrap_key
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.past import look_up
 from backstory.lineage import registry
@@ -184,12 +181,14 @@ class Archive(Governing):
             InputError: The name cannot be used, the rows are not of a source with a subject, or the code of a feature
                 is another than it was defined with.
             NotFoundError: There is no such parent, or no such feature set.
+            ForbiddenError: The archive is open for reading only, or the policy in force does not let you.
         """
-        self._calls.require_writable()
+        self._inside.require("register")
         parents = [parents] if isinstance(parents, ModelVersion | str) else parents
         if rows is not None and not isinstance(rows, RowRefs):
             _, rows = self.split(rows)
         if alias is not None:
+            self._gate.require("deploy")
             insist_alias_free(self._ledger, name, alias)
         with self._lock:
             given = registry.Submission(
@@ -214,6 +213,7 @@ class Archive(Governing):
 
     def alias(self, model: ModelVersion | str, alias: str) -> None:
         """Let `name@alias` mean this version from now on; earlier meanings stay in the log."""
+        self._inside.require("deploy")
         version = self._registered(model)
         insist_alias_free(self._ledger, version.name, alias)
         registry.set_alias(self._ledger, version, alias)
@@ -418,8 +418,9 @@ class Archive(Governing):
             ColumnError: A value is a dict, or the values are of several types.
             InputError: For a list of ids no list, array or column of values, or one of another length.
             StorageError: Nothing was recorded; or, where `details["ids"]` is there, only the outcomes with an id in it.
+            ForbiddenError: The archive is open for reading only, or the policy in force does not let you.
         """
-        self._calls.require_writable()
+        self._inside.require("outcome")
         if isinstance(prediction, str | UUID):
             found = self._found(prediction)
             only = found.table["id"][0].as_py(), found.schema, found.table["context"][0].as_py()
@@ -470,13 +471,15 @@ class Archive(Governing):
     def collect(self, path: str | Path) -> int:
         """Seal what workers recorded into a spool; return how many records were sealed.
 
+        Of persons who were erased meanwhile, what they recorded before is erased at once.
+
         Raises:
             NotFoundError: There is no such spool.
             ConflictError: It is another archive's.
             BackstoryError: A stream could not be sealed; all others were.
         """
         self._calls.require_writable()
-        return collect(self._ledger, Path(path))
+        return collect_and_forget(self._ledger, Path(path))
 
     def promises(self, *, delay: int | None = None) -> str:
         """Return the public key of promises, which holders keep as they do `vkey`; see `promise`.
@@ -489,7 +492,7 @@ class Archive(Governing):
         """
         if delay is None:
             return promise_key(self._ledger)
-        self._calls.require_writable()
+        self._inside.require("operate-keys")
         return create_promise_key(self._ledger, self._recorder, delay)
 
     # --- administration -----------------------------------------------------------------------------------------------

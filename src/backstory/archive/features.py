@@ -100,10 +100,10 @@ class Features:
             justification: Why all may be used that have no justification of their own.
 
         Raises:
-            ForbiddenError: The archive is open for reading only.
+            ForbiddenError: The archive is open for reading only, or the policy in force does not let you.
             InputError: A name cannot be used or stands twice, or a feature is defined by nothing known here.
         """
-        self._inside.calls.require_writable()
+        self._inside.require("register")
         return define_features(self._inside.ledger, name, features, owner=owner, justification=justification)
 
     def versions(self, name: str | None = None) -> list[FeatureSet]:

@@ -1,4 +1,7 @@
-"""What every opener for writing does about erased persons: goes on with that, and undoes what a copy brought back."""
+"""What everybody does about erased persons who opens for writing or collects: goes on, and undoes what came back.
+
+A copy that is put back brings persons back, and so may a worker's spool that was elsewhere when they were erased.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,14 @@ import logging
 from typing import TYPE_CHECKING
 
 from backstory.errors import BackstoryError, BusyError
+from backstory.ledger.collect import collect
 from backstory.ledger.forget import forget_again
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from backstory.ledger.ledger import Ledger
+    from backstory.ledger.watch import Looking, Stop
 
 _log = logging.getLogger("backstory")
 _PLANS = "erasures"
@@ -31,3 +38,38 @@ def forget_whom_it_should(ledger: Ledger) -> None:
         _log.debug("another process is erasing; it goes on with what was cut short, or the next opener does")
     except BackstoryError as error:
         _log.warning("an erasure is not complete: %s", error)
+
+
+def collect_and_forget(ledger: Ledger, root: Path) -> int:
+    """Seal the streams of a worker's spool, and erase what came in about persons who were erased meanwhile.
+
+    Args:
+        ledger: The archive, open for writing.
+        root: The spool's directory.
+
+    Returns:
+        How many records were sealed.
+
+    Raises:
+        BackstoryError: See `backstory.ledger.collect`; what came in about erased persons is erased all the same.
+    """
+    try:
+        return collect(ledger, root)
+    finally:
+        forget_whom_it_should(ledger)
+
+
+class Forgetting:
+    """A watch of a worker's spool that erases what came in about persons who were erased meanwhile."""
+
+    def __init__(self, ledger: Ledger, inner: Looking) -> None:
+        """Let a watch look, and erase after it."""
+        self._ledger = ledger
+        self._inner = inner
+
+    def look(self, stop: Stop) -> int:
+        """Seal what is due; return how many records were sealed."""
+        sealed = self._inner.look(stop)
+        if sealed:
+            forget_whom_it_should(self._ledger)
+        return sealed

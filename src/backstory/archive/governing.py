@@ -14,6 +14,7 @@ from backstory.archive.preparation import Preparation
 if TYPE_CHECKING:
     from backstory.archive.access import Access
     from backstory.archive.decisions import Decisions
+    from backstory.archive.keys import Keys
     from backstory.archive.privacy import Privacy
     from backstory.archive.reports import Reports
     from backstory.archive.retention import Retention
@@ -33,8 +34,15 @@ class Governing(Preparation):
         return Access(self._inside)
 
     @cached_property
+    def keys(self) -> Keys:
+        """Changing the keys of the log and of sealed values."""
+        from backstory.archive.keys import Keys
+
+        return Keys(self._inside)
+
+    @cached_property
     def privacy(self) -> Privacy:
-        """Classes of columns, records of a person, erasure and rectification, keys of the vault."""
+        """Classes of columns, records of a person, erasure and rectification."""
         from backstory.archive.privacy import Privacy
 
         return Privacy(self._inside)
@@ -51,7 +59,7 @@ class Governing(Preparation):
         """What people and programs decided with predictions, and who approved what."""
         from backstory.archive.decisions import Decisions
 
-        return Decisions(self._inside, lambda: self.explanations)
+        return Decisions(self._inside, lambda: self._workshop)
 
     @cached_property
     def rights(self) -> Rights:

@@ -39,3 +39,12 @@ class Inside:
     recorder: Recorder
     places: Places
     keep: Kept
+
+    def require(self, action: str) -> None:
+        """Insist that the archive can be written and the policy in force, where one is, permits an action.
+
+        Raises:
+            ForbiddenError: It cannot, or does not; what a policy refuses is recorded.
+        """
+        self.calls.require_writable()
+        self.gate.require(action)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backstory.archive.inside import Inside
@@ -12,6 +13,7 @@ from backstory.lineage.refs import warn_of_lineage
 if TYPE_CHECKING:  # what they need is imported when it is asked for
     from backstory.governance.classification_draft import Draft
     from backstory.governance.erasure import Erasure
+    from backstory.governance.erasure_certificates import WaitingCertificate
     from backstory.governance.erasure_find import SubjectRecords
     from backstory.governance.proposal import Proposal
     from backstory.governance.rectification import Correction
@@ -176,7 +178,15 @@ class Privacy:
 
         return find_person(self._inside.ledger, self._inside.gate, self._inside.recorder, subject)
 
-    def erase(self, subject: str, *, ground: str, request: str | None = None, partial: bool = False) -> Erasure:
+    def erase(
+        self,
+        subject: str,
+        *,
+        ground: str,
+        request: str | None = None,
+        partial: bool = False,
+        certificate: str | Path | None = None,
+    ) -> Erasure:
         """Erase a person: sealed values, their salts and keys, rows of datasets, and what was derived from them.
 
         Records, receipts and the log stay, and say "committed, erased". It cannot be undone. Once it has begun it is
@@ -187,12 +197,17 @@ class Privacy:
             ground: Why: `request`, `consent-withdrawn`, `objection`, `unlawful`, `no-longer-needed`, `legal-duty` or
                 `child`.
             request: What was asked, such as a case number; the log holds a commitment to it.
-            partial: Erase what may be erased where some records must be kept.
+            partial: Where some records must be kept, erase the others. Rows of datasets about the person then stay as
+                long as those records, and nobody erases the rest by themselves once nothing binds it: erase again.
+            certificate: File for the certificate, by convention ending in `.erasure`. It is written before the archive
+                lets go of it; without a file only the answer has it.
 
         Returns:
-            What was done, what was not, and a certificate that exists only here.
+            What was done, what was not, and the certificate.
 
         Raises:
+            BusyError: Another process rewrites the vault; the erasure is completed later. See `hand_over`.
+            ConflictError: There is something where the certificate is to be; nothing was erased.
             ForbiddenError: No actor was given or the role may not erase; or something must be kept, which is recorded.
             InputError: The ground is none of these.
             StorageError: Something could not be written; the erasure is completed later.
@@ -200,12 +215,21 @@ class Privacy:
         from backstory.governance.erasure import erase
 
         inside = self._inside
-        done = erase(inside.ledger, inside.gate, inside.recorder, subject, ground, request, partial=partial)
+        recorder = inside.recorder
+        done = erase(
+            inside.ledger, inside.gate, recorder, subject, ground, request, partial=partial, certificate=certificate
+        )
         self._forget_tables()
         return done
 
-    def finish(self) -> list[Erasure]:
+    def finish(self, *, collected: bool = False) -> list[Erasure]:
         """Go on with erasures that waited for other processes or were cut short; return those that did something.
+
+        Their certificates wait; see `certificates`.
+
+        Args:
+            collected: That no worker's spool holds anything any more from before the erasures that wait. Until that is
+                said the archive keeps, encrypted, whom it has to look for in what it collects.
 
         Raises:
             BusyError: Another process is erasing.
@@ -214,9 +238,39 @@ class Privacy:
         from backstory.governance.erasure import finish
 
         self._inside.recorder.sync()
-        done = finish(self._inside.ledger)
+        done = finish(self._inside.ledger, collected=collected)
         self._forget_tables()
         return done
+
+    def certificates(self) -> list[WaitingCertificate]:
+        """Return the certificates that wait to be handed over, oldest first.
+
+        They are of erasures that others completed, or that ended before whoever erased had the certificate.
+
+        Raises:
+            ForbiddenError: No actor was given, or the role may not erase.
+        """
+        from backstory.governance.erasure_certificates import waiting_certificates
+
+        return waiting_certificates(self._inside.ledger, self._inside.gate)
+
+    def hand_over(self, entry: int, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write a certificate that waits to a file, and keep it no longer; that it was read is recorded.
+
+        Args:
+            entry: Index of the entry of its erasure.
+            path: The file, by convention ending in `.erasure`.
+            overwrite: Whether a file that is there gives way.
+
+        Raises:
+            ConflictError: There is something at `path`, and it must stay.
+            ForbiddenError: No actor was given, or the role may not erase.
+            NotFoundError: The entry is of no erasure, or its certificate was handed over.
+            StorageError: It cannot be written; the archive keeps it.
+        """
+        from backstory.governance.erasure_certificates import hand_over
+
+        return hand_over(self._inside.ledger, self._inside.gate, entry, path, overwrite=overwrite)
 
     def rectify(self, prediction: str, values: Mapping[str, Any], *, reason: str) -> Correction:
         """Say what a prediction should have been made with; the original stays for those who may see it.

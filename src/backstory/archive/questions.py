@@ -97,7 +97,8 @@ class Questions:
         if isinstance(found, Found):
             story = tell_story(ledger, tracer, self._gate, found)
             online = fetch_online(story, self._resolvers)
-            return dataclasses.replace(story, online=online, followed=followed_by(ledger, self._gate, story.id))
+            followed = followed_by(ledger, self._gate.within(about_record(ledger, found)), story.id)
+            return dataclasses.replace(story, online=online, followed=followed)
         return tell_version(ledger, GraphWalk(ledger, tracer, self._gate), found)
 
     def impact(

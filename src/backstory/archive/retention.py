@@ -137,16 +137,20 @@ class Retention:
             matter: What it is for. The log has a commitment to it, as to the scope and the custodian.
             custodian: Who keeps it.
             review: When somebody is to look at it again.
-            model: A model by name, or `name:version`.
+            model: A registered model by name, or `name:version`; later versions of a name are held too.
             since: Predictions from then on.
             until: Predictions before then.
             where: A condition as `search` takes it, over open values. Later predictions that seal these are held.
             predictions: Whole ids.
             subjects: Persons, by the ids they are recorded with.
 
+        Returns:
+            The hold; `records` says how many records it holds now.
+
         Raises:
             ForbiddenError: The archive was opened without an actor.
             InputError: It would hold nothing, its condition asks for sealed values, or the review is past.
+            NotFoundError: Nobody registered the model.
         """
         from backstory.governance.disposal import finish_disposals
         from backstory.governance.hold import place_hold

@@ -13,6 +13,7 @@ from backstory.errors import InputError
 from backstory.governance import notice as notices
 from backstory.governance import request as requests
 from backstory.governance.clocks import Clock, clock_named, due_ns
+from backstory.governance.facts import gate_of_facts
 from backstory.governance.notice import Delivery, MissingNotice, Notice, Told
 from backstory.governance.request import Answering, Asked, Reply, Request
 from backstory.ledger.ledger import Ledger
@@ -155,8 +156,9 @@ class Rights:
         ledger, gate = self._inside.ledger, self._inside.gate
         if decision is None:
             return notices.find_notices(ledger, gate, groups=())
-        if not gate.allows(["subject"]):
-            gate.pass_through("notices", ["subject"], 1)  # says why not
+        asked = gate_of_facts(gate)
+        if not asked.allows(["subject"]):
+            asked.pass_through("notices", ["subject"], 1)  # says why not
         return notices.find_notices(ledger, gate, decisions=[decision])
 
     def show_notice(self, notice: str) -> Notice:

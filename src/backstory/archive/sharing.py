@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack
 
 from backstory.archive.inside import Inside
-from backstory.errors import InputError, NotFoundError
+from backstory.errors import InputError
 
 if TYPE_CHECKING:
     from backstory.governance.budget import Budget
@@ -81,7 +81,7 @@ class Sharing:
             unit: Whose presence is protected: `subject`, a person with all predictions about them; `record`, for
                 archives that are about nobody.
             period: After a `month`, `quarter` or `year` (UTC) a new budget begins, and what may be learnt adds up; None
-                if never.
+                if never. Where it is another than before, what was used up counts until either period is over.
 
         Raises:
             InputError: A name or number cannot be used.
@@ -105,18 +105,16 @@ class Sharing:
 
         Raises:
             NotFoundError: There is no such proposal of a budget.
+            InputError: Another budget of the audience was approved meanwhile, of another unit.
             ForbiddenError: It is the person who proposed it; the refusal is recorded.
             ConflictError: It was decided before.
         """
         from backstory.governance.access_policy import APPROVE
-        from backstory.governance.proposal import decide, find_proposal
-        from backstory.records.privacy_budget import BUDGET
+        from backstory.governance.budget import decide_budget
 
         self._inside.calls.require_writable()
         self._inside.gate.require(APPROVE)
-        if find_proposal(self._inside.ledger, proposal).kind != BUDGET:
-            raise NotFoundError(f"budget: none is proposed in entry {proposal}")
-        decided = decide(self._inside.ledger, proposal, verdict, reason)
+        decided = decide_budget(self._inside.ledger, proposal, verdict, reason)
         return next(one for one in self.budgets(decided.name) if one.proposal == proposal)
 
     def budgets(self, audience: str | None = None) -> list[Budget]:

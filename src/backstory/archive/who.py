@@ -18,11 +18,14 @@ def require_recordable(
     """Insist that what is asked for on opening can be recorded; see `backstory.open`.
 
     Raises:
-        InputError: There is no such mode, or it is not said who asks.
+        InputError: There is no such mode, or it is not said who asks, as what, for what.
         ForbiddenError: Nothing is recorded in mode `r`.
     """
     if mode not in {"r", "rw"}:
         raise InputError(f"opening archive: expected mode 'r' or 'rw', got {mode!r}")
+    for name, text in {"actor": actor, "purpose": purpose, "role": role, "case": case}.items():
+        if text is not None and not text.strip():
+            raise InputError(f"opening archive: expected the {name} in words, got an empty text")
     if purpose is not None and mode == "r":
         raise ForbiddenError("opening archive: reading sealed values is recorded, so a purpose needs mode 'rw'")
     if actor is not None and mode == "r":

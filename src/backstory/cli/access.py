@@ -162,6 +162,11 @@ def _print_accesses(act: Act, found: list[Access] | list[Seen], asking: Asking) 
         print_page(_page(act, found))
 
 
+def _why_unsure(access_: Access) -> str:
+    """Say why it is not known whether records were among those that were read."""
+    return "which was erased" if access_.is_erased else "not said which"
+
+
 def _page(act: Act, found: list[Access] | list[Seen]) -> Page:
     from backstory.governance.access_log import Seen
     from backstory.lineage.page import Page, Row, Section
@@ -170,7 +175,7 @@ def _page(act: Act, found: list[Access] | list[Seen]) -> Page:
     rows = []
     for one in found:
         access_ = one.access if isinstance(one, Seen) else one
-        what = "" if not isinstance(one, Seen) else ", ".join(one.records) if one.certain else "not said which"
+        what = "" if not isinstance(one, Seen) else ", ".join(one.records) if one.certain else _why_unsure(access_)
         rows.append(
             Row(
                 cells=(

@@ -32,13 +32,13 @@ MEANINGS = {
     OK: "done, or the answer is yes",
     UNLISTED: "an error this table does not list",
     INPUT: "the command, an option or a question is malformed",
-    PARTIAL: "answered in part: something is sealed or broken, and the answer names it",
+    PARTIAL: "answered in part: something is sealed or broken, and the answer names it; a query is incomplete",
     NOT_FOUND: "no such archive, prediction, model or source",
     CONFLICT: "something is in the way, or an id prefix fits several",
     BUSY: "another process holds what is needed; try again",
     FORBIDDEN: "not allowed: read-only, or sealed values without actor and purpose",
-    FAILED: "verification failed, a replay diverged, an outside count differs, a contract refuses data, or lint warns",
-    UNVERIFIED: "could not verify, read or replay: nothing is said about the evidence",
+    FAILED: "verification failed, a replay diverged, a count differs, a contract or query is violated, or lint warns",
+    UNVERIFIED: "could not verify, read or replay: nothing is said about the evidence; a query does not apply",
     INTERRUPTED: "interrupted",
 }
 """Every exit code with its meaning. A program should take a code it does not know for a failure."""

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from backstory.cli.answer import print_json, print_text
-from backstory.cli.archives import open_ledger
-from backstory.cli.options import ASKING, Asking
-
-if TYPE_CHECKING:
-    from backstory.ledger.rekey import Reason
+from backstory.cli.archives import open_archive, open_ledger
+from backstory.cli.options import ASKING, SEALED_STAY_SEALED, Asking, Opening
 
 Action = Literal["list", "rotate", "add-ml-dsa", "rotate-master", "rekey"]
 
@@ -26,6 +23,7 @@ def keys(
     domain: str | None = None,
     compromised: Annotated[bool, Parameter(negative=())] = False,
     asking: Asking = ASKING,
+    opening: Opening = SEALED_STAY_SEALED,
 ) -> None:
     """List the keys of the log, or change them or those of sealed values.
 
@@ -45,29 +43,40 @@ def keys(
         domain: Of which key domain, for rotate-master and rekey; each in turn unless given.
         compromised: Say in the log that somebody may have had the keys.
         asking: Which archive.
+        opening: Who changes them: needed where an access policy is in force.
     """
     asking = asking if archive is None else replace(asking, archive=archive)
     if action == "list":
         _list(asking)
     elif action == "rotate":
-        _rotate(asking)
+        _rotate(asking, opening)
     elif action == "add-ml-dsa":
-        _add_ml_dsa(asking)
+        _add_ml_dsa(asking, opening)
     else:
-        _change_sealed(action, asking, domain, "compromise" if compromised else "rotation")
+        _change_sealed(action, asking, opening, domain, compromised=compromised)
 
 
 def _change_sealed(
-    action: Literal["rotate-master", "rekey"], asking: Asking, domain: str | None, reason: Reason
+    action: Literal["rotate-master", "rekey"],
+    asking: Asking,
+    opening: Opening,
+    domain: str | None,
+    *,
+    compromised: bool,
 ) -> None:
-    from backstory.ledger.rekey import domains_in_use, rekey_domain, rotate_master
     from backstory.lineage.plain import count_text
 
-    change, what = (rotate_master, "key file") if action == "rotate-master" else (rekey_domain, "shard")
-    with open_ledger(asking, writable=True) as ledger:
-        counts = {one: change(ledger, one, reason) for one in domains_in_use(ledger, domain)}
+    what = "key file" if action == "rotate-master" else "shard"
+    with open_archive(asking, opening, writes=True) as archive:
+        change = archive.keys.rotate_master if action == "rotate-master" else archive.keys.rekey
+        counts = change(domain, compromised=compromised)
     if asking.json:
-        print_json({"changed": {name: str(count) for name, count in counts.items()}, "reason": reason})
+        print_json(
+            {
+                "changed": {name: str(count) for name, count in counts.items()},
+                "reason": "compromise" if compromised else "rotation",
+            }
+        )
         return
     for name, count in counts.items():
         print_text(f"{name}: {count_text(count, what, f'{what}s')} under a new key")
@@ -89,12 +98,10 @@ def _list(asking: Asking) -> None:
         print_text("\n".join(texts))
 
 
-def _rotate(asking: Asking) -> None:
-    from backstory.ledger.rotate import rotate_key
-
-    with open_ledger(asking, writable=True) as ledger:
-        retired = ledger.layout.config.vkey
-        valid = rotate_key(ledger)
+def _rotate(asking: Asking, opening: Opening) -> None:
+    with open_archive(asking, opening, writes=True) as archive:
+        retired = archive.vkey
+        valid = archive.keys.rotate()
     if asking.json:
         print_json({"from": valid.first, "retired": retired, "vkey": valid.key.vkey})
     else:
@@ -104,11 +111,9 @@ def _rotate(asking: Asking) -> None:
         )
 
 
-def _add_ml_dsa(asking: Asking) -> None:
-    from backstory.ledger.rotate import add_ml_dsa
-
-    with open_ledger(asking, writable=True) as ledger:
-        key = add_ml_dsa(ledger)
+def _add_ml_dsa(asking: Asking, opening: Opening) -> None:
+    with open_archive(asking, opening, writes=True) as archive:
+        key = archive.keys.add_ml_dsa()
     if asking.json:
         print_json({"vkey": key.vkey})
     else:

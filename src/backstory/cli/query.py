@@ -12,13 +12,13 @@ from backstory.cli.archives import open_archive
 from backstory.cli.exit_codes import FAILED, OK, PARTIAL, UNVERIFIED
 from backstory.cli.options import ASKING, SEALED_STAY_SEALED, Asking, Opening
 from backstory.cli.progress import progress
+from backstory.cli.standard_input import STDIN, read_line
 from backstory.errors import InputError
 
 if TYPE_CHECKING:
     from backstory.lineage.page import Page
 
 _CODES = {"answered": OK, "holds": OK, "violated": FAILED, "incomplete": PARTIAL, "not-applicable": UNVERIFIED}
-_STDIN = "-"
 
 
 def query(
@@ -68,7 +68,7 @@ def _given(parameters: list[str]) -> dict[str, str]:
         name, mark, value = text.partition("=")
         if not mark or name in given:
             raise InputError(f"query: expected each parameter once, as NAME=VALUE, got {name!r}")
-        given[name] = sys.stdin.readline().rstrip("\n") if value == _STDIN else value
+        given[name] = read_line("query", f"the value of {name}") if value == STDIN else value
     return given
 
 

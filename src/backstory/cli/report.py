@@ -12,7 +12,9 @@ from backstory.cli.archives import open_archive
 from backstory.cli.ending import interrupted_by_signals
 from backstory.cli.options import ASKING, SEALED_STAY_SEALED, Asking, Opening
 from backstory.cli.progress import progress
+from backstory.cli.standard_input import STDIN, read_line
 from backstory.errors import ConflictError, InputError
+from backstory.storage.disk import save_file
 
 
 def report(
@@ -23,7 +25,7 @@ def report(
     list_: Annotated[bool, Parameter(name="--list", negative=())] = False,
     prediction: str | None = None,
     decision: str | None = None,
-    subject: str | None = None,
+    subject: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     model: str | None = None,
     map_: Annotated[str | None, Parameter(name="--map")] = None,
     since: str | None = None,
@@ -47,7 +49,7 @@ def report(
         list_: List the kinds, with what each takes.
         prediction: Id of the prediction it is about, or a unique prefix.
         decision: Id of the decision it is about, or a unique prefix.
-        subject: The person it is about.
+        subject: The person it is about; - is read from standard input, so that the id stands in no list of commands.
         model: The model it is about: NAME, or NAME:VERSION.
         map_: The reason map.
         since: Begin of its period, such as 2026-03-01T00:00:00Z.
@@ -72,6 +74,8 @@ def report(
     for path in copies:
         if path.exists():
             raise ConflictError(f"report: expected nothing at {path}")
+    if subject == STDIN:
+        subject = read_line("report", "the person's id")
     with interrupted_by_signals(), progress("reporting"), open_archive(asking, opening, writes=True) as archive:
         made = archive.reports.make(
             kind, to, prediction=prediction, decision=decision, subject=subject, model=model, map=map_, since=since,
@@ -80,7 +84,7 @@ def report(
         )  # fmt: skip
     for path, name in copies.items():
         content = getattr(made, name)
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        save_file(content.encode() if isinstance(content, str) else content, path, "report", overwrite=False)
     if asking.json:
         counts = {"entries": made.entries, "records": made.records, "withheld": made.withheld}
         print_json({**counts, "id": made.id, "index": made.index, "kind": made.kind, "path": str(made.path)})

@@ -66,19 +66,21 @@ def seal(
 
 
 def _seal_once(ledger: Ledger, spools: Sequence[Path]) -> int:
-    from backstory.ledger.collect import collect
+    from backstory.archive.forgetting import collect_and_forget
     from backstory.ledger.seal import seal_all
 
-    return seal_all(ledger) + sum(collect(ledger, root) for root in spools)
+    return seal_all(ledger) + sum(collect_and_forget(ledger, root) for root in spools)
 
 
 def _watch(ledger: Ledger, spools: Sequence[Path], every: float | None, rows: int | None, age: float | None) -> int:
+    from backstory.archive.forgetting import Forgetting
     from backstory.ledger import watch
     from backstory.ledger.collect import watch_worker
     from backstory.ledger.stopping import stop_on
 
     rule = watch.Rule(rows=rows or watch.ROWS, age_ns=watch.AGE_NS if age is None else int(age * _NS))
-    watches = [watch.Watch(ledger, rule), *(watch_worker(ledger, root, rule) for root in spools)]
+    workers = [Forgetting(ledger, watch_worker(ledger, root, rule)) for root in spools]
+    watches: list[watch.Looking] = [watch.Watch(ledger, rule), *workers]
     with stop_on([signal.SIGTERM, signal.SIGINT]) as stop, _log_on_stderr():
         return watch.watch(watches, stop, watch.EVERY_SECONDS if every is None else every)
 

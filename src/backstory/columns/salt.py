@@ -125,6 +125,8 @@ class ShardSalts:
         """Return the salts of a run of rows: uint8, (rows, groups, 32), zeros for what was erased."""
         low, high = _blocks_of(first, rows)
         drawn = _cut(self.keys[low:high], first, rows, self.groups)
+        if not len(self.is_kept):
+            return drawn
         numbers = self._explicit_at[first : first + rows]
         there = numbers >= 0
         if there.any():
@@ -133,9 +135,11 @@ class ShardSalts:
 
     def has(self, first: int, rows: int) -> NDArray[np.bool_]:
         """Return which values of a run of rows are still there: bool, (rows, groups)."""
+        kept = np.ones((rows, self.groups), np.bool_)
+        if not len(self.is_kept):
+            return kept
         numbers = self._explicit_at[first : first + rows]
         there = numbers >= 0
-        kept = np.ones((rows, self.groups), np.bool_)
         if there.any():
             kept[there] = self.is_kept[numbers[there]]
         return kept

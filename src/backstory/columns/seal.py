@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -93,7 +93,7 @@ def _hashes_of(stored: pa.ChunkedArray, group: str) -> NDArray[np.uint8]:
     return data[values.offset * HASH_SIZE : (values.offset + len(values)) * HASH_SIZE].reshape(-1, HASH_SIZE)
 
 
-def pick_columns(table: pa.Table, names: list[str]) -> pa.Table:
+def pick_columns(table: pa.Table, names: Iterable[str]) -> pa.Table:
     """Return the columns with these flattened names, as structs where they were fields of one."""
     fields: dict[str, list[str]] = {}
     for name in names:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from backstory.columns.tree import HASH_SIZE, subtree_roots
+from backstory.columns.tree import HASH_SIZE, leaf_hashes, subtree_roots
 from backstory.errors import FormatError
 from backstory.records.limits import SUBTREE_ROWS
 
@@ -44,12 +44,11 @@ def with_stubs(leaves: bytes, ids: pa.ChunkedArray, stubs: pa.Array) -> bytes:
     gone = gone_rows(ids)
     hashes = np.frombuffer(leaves, np.uint8).reshape(-1, HASH_SIZE).copy()
     hashes[gone] = 0
-    dead = np.repeat(gone_runs(gone), SUBTREE_ROWS)[: len(gone)]
-    for row in np.nonzero(gone & ~dead)[0]:
-        kept = stubs[int(row)].as_py()
-        if kept is None or len(kept) != HASH_SIZE:
-            raise FormatError("trimmed segment: the leaf hash of a record that is gone is missing")
-        hashes[row] = np.frombuffer(kept, np.uint8)
+    kept = gone & ~np.repeat(gone_runs(gone), SUBTREE_ROWS)[: len(gone)]
+    found = stubs.filter(pa.array(kept))
+    if found.null_count or any(len(stub) != HASH_SIZE for stub in found.to_pylist()):
+        raise FormatError("trimmed segment: the leaf hash of a record that is gone is missing")
+    hashes[kept] = np.frombuffer(b"".join(found.to_pylist()), np.uint8).reshape(-1, HASH_SIZE)
     return hashes.tobytes()
 
 
@@ -61,10 +60,18 @@ def roots_with_gone(leaves: bytes, ids: pa.ChunkedArray, stored: bytes) -> bytes
         ids: Ids of the records.
         stored: The stored roots of these runs.
     """
-    hashed = subtree_roots(leaves)
-    if len(stored) != len(hashed):
-        raise FormatError("trimmed segment: expected a stored root for each run of records")
     dead = gone_runs(gone_rows(ids))
-    return b"".join(
-        (stored if is_dead else hashed)[at * HASH_SIZE : (at + 1) * HASH_SIZE] for at, is_dead in enumerate(dead)
-    )
+    if len(stored) != len(dead) * HASH_SIZE:
+        raise FormatError("trimmed segment: expected a stored root for each run of records")
+    roots = np.frombuffer(stored, np.uint8).reshape(-1, HASH_SIZE).copy()
+    alive = np.repeat(~dead, SUBTREE_ROWS)[: len(ids)]
+    hashed = subtree_roots(np.frombuffer(leaves, np.uint8).reshape(-1, HASH_SIZE)[alive].tobytes())
+    roots[~dead] = np.frombuffer(hashed, np.uint8).reshape(-1, HASH_SIZE)
+    return roots.tobytes()
+
+
+def leaf_hashes_of_rows(table: pa.Table, rows: NDArray[np.bool_]) -> bytes:
+    """Return the leaf hashes of some rows of a table, 32 bytes for each of all; zeros for the others."""
+    hashes = np.zeros((table.num_rows, HASH_SIZE), np.uint8)
+    hashes[rows] = np.frombuffer(leaf_hashes(table.filter(pa.array(rows))), np.uint8).reshape(-1, HASH_SIZE)
+    return hashes.tobytes()

@@ -25,13 +25,14 @@ from backstory.frames.container import rebuild
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.read import Found, find_record, read_sequence
 from backstory.ledger.sealed import erased_values
+from backstory.lineage.showing import subject_of
 from backstory.lineage.source import Sources
 from backstory.lineage.store import LineageStore
 from backstory.lineage.trace import Tracer
 from backstory.models import function_of, output_names
 from backstory.models.tile import run_in_tiles
 from backstory.records import canonical
-from backstory.records.access import Gate, RecordRun, Scope
+from backstory.records.access import About, Gate, RecordRun, Scope
 from backstory.records.canonical import JsonObject
 from backstory.records.envelope import OK, PREDICTION
 from backstory.records.identity import id_text
@@ -208,25 +209,61 @@ def read_call(shop: Workshop, asked: Asked, question: str | None) -> Case:
         question: What is asked; None where the read was noted already, together with that of other calls.
 
     Raises:
-        ForbiddenError: Values are sealed, and the gate lets nothing through.
+        ForbiddenError: Values are sealed, and the gate does not let all of the call through: the model is given the
+            whole of it. Where a question is asked the refusal is recorded.
         ModelError: The call failed, so there is no output.
         NotFoundError: Records of the call are not here, or all that were asked about were erased.
         VerificationError: They were changed.
     """
     context, schema = shop.ledger.document(asked.context), asked.schema
-    if schema.groups and not shop.gate.allows():
+    gate, scope = shop.gate, Scope(runs=(RecordRun(stream=asked.stream, first=asked.first, count=asked.count),))
+    if schema.groups and question is not None:
+        gate = _gate_of_call(shop, asked)
+        if not gate.allows(schema.groups):
+            gate.pass_through(question, schema.groups, asked.count, scope)  # says why not
+    elif schema.groups and not gate.allows():
         raise ForbiddenError("its values are sealed: give an actor and a purpose to open them")
     if asked.error is not None:
         raise ModelError(f"the call failed with {asked.error}; there is no output to compare with")
     if schema.groups and question is not None:
-        run = RecordRun(stream=asked.stream, first=asked.first, count=asked.count)
-        shop.gate.pass_through(question, schema.groups, asked.count, Scope(runs=(run,)))
+        gate.pass_through(question, schema.groups, asked.count, scope)
     gone = erased_of(shop.ledger, asked)
     rows = tuple(row for row in asked.rows if not gone[row])
     if not rows:
         raise NotFoundError(f"its values are {ERASED}")
-    table = read_sequence(shop.ledger, asked.stream, schema, asked.first, asked.count, opened=shop.gate.allows())
+    table = read_sequence(shop.ledger, asked.stream, schema, asked.first, asked.count, opened=bool(schema.groups))
     return Case(context=context, schema=schema, table=_filled(table, gone), rows=rows, erased=int(gone.sum()))
+
+
+def _gate_of_call(shop: Workshop, asked: Asked) -> Gate:
+    """Return the gate that decides about a call: of a record that may not be seen, where there is one in it."""
+    groups = asked.schema.groups
+    if shop.gate.allows(groups):
+        return shop.gate
+    gate = shop.gate
+    for about in _abouts(shop, asked):
+        gate = shop.gate.within(about)
+        if not gate.allows(groups):
+            break
+    return gate
+
+
+def _abouts(shop: Workshop, asked: Asked) -> Iterator[About]:
+    """Yield what decides about the records of a call, once for those of which it is the same."""
+    model = shop.ledger.document(asked.context).get("model")
+    name = canonical.text_of(model, "name") if isinstance(model, dict) else None
+    call = read_sequence(shop.ledger, asked.stream, asked.schema, asked.first, asked.count, opened=False)
+    columns = call["request_id"].to_pylist(), call["time"].cast(pa.int64()).to_pylist(), call["id"].to_pylist()
+    is_by_person, seen = shop.gate.bound_subject is not None, set()
+    for request_id, time_ns, key in zip(*columns, strict=True):
+        if is_by_person or (request_id, time_ns) not in seen:
+            seen.add((request_id, time_ns))
+            yield About(
+                request_id=request_id,
+                model=name,
+                time_ns=time_ns,
+                subject=lambda key=key: subject_of(shop.ledger, find_record(shop.ledger, id_text(key), PREDICTION)),  # type: ignore[misc]
+            )
 
 
 def erased_of(ledger: Ledger, asked: Asked) -> NDArray[np.bool_]:

@@ -31,7 +31,7 @@ from backstory.lineage.store import LineageStore
 from backstory.lineage.trace import Tracer
 from backstory.models.isolated import Interpreter, run_isolated, this_interpreter
 from backstory.records import canonical
-from backstory.records.access import Scope
+from backstory.records.access import About, Scope
 from backstory.storage.world import World
 
 if TYPE_CHECKING:
@@ -174,6 +174,13 @@ class _Shut:
 
     def require_open(self, question: str, classes: Sequence[str] = ("D0", "D1", "D2")) -> None:
         """Let it: what stands open is there for a commit's code as for any."""
+
+    @property
+    def bound_subject(self) -> None:
+        """Nobody."""
+
+    def within(self, about: About) -> _Shut:  # noqa: ARG002
+        return self
 
 
 def _path_at(path: Sequence[str], top: Path, folder: Path) -> list[str]:

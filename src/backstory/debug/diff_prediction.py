@@ -19,6 +19,7 @@ from backstory.errors import NotFoundError
 from backstory.ledger.read import Found, read_sequence
 from backstory.lineage.plain import count_text
 from backstory.lineage.reference import Reference, parse_references
+from backstory.lineage.showing import about_record
 from backstory.lineage.store import note_sealed_positions
 from backstory.records.access import Scope
 from backstory.records.canonical import JsonObject
@@ -69,9 +70,10 @@ def read_side(shop: Workshop, documents: Documents, found: Found) -> Side:
     Raises:
         VerificationError: It was changed.
     """
-    opened = shop.gate.allows()
-    if found.schema.groups and opened:
-        shop.gate.pass_through(QUESTION, found.schema.groups, 1, Scope(ids=(found.table["id"][0].as_py(),)))
+    gate = shop.gate.within(about_record(shop.ledger, found))
+    opened = bool(found.schema.groups) and gate.allows(found.schema.groups)
+    if opened:
+        gate.pass_through(QUESTION, found.schema.groups, 1, Scope(ids=(found.table["id"][0].as_py(),)))
     record = python_rows(found.table.select(["context", "seq", "stream"]))[0]
     table = read_sequence(shop.ledger, record["stream"].hex(), found.schema, record["seq"], 1, opened=opened)
     digest = record["context"].hex()

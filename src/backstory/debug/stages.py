@@ -24,6 +24,7 @@ from backstory.ledger.read import Found, read_sequence
 from backstory.lineage.answer import Answer
 from backstory.lineage.page import Page, Section, facts_section
 from backstory.lineage.plain import count_text, label, plain, shown
+from backstory.lineage.showing import about_record
 from backstory.models import output_names
 from backstory.models.sklearn_lineage import input_names, structure_of
 from backstory.models.sklearn_stages import run_stages
@@ -141,8 +142,9 @@ def run_prediction(ledger: Ledger, gate: Gate, found: Found, load: Callable[[Jso
     if python_rows(found.table.select(["status"]))[0]["status"] != OK:
         raise ModelError("stages: the call failed; there is no output the steps could lead to")
     if found.schema.groups:
-        gate.pass_through("stages", found.schema.groups, 1, Scope(ids=(found.table["id"][0].as_py(),)))
-    table = _one_row(ledger, found, opened=gate.allows())
+        within, scope = gate.within(about_record(ledger, found)), Scope(ids=(found.table["id"][0].as_py(),))
+        within.pass_through("stages", found.schema.groups, 1, scope)
+    table = _one_row(ledger, found, opened=bool(found.schema.groups))
     features = table["feature"].combine_chunks()
     columns = pa.Table.from_arrays(features.flatten(), names=[field.name for field in features.type])
     estimator = load(model)

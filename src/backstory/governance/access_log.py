@@ -18,7 +18,7 @@ from backstory.ledger.people_index import find_people_rows
 from backstory.ledger.read import find_record, records_now
 from backstory.lineage.trace import Tracer
 from backstory.records import canonical
-from backstory.records.access import Scope
+from backstory.records.access import About, Scope
 from backstory.records.access_record import ACCESS, DENIED
 from backstory.records.canonical import JsonObject
 from backstory.records.envelope import PREDICTION
@@ -36,7 +36,8 @@ class Seen:
     Attributes:
         access: The access.
         records: Ids of the records among those that were asked about; none where only runs or nobody said which.
-        certain: Whether the access names them. Otherwise nobody said which records were read, and it may be them.
+        certain: Whether the access names them. Otherwise it may be them: nobody said which were read, or that was
+            erased with a person whose record was one of them (`access.is_erased`).
     """
 
     access: Access
@@ -45,7 +46,13 @@ class Seen:
 
     def to_dict(self) -> JsonObject:
         """Return it as values JSON has."""
-        return {"access": self.access.to_dict(), "certain": self.certain, "records": [*self.records]}
+        erased = self.access.is_erased
+        return {
+            "access": self.access.to_dict(),
+            "certain": self.certain,
+            "erased": erased,
+            "records": [*self.records],
+        }
 
 
 class _LogReader:
@@ -62,6 +69,13 @@ class _LogReader:
 
     def require_open(self, question: str, classes: Sequence[str] = ("D0", "D1", "D2")) -> None:
         """Let it: the right was required before."""
+
+    @property
+    def bound_subject(self) -> None:
+        """Nobody: accesses are not kept by person."""
+
+    def within(self, about: About) -> _LogReader:  # noqa: ARG002
+        return self
 
 
 def read_log(

@@ -24,9 +24,9 @@ STARTING = "starting"
 ASSIGN_ROLE, ASSIGN_CASE, GRANT, BREAK_GLASS = "assign-role", "assign-case", "grant", "break-glass"
 REVIEW, QUERY_LOG, PROPOSE, APPROVE, EXPORT = "review", "query-access-log", "propose", "approve", "export"
 ACTIONS = (
-    "approve", "assign-case", "assign-role", "break-glass", "classify", "decide", "dispose", "erase", "export",
-    "freeze", "grant", "hold", "notice", "operate-keys", "propose", "query-access-log", "read-holds", "rectify",
-    "release", "report", "request", "review", "set-retention", "share",
+    "approve", "assign-case", "assign-role", "break-glass", "classify", "decide", "deploy", "dispose", "erase",
+    "export", "freeze", "grant", "hold", "notice", "operate-keys", "outcome", "propose", "query-access-log",
+    "read-holds", "rectify", "register", "release", "report", "request", "review", "set-retention", "share",
 )  # fmt: skip
 """What a policy can permit besides views; see `schema.cedarschema`."""
 

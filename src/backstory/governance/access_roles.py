@@ -22,7 +22,7 @@ from backstory.records.sensitivity import CLASSES
 
 ASSIGNED, REMOVED, CASE = "role.assigned", "role.removed", "case.assigned"
 GRANTED, ENDED, REVIEWED = "access.granted", "access.ended", "access.reviewed"
-ENTRY_TYPES = (ASSIGNED, REMOVED, CASE, GRANTED, ENDED)
+ENTRY_TYPES = (ASSIGNED, REMOVED, CASE, GRANTED, ENDED, REVIEWED)
 """Entries that change who may see what."""
 
 BREAK_GLASS_NS = 4 * 3600 * 10**9
@@ -124,9 +124,13 @@ class Standing:
 
 
 def standing_of(ledger: Ledger, person: str) -> Standing:
-    """Return roles, cases and grants of a person, whether or not their time is over."""
+    """Return roles, cases and grants of a person, whether or not their time is over.
+
+    What was ended is not among them, nor what somebody opened for themselves and another found not justified.
+    """
     ended = {canonical.text_of(entry, "assignment") for entry in ledger.find_entries(REMOVED)}
     ended |= {canonical.text_of(entry, "grant") for entry in ledger.find_entries(ENDED)}
+    ended |= {index for index, verdict in _reviews(ledger).items() if verdict == "not-justified"}
 
     def own(type_: str) -> list[tuple[int, JsonObject]]:
         entries = ((at, entry) for at, entry in ledger.numbered_entries(type_) if str(at) not in ended)
@@ -158,9 +162,10 @@ def assign_role(
 
     Raises:
         ForbiddenError: There is no actor, or it is the person; the latter is recorded.
-        InputError: The name of the role cannot be used, or the end has passed.
+        InputError: The name of the role or the person cannot be used, or the end has passed.
     """
     actor = require_actor(ledger, "assigning a role")
+    _insist_words(person, "person")
     check_role_name(role)
     _check_end(ledger, until)
     if is_same_person(actor, person):
@@ -205,9 +210,11 @@ def assign_case(
 
     Raises:
         ForbiddenError: There is no actor, or it is the person; the latter is recorded.
-        InputError: The end has passed.
+        InputError: The end has passed, or the person or the case is an empty text.
     """
     actor = require_actor(ledger, "assigning a case")
+    _insist_words(person, "person")
+    _insist_words(case, "case")
     _check_end(ledger, until)
     if is_same_person(actor, person):
         refuse(ledger, "assigning a case", "same person", "expected another person's case")
@@ -231,16 +238,17 @@ def give_grant(
 
     Raises:
         ForbiddenError: There is no actor; or one who grants is the person, which is recorded.
-        InputError: There is no such class or no reason, or the end has passed, or is too far off.
+        InputError: There is no such class, no person, case or reason, or the end has passed, or is too far off.
     """
     actor = require_actor(ledger, "granting access")
     now_ns = ledger.world.now_ns()
     _check_end(ledger, until)
+    _insist_words(person, "person")
+    _insist_words(case, "case")
+    _insist_words(reason, "reason")
     unknown = [one for one in classes if one not in CLASSES]
     if unknown or not classes:
         raise InputError(f"granting access: expected classes of {', '.join(CLASSES)}, got {len(unknown)} others")
-    if not reason.strip():
-        raise InputError("granting access: expected a reason")
     if kind == "granted" and is_same_person(actor, person):
         refuse(ledger, "granting access", "same person", "expected another person; in an emergency, break the glass")
     if kind == "break-glass" and until - now_ns > BREAK_GLASS_NS:
@@ -277,10 +285,11 @@ def review(ledger: Ledger, index: int, verdict: ReviewVerdict, reason: str) -> N
         NotFoundError: The entry is none.
         ConflictError: Somebody looked before.
         ForbiddenError: Whoever looks took it; the refusal is recorded.
-        InputError: The verdict is none.
+        InputError: The verdict is none, or there is no reason.
     """
     if verdict not in {"justified", "not-justified"}:
         raise InputError(f"reviewing: expected justified or not-justified, got {verdict!r}")
+    _insist_words(reason, "reason")
     taken = {at: entry for at, entry in ledger.numbered_entries(GRANTED) if entry.get("kind") == "break-glass"}
     if index not in taken:
         raise NotFoundError(f"reviewing: entry {index} of the log is no break-glass")
@@ -389,6 +398,11 @@ def _grant(ledger: Ledger, index: int, entry: JsonObject) -> Grant | None:
 def _reviews(ledger: Ledger) -> dict[str, str]:
     entries = ledger.find_entries(REVIEWED)
     return {canonical.text_of(entry, "grant"): canonical.text_of(entry, "verdict") for entry in entries}
+
+
+def _insist_words(text: str, what: str) -> None:
+    if not text.strip():
+        raise InputError(f"access: expected a {what}, got an empty text")
 
 
 def _check_end(ledger: Ledger, until: int | None) -> None:

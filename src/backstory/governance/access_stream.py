@@ -52,6 +52,7 @@ class Access:
         classes: Classes that were asked for.
         groups: Sealed groups that were asked for.
         records: Of how many records.
+        named: Whether it was recorded which they are; may be erased since.
         policy: Index of the policy's proposal.
         grant: Index of the grant that was used.
         ids: Ids of the records that were read, where they were named one by one.
@@ -72,6 +73,7 @@ class Access:
     classes: tuple[str, ...]
     groups: tuple[str, ...]
     records: int
+    named: bool
     policy: int | None
     grant: int | None
     ids: tuple[str, ...]
@@ -85,6 +87,11 @@ class Access:
         """Whether it is known which records were read."""
         return bool(self.ids or self.runs or self.dataset is not None)
 
+    @property
+    def is_erased(self) -> bool:
+        """Whether it was known which records were read, until a person with one of them was erased."""
+        return self.named and not self.is_scoped
+
     def to_dict(self) -> JsonObject:
         """Return it as values JSON has."""
         return {
@@ -97,6 +104,7 @@ class Access:
             "groups": [*self.groups],
             "id": self.id,
             "ids": [*self.ids],
+            "named": self.named,
             "outcome": self.outcome,
             "policy": self.policy,
             "positions": [*self.positions],
@@ -127,6 +135,7 @@ def note_access(ledger: Ledger, recorder: Recorder, noted: Noted) -> None:
         "grant": noted.grant,
         "groups": list(noted.groups),
         "ids": list(scope.ids) or None,
+        "named": bool(scope.ids or scope.runs or scope.dataset is not None),
         "outcome": noted.outcome,
         "policy": noted.policy,
         "positions": None if scope.positions is None else list(scope.positions),
@@ -165,6 +174,7 @@ def _access(fact: Fact) -> Access:
         classes=tuple(values["classes"]),
         groups=tuple(values["groups"]),
         records=values["records"],
+        named=values["named"],
         policy=values["policy"],
         grant=values["grant"],
         ids=tuple(id_text(one) for one in ids),

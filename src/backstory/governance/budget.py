@@ -6,11 +6,20 @@ Bytes: docs/format.md section 42.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from backstory.errors import InputError
-from backstory.governance.proposal import Proposal, in_force, proposals, propose, refuse
+from backstory.errors import InputError, NotFoundError
+from backstory.governance.proposal import (
+    Proposal,
+    Verdict,
+    decide,
+    find_proposal,
+    in_force,
+    proposals,
+    propose,
+    refuse,
+)
 from backstory.ledger.ledger import Ledger
 from backstory.records.canonical import JsonObject
 from backstory.records.identity import time_text
@@ -45,7 +54,8 @@ class Budget:
         delta: The same of delta.
         unit: Whose presence is protected: `subject`, a person, or `record`.
         period: `month`, `quarter`, `year`; None where the budget is for ever.
-        spent_epsilon: What figures have used up in the period that is now.
+        spent_epsilon: What figures have used up in the period that is now: that of this budget, or that of the one
+            they were charged to.
         spent_delta: The same of delta.
         left_epsilon: What is left of it; 0 while nobody approved the budget.
         left_delta: The same of delta.
@@ -90,13 +100,25 @@ def propose_budget(
         raise InputError(f"budget: expected an epsilon above 0 and at most {EPSILON_MAX}, and a delta below 1")
     if not is_unit(unit) or not is_period(period):
         raise InputError("budget: expected the unit subject or record, and month, quarter, year or None as period")
-    before = in_force(ledger, BUDGET, audience)
-    if before is not None and parse_terms(before.document).unit != unit:
-        raise InputError(
-            f"budget: expected the unit of the audience's budget in force, {parse_terms(before.document).unit}: what "
-            "was spent in one unit cannot be counted in another"
-        )
+    _require_unit(ledger, audience, unit)
     return propose(ledger, BUDGET, audience, BudgetTerms(limit=limit, unit=unit, period=period).document())
+
+
+def decide_budget(ledger: Ledger, index: int, verdict: Verdict, reason: str | None) -> Proposal:
+    """Approve or reject a budget that another person proposed; see `proposal.decide`.
+
+    Raises:
+        NotFoundError: There is no such proposal of a budget.
+        InputError: Another budget of the audience was approved meanwhile, of another unit.
+        ForbiddenError: It is the person who proposed it; the refusal is recorded.
+        ConflictError: It was decided before.
+    """
+    found = find_proposal(ledger, index)
+    if found.kind != BUDGET:
+        raise NotFoundError(f"budget: none is proposed in entry {index}")
+    if verdict == "approved":
+        _require_unit(ledger, found.name, parse_terms(found.document).unit)
+    return decide(ledger, index, verdict, reason)
 
 
 def find_terms(ledger: Ledger, audience: str) -> tuple[BudgetTerms, int] | None:
@@ -139,7 +161,9 @@ def reserve(ledger: Ledger, audience: str, loss: Loss, spent: Callable[[], JsonO
         if found is None:
             raise _ExhaustedError
         terms, proposal = found
-        if not (spent_in(ledger.find_entries(SPENT, audience), audience, terms, now) + loss).fits(terms.limit):
+        periods = _periods(proposals(ledger, BUDGET, audience))
+        before = spent_in(ledger.find_entries(SPENT, audience), audience, terms, now, periods)
+        if not (before + loss).fits(terms.limit):
             raise _ExhaustedError
         return [
             {
@@ -168,13 +192,34 @@ def budgets(ledger: Ledger, audience: str | None = None) -> list[Budget]:
     spent = ledger.find_entries(SPENT, audience)
     found = list(proposals(ledger, BUDGET, audience))
     current = {one.name: in_force(ledger, BUDGET, one.name) for one in found}
-    return [_budget(one, current[one.name], spent, now) for one in found]
+    periods = _periods(found)
+    return [_budget(one, current[one.name], spent, now, periods) for one in found]
 
 
-def _budget(proposal: Proposal, current: Proposal | None, spent: list[JsonObject], now: str) -> Budget:
+def _require_unit(ledger: Ledger, audience: str, unit: Unit) -> None:
+    before = find_terms(ledger, audience)
+    if before is not None and before[0].unit != unit:
+        raise InputError(
+            f"budget: expected the unit of the audience's budget in force, {before[0].unit}: what was spent in one "
+            "unit cannot be counted in another"
+        )
+
+
+def _periods(found: Iterable[Proposal]) -> dict[str, Period | None]:
+    """Return the periods of budgets by the index of their proposal, as charges name it."""
+    return {str(one.index): parse_terms(one.document).period for one in found}
+
+
+def _budget(
+    proposal: Proposal,
+    current: Proposal | None,
+    spent: list[JsonObject],
+    now: str,
+    periods: Mapping[str, Period | None],
+) -> Budget:
     terms = parse_terms(proposal.document)
     counts = current is not None and current.index == proposal.index
-    gone = spent_in(spent, proposal.name, terms, now)
+    gone = spent_in(spent, proposal.name, terms, now, periods)
     zero = NO_LOSS.epsilon
     return Budget(
         audience=proposal.name,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import get_args
 
-from backstory.errors import FormatError, InputError, NotFoundError
+from backstory.errors import ConflictError, FormatError, InputError, NotFoundError
 from backstory.governance.proposal import Proposal, proposals, propose
 from backstory.ledger.ledger import Ledger
 from backstory.lineage.reason_map import find_reasons
@@ -88,12 +88,14 @@ def propose_domain(ledger: Ledger, name: str, demands: Demands) -> Proposal:
 
     Raises:
         InputError: A name cannot be used, or a number makes no sense.
+        ConflictError: Predictions of a model are decided on in another domain.
         NotFoundError: There is no such reason map.
         ForbiddenError: The archive was opened without an actor.
     """
     require_model_name(name)
     for model in demands.models:
         require_model_name(model)
+    insist_models_free(ledger, name, demands)
     if demands.adverse not in get_args(Adverse):
         raise InputError(f"domain: expected adverse high or low, got {demands.adverse!r}")
     if not 1 <= demands.least <= demands.most <= _CODES_MAX:
@@ -107,6 +109,19 @@ def propose_domain(ledger: Ledger, name: str, demands: Demands) -> Proposal:
         known = find_reasons(ledger, demands.reasons)
         document["reasons"] = f"{known.name}:{known.version}"
     return propose(ledger, DOMAIN, name, document)
+
+
+def insist_models_free(ledger: Ledger, name: str, demands: Demands) -> None:
+    """Insist that no other domain in force has a model: its predictions could then be decided on in neither.
+
+    Raises:
+        ConflictError: One has.
+    """
+    for other in domains_in_force(ledger).values():
+        shared = sorted({*demands.models} & {*other.demands.models})
+        if shared and other.name != name:
+            listed = ", ".join(shared)
+            raise ConflictError(f"domain {name}: expected models of no other domain, got {listed} of {other.name}")
 
 
 def domain_of(proposal: Proposal) -> Domain:

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backstory.columns.arrow_type import unchunked
+from backstory.columns.people import group_of_subject
 from backstory.errors import NotFoundError
 from backstory.ledger.ledger import Ledger
-from backstory.ledger.people_index import group_of_subject
 from backstory.ledger.read import records_now
 from backstory.ledger.sealed import open_rows
 from backstory.records.envelope import PREDICTION

@@ -16,8 +16,9 @@ from typing import Any, Final, get_args
 import numpy as np
 import pyarrow as pa
 
+from backstory.columns.people import leads_to
 from backstory.errors import AmbiguousError, NotFoundError
-from backstory.governance.facts import LINKS, Fact, leads_to, read_columns, read_facts
+from backstory.governance.facts import LINKS, Fact, read_columns, read_facts
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.read import find_record
 from backstory.lineage.answer import Answer

@@ -1,49 +1,49 @@
 """Disposal: what is past its time goes, after another person approved it, and the log proves what went.
 
 A run proposes; another person approves; what is executed is what was proposed and is still overdue and held by nothing.
-That is looked at once more while nothing else can be appended, and said in the log before anything is destroyed: from
-then on whoever comes next completes it. A hold in the log after that entry does not reach what it names. Bytes:
-docs/format.md section 41.
+That is looked at once more, and said in the log before anything is destroyed, unless the log has something by then that
+may change it: from then on whoever comes next completes it. A hold in the log after that entry does not reach what it
+names. Bytes: docs/format.md section 41.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import pyarrow as pa
 
-from backstory.columns.tree import leaf_hashes_of, root_of_subtrees, subtree_roots
 from backstory.errors import ConflictError, NotFoundError
+from backstory.governance.disposal_list import classes_of, disposed_root, list_of, parts_of
 from backstory.governance.keeping import Due, Keeping
 from backstory.governance.proposal import Proposal, find_proposal, propose, refuse, require_actor
-from backstory.governance.retention_list import keep_list, read_list, rows_of
+from backstory.governance.retention_events import EVENT_KINDS
+from backstory.governance.retention_list import keep_list, read_list
+from backstory.ledger.forget import is_destroyed, mark_forgotten, remember_disposal
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.rewrite import rewrite_shard
 from backstory.ledger.trim import trim_segments
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject, JsonValue
 from backstory.records.identity import time_text
-from backstory.records.manifest import SKETCHED_TYPE, Manifest, parse_manifest
+from backstory.records.manifest import MANIFEST_TYPE, SKETCHED_TYPE, STREAM_TYPES, Manifest, parse_manifest
+from backstory.records.merge import MERGE_TYPE
+from backstory.records.sensitivity import groups_by_domain
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    import pyarrow as pa
 
     Rows = npt.NDArray[np.int64]
 
 DISPOSAL: Final = "disposal"
 """Kind, and name, of the proposals to dispose of something."""
 BEGUN, EXECUTED = "disposal.begun", "disposal.executed"
-METHODS = {
-    "payload": "values and salts rewritten without, old keys destroyed",
-    "skeleton": "row replaced by its leaf hash",
-}
-_DOMAIN: Final = b"backstory/disposed/v1\x00"
-_SALT_SIZE = 32
+_PASSING: Final = frozenset({MERGE_TYPE, SKETCHED_TYPE}) | STREAM_TYPES
+_TRIES = 3
+"""So often a disposal is prepared while others can append, before it is prepared while they cannot."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +118,7 @@ def propose_disposal(ledger: Ledger, now_ns: int | None = None) -> Proposal:
     classes: list[JsonValue] = [
         {"class": one.label, "count": str(one.count), "oldest": one.oldest, "rule": one.rule} for one in counted(due)
     ]
-    listed = keep_list(ledger, _table(due))
+    listed = keep_list(ledger, list_of(due))
     return propose(ledger, DISPOSAL, DISPOSAL, {"classes": classes, "list": listed, "time": time_text(now), "v": 1})
 
 
@@ -146,33 +146,17 @@ def execute_disposal(ledger: Ledger, index: int) -> Disposal:
     proposed = read_list(ledger, found.document)
     if proposed is None:
         raise NotFoundError(f"disposal: proposal {index} lists nothing")
-    wanted = _by_part(proposed)
-    name = f"disposal-{index}"
-
-    def begin() -> list[JsonObject]:
-        """Look once more, while no hold can come between."""
-        if any(one.proposal == index for one in disposals(ledger)):
-            raise ConflictError(f"disposal: proposal {index} was executed")
-        now = ledger.world.now_ns()
-        going, kept = _still_due(ledger, wanted, now)
-        table = _table(going, ledger.world.random_bytes)
-        document: JsonObject = {"list": keep_list(ledger, table), "v": 1}
-        sketches = _sketches(ledger, {one.position for one in going if one.group})
-        entry: JsonObject = {
-            "classes": _classes(table),
-            "document": ledger.put_document(document),
-            "kept": [{"count": str(count), "ground": ground} for ground, count in sorted(kept.items())],
-            "name": name,
-            "proposal": str(index),
-            "tables": str(sum(ledger.vault.path(name).is_file() for name in sketches)),
-            "type": BEGUN,
-        }
-        return [entry]
-
-    ledger.append(begin)
+    wanted = parts_of(proposed)
+    for _ in range(_TRIES):
+        prepared = _prepare(ledger, index, wanted)
+        if ledger.append(lambda: prepared.entries_if_current(ledger)):  # noqa: B023  called at once
+            break
+        prepared.drop(ledger)
+    else:  # what it depends on changes all the time: at last while nothing can
+        ledger.append(lambda: _prepare(ledger, index, wanted).entries_if_current(ledger))
     # A crash from here on leaves a disposal that was begun: the next call of `finish_disposals` completes it.
     finish_disposals(ledger)
-    return next(one for one in disposals(ledger) if one.name == name)
+    return next(one for one in disposals(ledger) if one.proposal == index)
 
 
 def finish_disposals(ledger: Ledger) -> list[Disposal]:
@@ -238,89 +222,116 @@ def counted(due: Iterable[Due]) -> list[Counted]:
     ]
 
 
-def disposed_root(table: pa.Table) -> bytes:
-    """Return the root over the salted leaves of what a disposal's list names, in its order."""
-    columns = (table[name].to_pylist() for name in ("salt", "manifest", "row", "group"))
-    leaves = [
-        hashlib.sha256(
-            _DOMAIN + salt + int(manifest).to_bytes(8, "little") + int(row).to_bytes(4, "little") + group.encode()
-        ).digest()
-        for salt, manifest, row, group in zip(*columns, strict=True)
-    ]
-    return root_of_subtrees(subtree_roots(leaf_hashes_of(leaves)))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Prepared:
+    """A disposal that could begin, and the log it was judged by.
+
+    Attributes:
+        size: How many entries that had.
+        entry: What begins it, but for the document.
+        kept: What commits to its list, in the vault; None where nothing goes.
+    """
+
+    size: int
+    entry: JsonObject
+    kept: JsonObject | None
+
+    def entries_if_current(self, ledger: Ledger) -> list[JsonObject]:
+        """Return what begins it; nothing where the log has something since that may change what goes."""
+        since = ledger.log.entries(self.size, ledger.catalog.size)
+        if not all(_passes(entry) for _, entry in since):
+            return []
+        return [{**self.entry, "document": ledger.put_document({"list": self.kept, "v": 1})}]
+
+    def drop(self, ledger: Ledger) -> None:
+        """Remove its list from the vault: it is not what goes."""
+        if self.kept is not None:
+            name = canonical.text_of(self.kept, "sealed_table")
+            ledger.keys.destroy(name)
+            ledger.vault.remove(name)
 
 
-def _still_due(ledger: Ledger, wanted: Mapping[tuple[int, str], Rows], now_ns: int) -> tuple[list[Due], Counter[str]]:
+def _passes(entry: JsonObject) -> bool:
+    """Say whether an entry changes nothing of what goes: other records, and where records are. Any other may."""
+    if entry["type"] == MANIFEST_TYPE:
+        return parse_manifest(entry).kind not in EVENT_KINDS
+    return entry["type"] in _PASSING
+
+
+def _prepare(ledger: Ledger, index: int, wanted: Mapping[int, Mapping[str, Rows]]) -> _Prepared:
+    """Look at what of a proposal may go now, and keep the list of it.
+
+    Raises:
+        ConflictError: It was executed.
+    """
+    ledger.catch_up()
+    size = ledger.catalog.size
+    if any(one.proposal == index for one in disposals(ledger)):
+        raise ConflictError(f"disposal: proposal {index} was executed")
+    going, kept = _still_due(ledger, wanted, ledger.world.now_ns())
+    table = list_of(going, ledger.world.random_bytes)
+    listed = keep_list(ledger, table)
+    sketches = _sketches(ledger, {one.position for one in going if one.group})
+    entry: JsonObject = {
+        "classes": classes_of(table),
+        "kept": [{"count": str(count), "ground": ground} for ground, count in sorted(kept.items()) if count],
+        "name": f"disposal-{index}",
+        "proposal": str(index),
+        "tables": str(sum(ledger.vault.path(name).is_file() for name in sketches)),
+        "type": BEGUN,
+    }
+    return _Prepared(size=size, entry=entry, kept=listed)
+
+
+def _still_due(ledger: Ledger, wanted: Mapping[int, Mapping[str, Rows]], now_ns: int) -> tuple[list[Due], Counter[str]]:
     """Return what of a proposal may go now, and by ground how much stays."""
     keeping = Keeping(ledger, now_ns)
     going: list[Due] = []
     kept: Counter[str] = Counter()
-    for position in sorted({position for position, _ in wanted}):
+    for position, by_group in wanted.items():
         manifest = _manifest(ledger, position)
-        left = {group: rows for (at, group), rows in wanted.items() if at == position}
-        held = {keeper.code for keeper, _ in keeping.reached(position, manifest)}
-        for one in keeping.due(position, manifest):
-            rows = np.intersect1d(one.rows, left.get(one.group, one.rows[:0]))
+        past, held = keeping.past(position, manifest, held_too=True)
+        left = {group: _mask_of(rows, manifest.count) for group, rows in by_group.items()}
+        for one in past:
+            rows = one.rows[left[one.group][one.rows]] if one.group in left else one.rows[:0]
+            stays = held.stays[rows]
+            kept.update(held.grounds(rows[stays]))
+            if not stays.all():
+                going.append(replace(one, rows=rows[~stays]))
             if len(rows):
-                going.append(_with_rows(one, rows))
-                left[one.group] = np.setdiff1d(left[one.group], rows)
-        if not any(len(rows) for rows in left.values()):
-            continue
-        past = keeping.due(position, manifest, held_too=True)
-        still = {(one.group, row) for one in past for row in one.rows.tolist()}
-        for group, rows in left.items():
-            for row in rows.tolist():
-                kept[_ground(held) if (group, row) in still else "no longer overdue"] += 1
+                left[one.group][rows] = False
+        kept["no longer overdue"] += sum(int(mask.sum()) for mask in left.values())
     return going, kept
 
 
-def _ground(held: Iterable[str]) -> str:
-    return " or ".join(sorted(held)) or "hold"
-
-
-def _with_rows(due: Due, rows: Rows) -> Due:
-    return Due(
-        position=due.position, manifest=due.manifest, group=due.group, label=due.label, rule=due.rule, rows=rows,
-        oldest=due.oldest,
-    )  # fmt: skip
-
-
-def _table(due: Sequence[Due], random_bytes: Callable[[int], bytes] | None = None) -> pa.Table:
-    """Return a list of what is due, each row with a salt where chance is given."""
-    rows = [(one.position, int(row), one.group, one.rule, one.label) for one in due for row in one.rows]
-    names = ("manifest", "row", "group", "rule", "class")
-    types = (pa.uint64(), pa.uint32(), pa.string(), pa.string(), pa.string())
-    columns = {name: pa.array([row[at] for row in rows], types[at]) for at, name in enumerate(names)}
-    if random_bytes is not None:
-        salts = random_bytes(_SALT_SIZE * len(rows)) if rows else b""
-        columns["salt"] = pa.array(
-            [salts[at * _SALT_SIZE : (at + 1) * _SALT_SIZE] for at in range(len(rows))], pa.binary(_SALT_SIZE)
-        )
-    return pa.table(columns)
-
-
-def _by_part(table: pa.Table) -> dict[tuple[int, str], Rows]:
-    """Return the rows a list names, by manifest and group; the group is empty for the row itself."""
-    groups = np.array(table["group"].to_pylist(), dtype=object)
-    found: dict[tuple[int, str], Rows] = {}
-    for group in sorted(set(groups.tolist())):
-        for position, rows in rows_of(table.filter(pa.array(groups == group))).items():
-            found[position, group] = rows
-    return found
+def _mask_of(rows: Rows, count: int) -> npt.NDArray[np.bool_]:
+    mask = np.zeros(count, dtype=np.bool_)
+    mask[rows] = True
+    return mask
 
 
 def _destroy(ledger: Ledger, begun: int, table: pa.Table) -> None:
     """Destroy what a list names; what is gone already is passed over."""
-    parts = _by_part(table)
-    trimmed = {position: rows for (position, group), rows in parts.items() if not group}
-    for position in sorted({position for position, group in parts if group}):
-        erased = {group: rows for (at, group), rows in parts.items() if at == position and group}
-        rewrite_shard(ledger, _manifest(ledger, position), erased)
-    for name in _sketches(ledger, {position for position, group in parts if group}):
+    parts = parts_of(table)
+    of_values = {position: {group: rows for group, rows in own.items() if group} for position, own in parts.items()}
+    for position, erased in of_values.items():
+        if erased and not _is_destroyed(ledger, manifest := _manifest(ledger, position)):
+            rewrite_shard(ledger, manifest, erased)
+    for name in _sketches(ledger, [position for position, erased in of_values.items() if erased]):
         ledger.keys.destroy(name)
         ledger.vault.remove(name)
+    if any(of_values.values()):  # after it: who sees it looks for shards that are older than their keys
+        remember_disposal(ledger, disposed_root(table).hex())
+        mark_forgotten(ledger)
+    trimmed = {position: own[""] for position, own in parts.items() if "" in own}
     if trimmed:  # last: a row goes no earlier than its values
         trim_segments(ledger, trimmed, begun)
+
+
+def _is_destroyed(ledger: Ledger, manifest: Manifest) -> bool:
+    """Say whether all sealed values of a segment went with their shard, when a copy from before was put back."""
+    domains = groups_by_domain(ledger.schema(manifest.schema).groups)
+    return manifest.shard is not None and is_destroyed(ledger, manifest.shard.name, domains)
 
 
 def _sketches(ledger: Ledger, positions: Collection[int]) -> list[str]:
@@ -338,20 +349,11 @@ def _proof(disposal: Disposal, table: pa.Table | None) -> JsonObject:
     """Return the entry that says what went."""
     return {
         "begun": str(disposal.begun),
-        "classes": [] if table is None else _classes(table),
+        "classes": [] if table is None else classes_of(table),
         "name": disposal.name,
         "root": disposed_root(table).hex() if table is not None else "",
         "type": EXECUTED,
     }
-
-
-def _classes(table: pa.Table) -> list[JsonValue]:
-    """Return how much of each class a list names, as entries say it."""
-    counts = Counter(zip(table["class"].to_pylist(), table["rule"].to_pylist(), strict=True))
-    return [
-        {"class": label, "count": str(count), "method": METHODS[label.split("/")[1]], "rule": rule}
-        for (label, rule), count in sorted(counts.items())
-    ]
 
 
 def _find(ledger: Ledger, begun: int) -> Disposal:

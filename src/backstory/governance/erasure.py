@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING
 
 import pyarrow.compute as pc
 
-from backstory.errors import ForbiddenError, InputError
+from backstory.errors import BusyError, ConflictError, ForbiddenError, InputError
+from backstory.governance.erasure_certificates import Certificate, keep_certificate, let_go
 from backstory.governance.erasure_left import Recipient, recipients_of, what_remains
 from backstory.governance.erasure_plan import Plan, hold_erasing, plans, remove_plan, write_plan
 from backstory.governance.erasure_survey import Survey, survey_person
 from backstory.governance.keeping import Ground, grounds_to_keep, rows_to_keep
 from backstory.governance.proposal import require_actor
 from backstory.governance.rule_gate import RuleGate
+from backstory.ledger.collect import WRAP_KEY
 from backstory.ledger.forget import forget_openings, mark_forgotten, remember_erasure, remember_streams
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.people_index import index_name
@@ -43,11 +45,10 @@ from backstory.records.erasure import (
     row_text,
     tree_leaves,
 )
-from backstory.records.identity import id_text
+from backstory.records.identity import id_text, parse_time
 from backstory.records.keyed import name_of_key
-from backstory.records.manifest import Manifest, parse_manifest
+from backstory.records.manifest import MANIFEST_TYPE, Manifest, parse_manifest
 from backstory.records.sensitivity import DOMAINS
-from backstory.storage.disk import save_file
 from backstory.storage.keys import key_name
 from backstory.tlog.hashing import hash_leaf, root_hash
 from backstory.tlog.proof import inclusion_proof
@@ -58,32 +59,20 @@ if TYPE_CHECKING:
     from backstory.governance.access import AccessGate
 
 
-@dataclass(frozen=True, slots=True)
-class Certificate:
-    """What proves, record by record, that an erasure was of it; for the person, and kept nowhere else.
-
-    Attributes:
-        data: The bytes of the file.
-    """
-
-    data: bytes
-
-    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Write the certificate to a file, by convention ending in `.erasure`, and return its path.
-
-        Args:
-            path: The file.
-            overwrite: Whether a file that is there gives way.
-
-        Raises:
-            ConflictError: There is something at `path`, and it must stay.
-            StorageError: It cannot be written.
-        """
-        return save_file(self.data, path, "certificate", overwrite=overwrite)
-
-    def __repr__(self) -> str:
-        """Return its size: what is in it is about a person."""
-        return f"<Certificate: {len(self.data):,} bytes>"
+WORKERS = "workers' spools"
+"""What an erasure waits for, besides streams: spools that may have records from before, and that may be anywhere."""
+_COLLECT = (
+    f"{WORKERS}: what comes in from before this is erased then; once nothing can come, say so: "
+    "privacy.finish(collected=True), `backstory erase --finish --collected`"
+)
+_WHOLE = "nothing of the person that can be erased is left"
+_IN_PART = "in part: what must be kept is still there"
+_WAITS = "not complete yet"
+_STAY = (
+    "rows of datasets about the person, and what was made of them, as long as these records",
+    "tell the person why, and erase again when nothing binds them any more: nobody does it by themselves",
+)
+"""What an erasure in part leaves, and leaves to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,13 +85,15 @@ class Erasure:
         records: How many records were erased.
         rows: How many rows of dataset versions were.
         complete: Whether nothing of the person is waited for.
-        waits: Streams of other processes whose records of the person will be erased once they let go of them.
-        kept: Grounds on which records of the person were not erased.
+        waits: Streams of other processes whose records of the person will be erased once they let go of them; and
+            `workers' spools` where an archive has made some: what comes in from them is erased when it does.
+        kept: Grounds on which records of the person were not erased; then rows of datasets stay too.
+        left: How many records of the person were not erased.
         models: Model versions trained on rows of the person.
         trees: Dataset versions and training sets of which membership can no longer be proven, of anybody.
         recipients: Who was given something about the person's records earlier, as far as log and accesses know.
         remains: What an erasure cannot reach, in sentences.
-        certificate: Proves it of each record; only here, and only now.
+        certificate: Proves it of each record; see `Privacy.erase` and `Privacy.hand_over`.
     """
 
     entry: int
@@ -112,6 +103,7 @@ class Erasure:
     complete: bool
     waits: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
+    left: int = 0
     models: tuple[str, ...] = ()
     trees: tuple[str, ...] = ()
     recipients: tuple[Recipient, ...] = ()
@@ -124,6 +116,7 @@ class Erasure:
             "complete": self.complete,
             "entry": self.entry,
             "kept": list(self.kept),
+            "left": self.left,
             "models": list(self.models),
             "recipients": [recipient.to_dict() for recipient in self.recipients],
             "records": self.records,
@@ -136,13 +129,14 @@ class Erasure:
 
     def __str__(self) -> str:
         """Return it for a reader."""
-        state = "complete" if self.complete else "not complete yet"
-        lines = [f"erased: {self.records:,} records, {self.rows:,} rows of datasets; {state} (entry {self.entry})"]
+        state = _WAITS if self.waits else _IN_PART if self.kept else _WHOLE
+        lines = [f"erased: {self.records:,} records, {self.rows:,} rows of datasets (entry {self.entry}); {state}"]
         is_empty = not (self.records or self.rows or self.waits or self.kept)
         lists = {
             "note": ["no record and no row was found under this id: was it the right one?"] if is_empty else [],
-            "waits for": self.waits,
-            "kept": self.kept,
+            "waits for": [_COLLECT if one == WORKERS else one for one in self.waits],
+            "kept": [f"{self.left:,} records of the person", *_STAY] if self.kept else [],
+            "because of": self.kept,
             "trained on": self.models,
             "closed": self.trees,
             "given to": [str(recipient) for recipient in self.recipients],
@@ -161,14 +155,22 @@ def erase(
     request: str | None = None,
     *,
     partial: bool = False,
+    certificate: str | Path | None = None,
 ) -> Erasure:
     """Erase a person; see `Privacy.erase`."""
     require_actor(ledger, "erasing a person")
     gate.require("erase")
     if ground not in GROUNDS:
         raise InputError(f"erase: expected a ground of {', '.join(GROUNDS)}, got another")
+    if certificate is not None and Path(certificate).exists():
+        raise ConflictError(f"erase: expected nothing at {certificate}, where the certificate is to be")
     with hold_erasing(ledger, wait=True):
-        return _erase(ledger, gate, recorder, (subject, ground, request), partial=partial)
+        done = _erase(ledger, gate, recorder, (subject, ground, request), partial=partial)
+        if certificate is not None:
+            done.certificate.save(certificate)
+        # A crash before the next line leaves the certificate to `hand_over`; after it, whoever called has it.
+        let_go(ledger, done.root)
+    return done
 
 
 def _erase(
@@ -178,53 +180,84 @@ def _erase(
     subject, ground, request = asked_for
     began = ledger.world.now_ns()
     waits = _seal(ledger, recorder)
+    ledger.catch_up()
+    size = ledger.catalog.size
     found = survey_person(ledger, subject)
     asked = None if request is None else ledger.commit_text("request", request)
-    kept = _keep(ledger, gate, found, asked, partial=partial)
+    kept, left = _keep(ledger, gate, found, asked, partial=partial)
     plan = _plan(ledger, found, Plan(subject=subject, ground=ground, request=asked, time=began, records={}, tables={}))
-    plan = replace(plan, waits=waits)
+    plan = replace(plan, waits=waits, partial=bool(kept), size=size)
     recipients = recipients_of(ledger, gate, found)  # before what they are known from is destroyed
+    remains = what_remains(ledger, found)
     name = write_plan(ledger, plan)
-    done = perform(ledger, name, plan)
+    try:
+        done = perform(ledger, name, plan)
+    except BusyError as error:
+        raise BusyError(
+            "erase: it has begun, and another process is rewriting the vault; finish() goes on, and so does whoever "
+            "opens the archive next; the certificate then waits to be handed over"
+        ) from error
     return replace(
         done,
         kept=kept,
+        left=left,
         models=tuple(found.models),
         trees=tuple(found.trees),
         recipients=recipients,
-        remains=what_remains(ledger, found),
+        remains=remains,
     )
 
 
-def finish(ledger: Ledger) -> list[Erasure]:
+def finish(ledger: Ledger, *, collected: bool = False) -> list[Erasure]:
     """Go on with every erasure that was cut short, or that waited for others; return those that did something.
+
+    Args:
+        ledger: The archive.
+        collected: Whether workers' spools have nothing any more from before the erasures that wait.
 
     Raises:
         BusyError: Another process is erasing.
         StorageError: Something could not be written; it can be called again.
     """
     with hold_erasing(ledger, wait=False):
-        return _finish(ledger)
+        found = [_go_on(ledger, name, plan, collected=collected) for name, plan in plans(ledger)]
+    return [one for one in found if one is not None]
 
 
-def _finish(ledger: Ledger) -> list[Erasure]:
-    done = []
-    for name, plan in plans(ledger):
-        if plan.has_begun:
-            done.append(perform(ledger, name, plan))
-            continue
-        held = set(_held(ledger, ()))
-        if held.intersection(plan.waits):
-            continue
-        seal_all(ledger)
-        found = _until(ledger, survey_person(ledger, plan.subject), plan.time)
-        if bound := _bound(ledger, found):  # by a hold, perhaps, that was placed while this waited
-            _refuse(ledger, grounds_to_keep(ledger, RuleGate(), _rows(ledger, bound)), plan.request)
-            _leave(found, bound)
-        following = _plan(ledger, found, plan)
-        write_plan(ledger, following, name)
-        done.append(perform(ledger, name, following))
-    return done
+def _go_on(ledger: Ledger, name: str, plan: Plan, *, collected: bool) -> Erasure | None:
+    """Go on with an erasure; None where there is nothing to do yet.
+
+    What is waited for may be there in part: what came in is erased then, and the rest is waited for.
+    """
+    if plan.has_begun:
+        return perform(ledger, name, plan)
+    held = {*_held(ledger, ()), *(() if collected else (WORKERS,))}
+    waits = tuple(one for one in plan.waits if one in held)
+    if waits == plan.waits and not _has_come(ledger, plan):
+        return None
+    seal_all(ledger)
+    ledger.catch_up()
+    plan = replace(plan, size=ledger.catalog.size)
+    found = _until(ledger, survey_person(ledger, plan.subject), plan.time)
+    bound = _bound(ledger, found)  # by a hold, perhaps, that was placed while this waited
+    grounds = grounds_to_keep(ledger, RuleGate(), _rows(ledger, bound)) if bound else []
+    if bound:
+        _leave(found, bound)
+    if waits == plan.waits and not any(found.records.values()):
+        write_plan(ledger, plan, name)
+        return None
+    if bound:
+        _refuse(ledger, grounds, plan.request)
+    following = replace(_plan(ledger, found, plan), waits=waits, partial=plan.partial or bool(bound))
+    write_plan(ledger, following, name)
+    return perform(ledger, name, following)
+
+
+def _has_come(ledger: Ledger, plan: Plan) -> bool:
+    """Say whether records from before an erasure were sealed since it was last looked for the person."""
+    ledger.catch_up()
+    new = (at for at in ledger.catalog.entries(MANIFEST_TYPE) if at >= plan.size)
+    return any(parse_time(parse_manifest(ledger.log.entry(at)).first_time) <= plan.time for at in new)
 
 
 def perform(ledger: Ledger, name: str, plan: Plan) -> Erasure:
@@ -255,6 +288,8 @@ def perform(ledger: Ledger, name: str, plan: Plan) -> Erasure:
     index = _append(ledger, entry)
     mark_forgotten(ledger)
     certificate = Certificate(_certificate(ledger, plan, leaves, index))
+    # A crash before the next line leaves the plan, of which the same certificate is made; after it, that is kept.
+    keep_certificate(ledger, entry.root, certificate)
     if plan.waits:
         write_plan(ledger, _waiting(plan, entry.root), name)
     else:
@@ -272,13 +307,14 @@ def perform(ledger: Ledger, name: str, plan: Plan) -> Erasure:
 
 
 def _seal(ledger: Ledger, recorder: Recorder) -> tuple[str, ...]:
-    """Seal what waits, and return the streams that other processes hold."""
+    """Seal what waits, and return the streams that other processes hold, and workers if there may be any."""
     recorder.sync()
     own = recorder.streams()
     for info, end in own:
         seal_up_to(ledger, info, end)
     seal_all(ledger)
-    return _held(ledger, [info.stream for info, _ in own])
+    held = _held(ledger, [info.stream for info, _ in own])
+    return (*held, WORKERS) if ledger.keys.has(WRAP_KEY) else held
 
 
 def _held(ledger: Ledger, own: Sequence[str]) -> tuple[str, ...]:
@@ -292,22 +328,33 @@ def _held(ledger: Ledger, own: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted(held))
 
 
-def _keep(ledger: Ledger, gate: AccessGate, found: Survey, request: str | None, *, partial: bool) -> tuple[str, ...]:
-    """Take what must be kept out of what was found, and return on which grounds it is.
+def _keep(
+    ledger: Ledger, gate: AccessGate, found: Survey, request: str | None, *, partial: bool
+) -> tuple[tuple[str, ...], int]:
+    """Take what must be kept out of what was found, and return on which grounds it is, and how many records.
 
     Raises:
         ForbiddenError: Something must be kept, and nothing was said of erasing the rest; or all of it must.
     """
     grounds = grounds_to_keep(ledger, gate, _rows(ledger, found.ids))
     if not grounds:
-        return ()
+        return (), 0
     bound = _bound(ledger, found)
     if not partial or len(bound) == len(found.ids):
-        codes = ", ".join(f"{code}, {law}" for code, law in _refuse(ledger, grounds, request))
-        how = "nothing would be left to erase" if partial else "say partial=True to erase the others"
-        raise ForbiddenError(f"erase: some records must be kept ({codes}); {how}; the refusal is in the log")
+        said = _refuse(ledger, grounds, request)
+        raise ForbiddenError(_refusal(said, len(bound), len(found.ids)))
     _leave(found, bound)
-    return tuple(map(str, grounds))
+    return tuple(map(str, grounds)), len(bound)
+
+
+def _refusal(grounds: Iterable[tuple[str, str]], bound: int, found: int) -> str:
+    """Say what was refused, why, and what can be done now."""
+    codes = ", ".join(f"{code}, {law}" for code, law in grounds)
+    what = f"erase: nothing was erased: {bound:,} of {found:,} records of the person must be kept ({codes})"
+    if bound == found:
+        return f"{what}; all of them, so that nothing is left to erase now; the log has the refusal"
+    how = "partial=True (--partial) erases the other records, and keeps rows of datasets as long as these"
+    return f"{what}; {how}; the log has the refusal"
 
 
 def _bound(ledger: Ledger, found: Survey) -> list[tuple[int, int]]:
@@ -406,6 +453,8 @@ def _waiting(plan: Plan, root: str) -> Plan:
         records={},
         tables={},
         waits=plan.waits,
+        partial=plan.partial,
+        size=plan.size,
         follows=root,
         has_begun=False,
     )
@@ -444,6 +493,7 @@ def _entry(ledger: Ledger, plan: Plan, root: str) -> Erased:
         tables=padded(plan.tables_lost),
         rekeyed=plan.rekey is not None,
         complete=not plan.waits,
+        partial=plan.partial,
         follows=plan.follows,
     )
 

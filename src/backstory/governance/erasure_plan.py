@@ -15,15 +15,8 @@ from backstory.errors import ForbiddenError, FormatError, NotFoundError
 from backstory.ledger.ledger import Ledger
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject, JsonValue
-from backstory.storage.disk import TEMPORARY_PREFIX, hold_directory, read_file, storage_errors
-from backstory.storage.encryption import decrypt, encrypt
 from backstory.storage.keys import KEY_SIZE
-from backstory.storage.master import DIRECTORY_MODE
 
-FOLDER: Final = "erasures"
-KEY_PREFIX: Final = "erasure-"
-_MAGIC: Final = b"BSVP\x01"
-_FILE_MODE: Final = 0o600
 _NAME_SIZE: Final = 16
 
 
@@ -45,8 +38,11 @@ class Plan:
         rekey: Name of the key of keyed digests that goes; None where it stays.
         values: How many values there were to erase.
         tables_lost: How many of the shards that go whole are no sketches.
-        waits: Streams that other processes hold, whose records of the person come to light when they let go.
+        waits: Streams that other processes hold, whose records of the person come to light when they let go; and
+            `workers' spools`.
+        size: Tree size at which the person was last looked for.
         follows: Root of the erasure that this one completes, in hex.
+        partial: Whether records of the person must be kept.
         has_begun: Whether anything may have been destroyed; if not, only records that are waited for are erased.
     """
 
@@ -64,7 +60,9 @@ class Plan:
     values: int = 0
     tables_lost: int = 0
     waits: tuple[str, ...] = ()
+    size: int = 0
     follows: str | None = None
+    partial: bool = False
     has_begun: bool = True
 
     def encode(self) -> bytes:
@@ -76,6 +74,7 @@ class Plan:
             "leaves": [[salt.hex(), text] for salt, text in self.leaves],
             "lost": list(self.lost),
             "openings": list(self.openings),
+            "partial": self.partial,
             "others": [one.hex() for one in self.others],
             "records": {
                 str(index): {group: list(rows) for group, rows in groups.items()}
@@ -83,6 +82,7 @@ class Plan:
             },
             "rekey": self.rekey,
             "request": self.request,
+            "size": str(self.size),
             "subject": self.subject,
             "tables_lost": str(self.tables_lost),
             "tables": {name: list(rows) for name, rows in self.tables.items()},
@@ -108,29 +108,15 @@ def hold_erasing(ledger: Ledger, *, wait: bool) -> Iterator[None]:
     """
     if not ledger.writable:
         raise ForbiddenError("archive is open for reading only: expected mode 'rw' to erase")
-    folder = ledger.layout.vault / FOLDER
-    ledger.world.disk.make_directory(folder, mode=DIRECTORY_MODE)
-    with hold_directory(folder, "erase: another process is erasing; try again when it is done", wait=wait):
+    with ledger.vault.hold_plans(wait=wait):
         yield
 
 
 def write_plan(ledger: Ledger, plan: Plan, name: str | None = None) -> str:
     """Keep a plan durably, in the place of an earlier one of that name, and return its name."""
     name = name or ledger.world.random_bytes(_NAME_SIZE).hex()
-    folder = ledger.layout.vault / FOLDER
-    ledger.world.disk.make_directory(folder, mode=DIRECTORY_MODE)
-    key_name = f"{KEY_PREFIX}{name}"
-    if not ledger.keys.has(key_name):
-        ledger.keys.put(key_name, {"key": ledger.world.random_bytes(KEY_SIZE)})
-    data = _MAGIC + encrypt(ledger.keys.key(key_name, "key"), plan.encode(), f"{FOLDER}/{name}")
-    ledger.world.disk.write(folder / name, data, mode=_FILE_MODE)
+    ledger.vault.plans.write(name, plan.encode(), ledger.world.random_bytes(KEY_SIZE))
     return name
-
-
-def plan_names(ledger: Ledger) -> list[str]:
-    """Return the names of the plans that are kept."""
-    folder = ledger.layout.vault / FOLDER
-    return sorted(path.name for path in folder.glob("*") if not path.name.startswith(TEMPORARY_PREFIX))
 
 
 def plans(ledger: Ledger) -> Iterator[tuple[str, Plan]]:
@@ -140,26 +126,18 @@ def plans(ledger: Ledger) -> Iterator[tuple[str, Plan]]:
         FormatError: One is malformed.
         VerificationError: One was changed.
     """
-    for name in plan_names(ledger):
-        data = read_file(ledger.layout.vault / FOLDER / name)
-        if not data.startswith(_MAGIC):
-            raise FormatError(f"vault: {FOLDER}/{name} is not a plan of an erasure of version 1")
+    for name in ledger.vault.plans.names():
         try:
-            key = ledger.keys.key(f"{KEY_PREFIX}{name}", "key")
+            data = ledger.vault.plans.read(name)
         except NotFoundError:
             remove_plan(ledger, name)
             continue
-        yield name, _parse(decrypt(key, data[len(_MAGIC) :], f"{FOLDER}/{name}"))
+        yield name, _parse(data)
 
 
 def remove_plan(ledger: Ledger, name: str) -> None:
     """Destroy a plan: its key for good, then the file."""
-    ledger.keys.destroy(f"{KEY_PREFIX}{name}")
-    path = ledger.layout.vault / FOLDER / name
-    if path.is_file():
-        ledger.world.disk.remove(path)
-        with storage_errors("removing", path):
-            ledger.world.disk.sync_directory(path.parent)
+    ledger.vault.plans.remove(name)
 
 
 def _parse(data: bytes) -> Plan:
@@ -182,7 +160,9 @@ def _parse(data: bytes) -> Plan:
             values=canonical.count_of(document, "values"),
             tables_lost=canonical.count_of(document, "tables_lost"),
             waits=_texts(document["waits"]),
+            size=canonical.count_of(document, "size"),
             follows=_text(document["follows"]),
+            partial=document["partial"] is True,
             has_begun=document["has_begun"] is True,
         )
     except (KeyError, TypeError, ValueError) as error:

@@ -21,6 +21,7 @@ from backstory.governance.retention_rules import Period
 from backstory.governance.retention_scope import Reach, Scope, look_at, parse_scope
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.read import manifests
+from backstory.lineage.registry import find_version
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject
 from backstory.records.identity import parse_time, time_text
@@ -100,20 +101,15 @@ def place_hold(ledger: Ledger, matter: str, scope: Scope, custodian: str, review
     Raises:
         ForbiddenError: The archive was opened without an actor.
         InputError: The scope holds nothing, its condition asks for sealed values, or the review is past.
+        NotFoundError: Nobody registered the model.
     """
     require_actor(ledger, "placing a hold")
     if not (scope.narrows or scope.predictions or scope.subjects):
         raise InputError("hold: expected what to hold: a model, a period, a condition, predictions or subjects")
     if review_ns <= ledger.world.now_ns():
         raise InputError("hold: expected a review in the future")
-    entry: JsonObject = {
-        "custodian": ledger.commit_text("custodian", custodian),
-        "matter": ledger.commit_text("matter", matter),
-        "name": f"hold-{ledger.world.random_bytes(_NAME_SIZE).hex()}",
-        "review": time_text(review_ns),
-        "scope": ledger.commit_text("scope", canonical.encode(scope.document()).decode()),
-        "type": PLACED,
-    }
+    _insist_model(ledger, scope)
+    name = f"hold-{ledger.world.random_bytes(_NAME_SIZE).hex()}"
     reach = Reach(ledger, scope, read_events(ledger))
 
     def listed() -> list[JsonObject]:  # while nothing can be appended: no disposal comes between
@@ -123,10 +119,19 @@ def place_hold(ledger: Ledger, matter: str, scope: Scope, custodian: str, review
                 "hold: the condition asks for values that are sealed, so that nobody can say which records it holds: "
                 "expected a model, a period, predictions or subjects"
             )
-        return [{**entry, "document": _keep(ledger, rows)}]
+        entry: JsonObject = {
+            "custodian": ledger.commit_text("custodian", custodian),
+            "document": _keep(ledger, rows),
+            "matter": ledger.commit_text("matter", matter),
+            "name": name,
+            "review": time_text(review_ns),
+            "scope": ledger.commit_text("scope", canonical.encode(scope.document()).decode()),
+            "type": PLACED,
+        }
+        return [entry]
 
     ledger.append(listed)
-    return find_hold(ledger, str(entry["name"]))
+    return find_hold(ledger, name)
 
 
 def extend_hold(ledger: Ledger, name: str, review_ns: int) -> Hold:
@@ -250,6 +255,22 @@ def _rows(ledger: Ledger, reach: Reach) -> dict[int, npt.NDArray[np.int64]]:
             if mask.any():
                 found[position] = np.nonzero(mask)[0].astype(np.int64)
     return found
+
+
+def _insist_model(ledger: Ledger, scope: Scope) -> None:
+    """Insist that the model of a scope is one that predictions can name, as one that is mistyped would hold nothing.
+
+    Raises:
+        NotFoundError: It is none that was registered, or is given by alias or digest.
+    """
+    if scope.model is None:
+        return
+    version = find_version(ledger, scope.model)
+    if scope.model not in {version.name, f"{version.name}:{version.version}"}:
+        raise NotFoundError(
+            f"hold: expected a model as name or name:version, got {scope.model!r}; it is {version.name}:"
+            f"{version.version} now"
+        )
 
 
 def _keep(ledger: Ledger, rows: Mapping[int, npt.NDArray[np.int64]]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -28,6 +29,7 @@ from backstory.governance.retention_rules import (
     term_of,
 )
 from backstory.governance.retention_scope import Reach, Scope, look_at, model_of, position_of
+from backstory.ledger.forget import is_destroyed
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.read import manifests
 from backstory.ledger.sealed import erased_values
@@ -35,7 +37,7 @@ from backstory.records.access import Gate
 from backstory.records.envelope import OUTCOME
 from backstory.records.identity import parse_time, time_text
 from backstory.records.manifest import Manifest
-from backstory.records.sensitivity import class_of_group
+from backstory.records.sensitivity import class_of_group, groups_by_domain
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -96,6 +98,41 @@ class Due:
     rule: str
     rows: Rows
     oldest: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """Which records of a segment holds and freezes keep.
+
+    Attributes:
+        masks: The records by what keeps them, `hold` or `freeze`; without those that keep none.
+        count: How many records the segment has.
+    """
+
+    masks: Mapping[str, Mask]
+    count: int
+
+    @property
+    def stays(self) -> Mask:
+        """The records that something keeps."""
+        stays = np.zeros(self.count, np.bool_)
+        for mask in self.masks.values():
+            stays |= mask
+        return stays
+
+    def grounds(self, rows: Rows) -> Counter[str]:
+        """Return how many of some records that stay are kept by what: `hold`, `freeze`, `freeze or hold`."""
+        codes = sorted(self.masks)
+        by = np.zeros(len(rows), np.int64)
+        for bit, code in enumerate(codes):
+            by |= self.masks[code][rows].astype(np.int64) << bit
+        return Counter(
+            {
+                " or ".join(code for bit, code in enumerate(codes) if which >> bit & 1): count
+                for which, count in enumerate(np.bincount(by).tolist())
+                if count
+            }
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,44 +206,63 @@ class Keeping:
             for position, manifest in manifests(self.ledger, kind):
                 yield from self.due(position, manifest)
 
-    def due(self, position: int, manifest: Manifest, *, held_too: bool = False) -> list[Due]:
-        """Return what of a segment is past its time and kept by nothing.
+    def due(self, position: int, manifest: Manifest) -> list[Due]:
+        """Return what of a segment is past its time and kept by nothing; see `past`."""
+        return self.past(position, manifest, held_too=False)[0]
+
+    def past(self, position: int, manifest: Manifest, *, held_too: bool) -> tuple[list[Due], Held]:
+        """Return what of a segment is past its time, and which of its records holds and freezes keep.
 
         A row goes no earlier than its sealed values: as long as these are there, it proves what they are.
 
         Args:
             position: Index of the manifest.
             manifest: The manifest.
-            held_too: Whether holds and freezes do not count.
+            held_too: Whether what holds and freezes keep is among what is past its time.
         """
+        nothing: tuple[list[Due], Held] = [], Held(masks={}, count=manifest.count)
         if self.ledger.gone_in(position, manifest) == manifest.count:
-            return []
+            return nothing
         erased: dict[str, Mask] | None = self._all_erased(manifest)
         parts = [(SKELETON, "")]
         if erased is None:
             parts += [(PAYLOAD, class_of_group(group)) for group in self.ledger.schema(manifest.schema).groups]
         if not any(self._may_be_past(manifest, part, class_) for part, class_ in parts):
-            return []
+            return nothing
         table = look_at(self.ledger, manifest)
         erased = erased_values(self.ledger, manifest, 0, manifest.count) if erased is None else erased
-        left = np.ones(table.num_rows, dtype=bool)
-        for _, mask in [] if held_too else self.reached(position, manifest, table):
-            left &= ~mask
-        there = ~gone_rows(table["id"])
-        found: list[Due] = []
-        bare = there & left
+        special = self._special(manifest, table)
+        bare = there = ~gone_rows(table["id"])
+        masks: dict[str, Mask] = {}
         for group, gone in erased.items():
-            past = self._past(manifest, table, PAYLOAD, class_of_group(group)) & there & left & ~gone
-            found += self._as_due(position, manifest, group, table, past)
-            bare &= gone | past
-        past = self._past(manifest, table, SKELETON, "") & bare
-        return found + self._as_due(position, manifest, "", table, past)
+            past = self._past(manifest, table, special, PAYLOAD, class_of_group(group))
+            masks[group] = past & there & ~gone
+            bare = bare & (gone | masks[group])
+        masks[""] = self._past(manifest, table, special, SKELETON, "") & bare
+        if not any(mask.any() for mask in masks.values()):
+            return nothing
+        held = self._held(position, manifest, table)
+        wanted = there if held_too else ~held.stays
+        return [
+            one
+            for group, mask in masks.items()
+            for one in self._as_due(position, manifest, group, table, special, mask & wanted)
+        ], held
+
+    def _held(self, position: int, manifest: Manifest, table: pa.Table) -> Held:
+        """Return which records of a segment holds and freezes keep."""
+        masks: dict[str, Mask] = {}
+        for keeper, mask in self.reached(position, manifest, table):
+            masks[keeper.code] = mask | masks.get(keeper.code, mask)
+        return Held(masks=masks, count=manifest.count)
 
     def _all_erased(self, manifest: Manifest) -> dict[str, Mask] | None:
-        """Return that all sealed values of a segment are gone, if its shard says so; read without any key."""
+        """Return that all sealed values of a segment are gone, if its shard says so or is itself; without any key."""
         groups, shard = self.ledger.schema(manifest.schema).groups, manifest.shard
         if shard is None:
             return {}
+        if is_destroyed(self.ledger, shard.name, groups_by_domain(groups)):
+            return dict.fromkeys(groups, np.ones(manifest.count, bool))
         gone = sum(section.erased for section in self.ledger.vault.sections(shard.name))
         return dict.fromkeys(groups, np.ones(manifest.count, bool)) if gone == len(groups) * manifest.count else None
 
@@ -229,22 +285,25 @@ class Keeping:
                 for part, class_ in sorted(parts):
                     yield term_of(self.rules, self._item(manifest, table, row, part, class_))
 
-    def _as_due(self, position: int, manifest: Manifest, group: str, table: pa.Table, past: Mask) -> list[Due]:
+    def _as_due(
+        self, position: int, manifest: Manifest, group: str, table: pa.Table, special: list[int], past: Mask
+    ) -> list[Due]:
         """Return rows as what is due, by the rule whose ceiling passed."""
-        rows = np.nonzero(past)[0]
-        if not len(rows):
+        if not past.any():
             return []
         part, class_ = (PAYLOAD, class_of_group(group)) if group else (SKELETON, "")
-        special = np.intersect1d(rows, self._special(manifest, table))
-        plain = np.setdiff1d(rows, special)
-        by_rule: dict[str, list[int]] = {}
-        for row in special.tolist():
-            by_rule.setdefault(self._rule_of(self._item(manifest, table, row, part, class_)), []).append(row)
-        contexts = table["context"].take(pa.array(plain)).combine_chunks().dictionary_encode()
-        for code, context in enumerate(contexts.dictionary.to_pylist()):
-            own = plain[contexts.indices.to_numpy() == code]
-            item = self._item(manifest, table, int(own[0]), part, class_)
-            by_rule.setdefault(self._rule_of(replace(item, model=self._model(context))), []).extend(own.tolist())
+        by_rule: dict[str, Mask] = {}
+        plain = past.copy()
+        for row in special:
+            plain[row] = False
+            if past[row]:
+                rule = self._rule_of(self._item(manifest, table, row, part, class_))
+                by_rule.setdefault(rule, np.zeros_like(past))[row] = True
+        for context in pc.unique(table["context"].filter(pa.array(plain))).to_pylist():
+            own = _is_of(table, context) & plain
+            item = self._item(manifest, table, int(np.argmax(own)), part, class_)
+            rule = self._rule_of(replace(item, model=self._model(context)))
+            by_rule[rule] = by_rule.get(rule, own) | own
         times = table["time"].cast(pa.int64()).fill_null(0).to_numpy()
         return [
             Due(
@@ -253,7 +312,7 @@ class Keeping:
                 group=group,
                 label=_label(manifest.kind, part, class_),
                 rule=rule,
-                rows=np.array(sorted(own), np.int64),
+                rows=np.flatnonzero(own),
                 oldest=int(times[own].min()),
             )
             for rule, own in sorted(by_rule.items())
@@ -264,7 +323,7 @@ class Keeping:
         rule = term_of(self.rules, item).ceiling
         return "" if rule is None else rule.name
 
-    def _past(self, manifest: Manifest, table: pa.Table, part: str, class_: str) -> Mask:
+    def _past(self, manifest: Manifest, table: pa.Table, special: list[int], part: str, class_: str) -> Mask:
         """Return which records of a segment have a part that is past its time."""
         times = table["time"].cast(pa.int64()).fill_null(NEVER - 1).to_numpy()
         past = np.zeros(table.num_rows, dtype=bool)
@@ -272,9 +331,8 @@ class Keeping:
             if context is None:
                 continue
             cutoff = self._cutoff(manifest.kind, part, class_, self._model(context), adverse=False)
-            own = pc.equal(table["context"], pa.scalar(context, table["context"].type)).fill_null(False)  # noqa: FBT003
-            past |= own.to_numpy(zero_copy_only=False) & (times <= cutoff)
-        for row in self._special(manifest, table):
+            past |= _is_of(table, context) & (times <= cutoff)
+        for row in special:
             past[row] = term_of(self.rules, self._item(manifest, table, row, part, class_)).delete_by <= self.now
         return past
 
@@ -371,6 +429,13 @@ def rows_to_keep(ledger: Ledger, rows: Iterable[tuple[Manifest, Sequence[int] | 
 def until_text(moment: int) -> str | None:
     """Return a moment as RFC 3339; None where there is none."""
     return None if moment >= NEVER else time_text(moment)
+
+
+def _is_of(table: pa.Table, context: bytes) -> Mask:
+    """Return which records have a context."""
+    own = pc.equal(table["context"], pa.scalar(context, table["context"].type)).fill_null(fill_value=False)
+    mask: Mask = own.to_numpy(zero_copy_only=False)
+    return mask
 
 
 def _key_column(manifest: Manifest) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal, NoReturn
 
@@ -71,7 +71,9 @@ def propose(ledger: Ledger, kind: str, name: str, document: JsonObject) -> Propo
     return find_proposal(ledger, index)
 
 
-def decide(ledger: Ledger, index: int, verdict: Verdict, reason: str | None = None) -> Proposal:
+def decide(
+    ledger: Ledger, index: int, verdict: Verdict, reason: str | None = None, insist: Callable[[], None] = lambda: None
+) -> Proposal:
     """Approve or reject what another person proposed.
 
     Args:
@@ -79,6 +81,7 @@ def decide(ledger: Ledger, index: int, verdict: Verdict, reason: str | None = No
         index: Index of the proposal's entry.
         verdict: `approved` or `rejected`.
         reason: Why; kept as a commitment.
+        insist: What has to hold besides, which raises where it does not: called while no other entry can come between.
 
     Raises:
         NotFoundError: There is no such proposal, or the vault cannot say who made it.
@@ -98,6 +101,7 @@ def decide(ledger: Ledger, index: int, verdict: Verdict, reason: str | None = No
     def still_open() -> list[JsonObject]:
         if find_proposal(ledger, index).verdict is not None:
             raise ConflictError(f"proposal {index}: another person decided on it meanwhile")
+        insist()
         return [entry]
 
     ledger.append(still_open)

@@ -14,6 +14,8 @@ from backstory.records import decision, notice, request
 from backstory.records.fact import FactKind
 from backstory.records.identity import parse_time
 
+EVENT_KINDS = frozenset({decision.DECISION.kind, notice.NOTICE.kind, request.REQUEST.kind})
+"""Kinds of records that say what happened to others."""
 _QUESTION = "retention"
 
 

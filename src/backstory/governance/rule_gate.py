@@ -30,6 +30,14 @@ class RuleGate:
     def require_open(self, question: str, classes: Sequence[str] = ("D0", "D1", "D2")) -> None:
         """Let it."""
 
+    @property
+    def bound_subject(self) -> None:
+        """Nobody: a rule looks at everybody's."""
+
+    def within(self, about: About) -> RuleGate:  # noqa: ARG002
+        """Return itself: it lets a rule look at any record."""
+        return self
+
     def pseudonym(self, subject: str) -> str:
         """Refuse: a rule shows nothing.
 

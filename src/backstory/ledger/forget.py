@@ -22,9 +22,9 @@ from backstory.storage.disk import read_file
 from backstory.storage.keys import KEY_SIZE, key_name
 from backstory.storage.master import DIRECTORY_MODE
 from backstory.storage.shard_file import SHARD_KEY
-from backstory.storage.vault import MARK, openings_key
+from backstory.storage.vault import MARK, OPENINGS_PREFIX, openings_key
 
-_FOLDER = "erasures"
+_FOLDER, _DISPOSALS = "erasures", "disposals"
 _SUFFIX = ".json"
 _STREAMS = "streams.json"
 _FILE_MODE = 0o600
@@ -45,7 +45,7 @@ def forget_openings(ledger: Ledger, commitments: Iterable[str]) -> None:
         shared.setdefault(openings_key(commitment), []).append(commitment)
     for name, gone in shared.items():
         if ledger.keys.has(name):
-            _replace_key(ledger, name, gone)
+            ledger.vault.rekey_openings(name.removeprefix(OPENINGS_PREFIX), ledger.world.random_bytes(KEY_SIZE), gone)
 
 
 def remember_erasure(ledger: Ledger, root: str, entry: JsonObject) -> None:
@@ -53,6 +53,13 @@ def remember_erasure(ledger: Ledger, root: str, entry: JsonObject) -> None:
     folder = ledger.layout.master / _FOLDER
     ledger.world.disk.make_directory(folder, mode=DIRECTORY_MODE)
     ledger.world.disk.write(folder / f"{root}{_SUFFIX}", canonical.encode(entry), mode=_FILE_MODE)
+
+
+def remember_disposal(ledger: Ledger, root: str) -> None:
+    """Keep beside the tombstones that a disposal destroyed keys: a copy of vault or keys from before is known by it."""
+    folder = ledger.layout.master / _DISPOSALS
+    ledger.world.disk.make_directory(folder, mode=DIRECTORY_MODE)
+    ledger.world.disk.write(folder / f"{root}{_SUFFIX}", canonical.encode({"v": 1}), mode=_FILE_MODE)
 
 
 def remember_streams(ledger: Ledger, ends: Mapping[str, int]) -> None:
@@ -96,14 +103,15 @@ def forget_again(ledger: Ledger) -> int:
     """See to it that an archive that was put back from a copy has forgotten whom it had; return how many erasures.
 
     Keys that have a tombstone are removed, with the shards they opened and those that are older than their keys; then
-    the log says again what it had said. Where it says it already, and vault and keys are no older, nothing is done.
+    the log says again what it had said of persons. Where it says it already, and vault and keys are no older, nothing
+    is done. What was disposed of and is there again is past its time: the next disposal takes it.
 
     Raises:
         FormatError: What was kept of an erasure is malformed.
         StorageError: Something could not be written; it can be called again.
     """
     kept = _kept(ledger)
-    if not kept or (kept.keys() <= _said(ledger) and _is_marked(ledger, kept)):
+    if (not kept or kept.keys() <= _said(ledger)) and _is_marked(ledger):
         return 0
     swept = ledger.keys.sweep()
     gone = set(swept) - set(ledger.keys.names())
@@ -125,14 +133,28 @@ def forget_again(ledger: Ledger) -> int:
 
 
 def mark_forgotten(ledger: Ledger) -> None:
-    """Let vault and keys say which erasures they have seen.
+    """Let vault and keys say which erasures and disposals they have seen.
 
     Raises:
         StorageError: It could not be written; whoever opens the archive next looks through all keys.
     """
-    mark = _mark(_kept(ledger))
+    mark = _mark(ledger)
     for folder in _marked(ledger):
         ledger.world.disk.write(folder / MARK, mark, mode=_FILE_MODE)
+
+
+def is_destroyed(ledger: Ledger, shard: str, domains: Iterable[str]) -> bool:
+    """Say whether nothing is left of a shard and its keys, where vault and keys are here and have seen all there was.
+
+    Args:
+        ledger: The archive.
+        shard: Its name.
+        domains: Its key domains.
+    """
+    if ledger.vault.path(shard).is_file() or any(ledger.keys.has(key_name(shard, domain)) for domain in domains):
+        return False
+    marks = [folder / MARK for folder in (ledger.layout.vault, ledger.layout.keys)]
+    return all(path.is_file() for path in marks) and _is_marked(ledger)
 
 
 def _kept(ledger: Ledger) -> dict[str, Path]:
@@ -144,12 +166,21 @@ def _marked(ledger: Ledger) -> list[Path]:
     return [folder for folder in (ledger.layout.vault, ledger.layout.keys) if folder.is_dir()]
 
 
-def _mark(roots: Iterable[str]) -> bytes:
-    return hashlib.sha256("\n".join(sorted(roots)).encode()).hexdigest().encode()
+def _known(ledger: Ledger) -> list[str]:
+    """Return the roots of the erasures and disposals that are kept, in order."""
+    disposals = (path.stem for path in (ledger.layout.master / _DISPOSALS).glob(f"*{_SUFFIX}"))
+    return sorted([*_kept(ledger), *disposals])
 
 
-def _is_marked(ledger: Ledger, roots: Iterable[str]) -> bool:
-    mark = _mark(roots)
+def _mark(ledger: Ledger) -> bytes:
+    return hashlib.sha256("\n".join(_known(ledger)).encode()).hexdigest().encode()
+
+
+def _is_marked(ledger: Ledger) -> bool:
+    """Say whether vault and keys have seen all there were, as far as there were any."""
+    if not _known(ledger):
+        return True
+    mark = _mark(ledger)
     paths = [folder / MARK for folder in _marked(ledger)]
     return all(path.is_file() and read_file(path) == mark for path in paths)
 
@@ -188,15 +219,3 @@ def _ends(ledger: Ledger) -> dict[str, int]:
 
 def _said(ledger: Ledger) -> set[str]:
     return {canonical.text_of(entry, "root") for entry in ledger.find_entries(ERASED_TYPE)}
-
-
-def _replace_key(ledger: Ledger, name: str, gone: list[str]) -> None:
-    for commitment in gone:
-        ledger.vault.remove_opening(commitment)
-    keys = ledger.keys.get(name)
-    if len(keys) == 1:
-        following = str(max(map(int, keys)) + 1)
-        ledger.keys.put(name, {**keys, following: ledger.world.random_bytes(KEY_SIZE)})
-    for commitment in ledger.vault.opening_names(name.removeprefix(openings_key(""))):
-        ledger.vault.write_opening(commitment, ledger.vault.read_opening(commitment))
-    ledger.keys.destroy(name, sorted(ledger.keys.get(name), key=int)[:-1])

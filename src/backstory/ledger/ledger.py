@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from backstory.catalog.catalog import Catalog
@@ -132,19 +132,23 @@ class Ledger:
         A function that is given for them finds the catalog at the state it appends to. The time is what the clock says:
         where it was set back, a later entry has an earlier time, and its index says that it is later.
         """
-        envelope: JsonObject = {"time": time_text(self.world.now_ns()), "v": 1}
-        if self.actor is not None:
-            envelope["actor"] = self.commit_text("actor", self.actor)
+        envelope = cache(self._envelope)  # made once, and only for entries that are appended
 
         def asked() -> list[JsonObject]:
             self.catch_up()
-            return [{**envelope, **entry} for entry in (entries() if callable(entries) else entries)]
+            return [{**envelope(), **entry} for entry in (entries() if callable(entries) else entries)]
 
-        given = asked if callable(entries) else [{**envelope, **entry} for entry in entries]
-        known = [{**envelope, **entry} for entry in naming]
+        given = asked if callable(entries) else [{**envelope(), **entry} for entry in entries]
+        known = [{**envelope(), **entry} for entry in naming]
         indexes = self._writer().commit(given, heads, leases, naming=known, renewal=renewal)
         self.catch_up()
         return indexes
+
+    def _envelope(self) -> JsonObject:
+        envelope: JsonObject = {"time": time_text(self.world.now_ns()), "v": 1}
+        if self.actor is not None:
+            envelope["actor"] = self.commit_text("actor", self.actor)
+        return envelope
 
     def recover(self) -> None:
         """Complete the latest commit if it was cut short, and bring the catalog to it; see `Sequencer.recover`."""

@@ -1,21 +1,31 @@
-"""Which records are about a person: an index beside every shard, encrypted, of keyed tokens.
+"""Which records are about a person, or lead to a thing of theirs: an index beside every shard, of keyed tokens.
 
-A token is an HMAC of the person's id under a key that is used for nothing else, so the index names nobody and cannot be
-asked without the key. It is a convenience: what is missing is looked for in the shard itself. Bytes: docs/format.md
-section 37.
+A token is an HMAC, under a key that is used for nothing else, of a person's id or of the id a sealed link leads to. The
+index is encrypted, names nobody and cannot be asked without the key. It is a convenience: what is missing is looked for
+in the shard itself. Bytes: docs/format.md section 37.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
+from functools import reduce
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow.compute as pc
 
-from backstory.columns.id_text import subject_column
-from backstory.columns.people import PeopleIndex, parse_people, person_tokens
+from backstory.columns.people import (
+    SUBJECT,
+    PeopleIndex,
+    block_of,
+    group_of_subject,
+    index_tokens,
+    indexed_columns,
+    leads_to,
+    parse_people,
+)
+from backstory.columns.seal import pick_columns
 from backstory.errors import BackstoryError, FormatError, NotFoundError, VerificationError
 from backstory.ledger.sealed import read_shard
 from backstory.records.manifest import MANIFEST_TYPE, FileRef, Manifest, parse_manifest
@@ -31,8 +41,8 @@ if TYPE_CHECKING:
 
 PEOPLE_KEY = "people"
 """The key file with the key of the tokens."""
-SUBJECT = "subject"
 _PART = "index_key"
+_NONE = np.zeros(0, np.int64)
 
 
 def find_people_rows(ledger: Ledger, subject: str) -> list[tuple[Manifest, NDArray[np.int64]]]:
@@ -50,19 +60,38 @@ def find_people_rows(ledger: Ledger, subject: str) -> list[tuple[Manifest, NDArr
         VerificationError: A shard was changed.
     """
     found = []
-    token = person_tokens(_key(ledger), [subject])[0] if ledger.keys.has(PEOPLE_KEY) else None
-    for manifest, shard, group in _segments(ledger):
-        index = None if token is None else _index(ledger, shard.name)
-        if index is None or token is None:
-            try:
-                values = subject_column(read_shard(ledger, shard, [group])[SUBJECT])
-            except NotFoundError:  # a shard put back that is older than its keys
-                continue
-            rows = np.flatnonzero(pc.equal(values, subject).fill_null(fill_value=False))
-        else:
-            rows = index.rows_of(token)
-        if len(rows):
-            found.append((manifest, rows))
+    key = _key_if_any(ledger)
+    for manifest, shard, _ in _segments(ledger):
+        with suppress(NotFoundError):  # a shard put back that is older than its keys
+            rows = _rows(ledger, key, shard, ledger.schema(manifest.schema), {SUBJECT: [subject]})
+            if len(rows):
+                found.append((manifest, rows))
+    return found
+
+
+def find_linked_rows(
+    ledger: Ledger, manifests: Iterable[Manifest], links: Mapping[str, Collection[str | bytes]]
+) -> list[NDArray[np.int64]]:
+    """Return which records of segments lead to others, or are about somebody, ascending; not those that were erased.
+
+    Args:
+        ledger: The archive.
+        manifests: Manifests of the segments.
+        links: The ids of the others, by the name of the sealed column; a record is found that leads to one of each.
+
+    Returns:
+        For each segment its rows.
+
+    Raises:
+        NotFoundError: There is no index, and the shard or its keys are not here.
+        VerificationError: The shard was changed.
+    """
+    key = _key_if_any(ledger)
+    found = []
+    for manifest in manifests:
+        schema = ledger.schema(manifest.schema)
+        is_said = links.keys() <= set(indexed_columns(schema))
+        found.append(_rows(ledger, key, manifest.shard, schema, links) if manifest.shard and is_said else _NONE)
     return found
 
 
@@ -90,10 +119,10 @@ def write_people(ledger: Ledger, shard: str, schema: Schema, table: pa.Table) ->
     """
     if group_of_subject(schema) is None:
         return
-    index = PeopleIndex.of(_key(ledger), table[SUBJECT])
     name = index_name(shard)
+    index = PeopleIndex.of(_key(ledger), name, pick_columns(table, indexed_columns(schema)))
     key = ledger.keys.create(name, _PART)[_PART]
-    ledger.vault.write_index(name, index.encode(), key, replace=False)
+    ledger.vault.write_index(name, index.blocks(), key, replace=False)
 
 
 def rebuild_people(ledger: Ledger) -> int:
@@ -104,10 +133,11 @@ def rebuild_people(ledger: Ledger) -> int:
         StorageError: One could not be written.
     """
     made = 0
-    for _, shard, group in _segments(ledger):
+    for manifest, shard, group in _segments(ledger):
         if _index(ledger, shard.name) is None:
-            subjects = read_shard(ledger, shard, [group])[SUBJECT]
-            _replace(ledger, index_name(shard.name), PeopleIndex.of(_key(ledger), subjects))
+            name, columns = index_name(shard.name), indexed_columns(ledger.schema(manifest.schema))
+            table = pick_columns(read_shard(ledger, shard, [group]), columns)
+            _replace(ledger, name, PeopleIndex.of(_key(ledger), name, table))
             made += 1
     return made
 
@@ -131,11 +161,6 @@ def rekey_people(ledger: Ledger, shard: str) -> None:
     index = _index(ledger, shard)
     if index is not None:
         _replace(ledger, index_name(shard), index)
-
-
-def group_of_subject(schema: Schema) -> str | None:
-    """Return the sealed group that says whom records are about; None where they say so of nobody."""
-    return next((column.group for column in schema.columns if column.name == SUBJECT), None)
 
 
 def index_name(shard: str) -> str:
@@ -164,12 +189,41 @@ def _key(ledger: Ledger) -> bytes:
     return ledger.keys.get_or_create(PEOPLE_KEY, "key")["key"]
 
 
-def _index(ledger: Ledger, shard: str) -> PeopleIndex | None:
-    """Return the index of a shard; None where it is missing or cannot be read."""
+def _key_if_any(ledger: Ledger) -> bytes | None:
+    return _key(ledger) if ledger.keys.has(PEOPLE_KEY) else None
+
+
+def _rows(
+    ledger: Ledger, key: bytes | None, shard: FileRef, schema: Schema, wanted: Mapping[str, Collection[str | bytes]]
+) -> NDArray[np.int64]:
+    """Return the rows of a shard that have one of some ids in each of some columns, ascending."""
+    name = index_name(shard.name)
+    if not all(wanted.values()):
+        return _NONE
+    if key is not None:
+        tokens = [
+            list(index_tokens(key, name, column, (one.encode() if isinstance(one, str) else one for one in ids)))
+            for column, ids in wanted.items()
+        ]
+        index = _index(ledger, shard.name, list(chain(*tokens)))
+        if index is not None:
+            rows = [np.unique(np.concatenate([index.rows_of(token) for token in found])) for found in tokens]
+            return reduce(np.intersect1d, rows)
+    group = group_of_subject(schema)
+    table = read_shard(ledger, shard, () if group is None else (group,))
+    return np.flatnonzero(leads_to(table, wanted))
+
+
+def _index(ledger: Ledger, shard: str, tokens: Collection[NDArray[np.uint8]] | None = None) -> PeopleIndex | None:
+    """Return the index of a shard, or the blocks of it that some tokens are in; None where it cannot be read."""
     name = index_name(shard)
+
+    def pick(blocks: int) -> Iterable[int]:
+        return range(blocks) if tokens is None else sorted({block_of(token, blocks) for token in tokens})
+
     try:
-        data = ledger.vault.read_index(name, ledger.keys.get(name).values())
-        return parse_people(data, f"vault: {name}")
+        blocks = ledger.vault.read_index(name, ledger.keys.get(name).values(), pick)
+        return parse_people(list(blocks.values()), f"vault: {name}")
     except (NotFoundError, VerificationError, FormatError):
         return None
 
@@ -182,5 +236,5 @@ def _replace(ledger: Ledger, name: str, index: PeopleIndex) -> None:
     part = f"{_PART}-{ledger.world.random_bytes(8).hex()}"
     key = ledger.world.random_bytes(32)
     ledger.keys.put(name, {**before, part: key})
-    ledger.vault.write_index(name, index.encode(), key, replace=True)
+    ledger.vault.write_index(name, index.blocks(), key, replace=True)
     ledger.keys.destroy(name, before.keys())

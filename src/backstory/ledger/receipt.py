@@ -136,7 +136,12 @@ def make_receipt(ledger: Ledger, found: Found, groups: tuple[str, ...], fields: 
 
 
 def make_receipts(
-    ledger: Ledger, places: Sequence[Place], *, opened: Collection[str] | None, fields: Collection[str] = ()
+    ledger: Ledger,
+    places: Sequence[Place],
+    *,
+    opened: Collection[str] | None,
+    fields: Collection[str] = (),
+    left_out: Collection[str] = (),
 ) -> ReceiptsFile:
     """Make one file of receipts of several records.
 
@@ -146,6 +151,7 @@ def make_receipts(
         opened: Which of their sealed groups to open, None for all; whether the holder may see them is the caller's
             question.
         fields: Columns to open besides, of groups that are committed to by field.
+        left_out: Digests of contexts that are left out: each record's row names its own.
 
     Raises:
         InputError: No record is asked for.
@@ -174,9 +180,10 @@ def make_receipts(
             proof: list[JsonValue] = [nodes.add(node) for node in proofs[entry]]
             listed.append({"entry": _text(entries[entry]), "index": str(position), "proof": proof})
         path: list[JsonValue] = [nodes.add(node) for node in record.path]
+        is_left_out = record.context in left_out
         receipts.append(
             {
-                "context": contexts.add(ledger.blobs.get(record.context)),
+                "context": None if is_left_out else contexts.add(ledger.blobs.get(record.context)),
                 "entry": numbers[position],
                 "index": str(record.place.row),
                 **record.opened,

@@ -6,18 +6,21 @@ docs/format.md section 36.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Literal, TypeAlias
 
 from backstory.errors import ForbiddenError, NotFoundError
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.people_index import rekey_people
 from backstory.ledger.rewrite import rekey_shard
+from backstory.ledger.seal import seal_all
 from backstory.records.canonical import JsonObject
 from backstory.records.manifest import MANIFEST_TYPE, parse_manifest
-from backstory.records.sensitivity import DOMAINS, groups_by_domain
-from backstory.storage.keys import domain_of_key, hold_keys
+from backstory.records.sensitivity import DOMAINS, PERSONAL_DOMAIN, groups_by_domain
+from backstory.storage.keys import KEY_SIZE, domain_of_key, hold_keys
 from backstory.storage.master import KeyWrapper, MasterKeys
 from backstory.storage.shard_file import SALT_KEY, SHARD_KEY
+from backstory.storage.vault import OPENINGS_PREFIX
 
 REKEYED_TYPE = "vault.rekeyed"
 Reason: TypeAlias = Literal["rotation", "compromise"]
@@ -58,7 +61,11 @@ def rotate_master(ledger: Ledger, domain: str, reason: Reason, wrapper: KeyWrapp
 
 
 def rekey_domain(ledger: Ledger, domain: str, reason: Reason) -> int:
-    """Encrypt all shards of a domain under other keys, and destroy the ones before for good.
+    """Encrypt all that is sealed in a domain under other keys, and destroy the ones before for good.
+
+    That is shards, with their indexes of persons; in the domain of persons also openings, plans and certificates of
+    erasures that wait, and what is in the spool, which is sealed. A stream that is still recorded stays under the key
+    it has.
 
     Salts cannot change, as the log has the commitments: of a copy that was taken with the old keys everything stays
     readable.
@@ -72,26 +79,18 @@ def rekey_domain(ledger: Ledger, domain: str, reason: Reason) -> int:
         How many shards were encrypted anew.
 
     Raises:
-        BusyError: Another process is rewriting the vault.
+        BusyError: Another process is erasing, or rewriting the vault.
         ForbiddenError: The archive cannot be written.
         NotFoundError: There is no such domain, or keys of a shard are not here.
         StorageError: Something could not be written; calling again begins anew.
-        VerificationError: A shard was changed.
+        VerificationError: A shard or an opening was changed.
     """
     _masters(ledger, domain)
-    groups = _groups_of_shards(ledger, domain)
-    count = 0
-    for name in list(ledger.keys.names()):
-        shard = name.rpartition("/")[2]
-        if domain_of_key(name) != domain or not shard.endswith(_SHARD) or not ledger.vault.path(shard).is_file():
-            continue
-        keys = ledger.keys.get(name)
-        if not any(part.startswith(SHARD_KEY) for part in keys):
-            continue
-        is_salted = SALT_KEY in keys or any(one.salts for one in ledger.vault.sections(shard) if one.domain == domain)
-        rekey_shard(ledger, shard, domain, groups.get(shard, 1) if is_salted else None)
-        rekey_people(ledger, shard)
-        count += 1
+    with ledger.vault.hold_plans(wait=False):
+        if domain == PERSONAL_DOMAIN:
+            seal_all(ledger)
+            _rekey_documents(ledger)
+        count = _rekey_shards(ledger, domain)
     _append(ledger, domain, count, reason, "shards")
     return count
 
@@ -114,6 +113,34 @@ def _masters(ledger: Ledger, domain: str) -> MasterKeys:
     if not ledger.writable or ledger.keys.masters is None:
         raise ForbiddenError("archive is open for reading only: expected mode 'rw' to change its keys")
     return ledger.keys.masters
+
+
+def _rekey_documents(ledger: Ledger) -> None:
+    """Encrypt openings, and plans and certificates of erasures, under other keys."""
+    for name in list(ledger.keys.names()):
+        if name.startswith(OPENINGS_PREFIX):
+            ledger.vault.rekey_openings(name.removeprefix(OPENINGS_PREFIX), ledger.world.random_bytes(KEY_SIZE))
+    for files in (ledger.vault.plans, ledger.vault.certificates):
+        for name in files.names():
+            with suppress(NotFoundError):  # one without a key is done
+                files.write(name, files.read(name), ledger.world.random_bytes(KEY_SIZE))
+
+
+def _rekey_shards(ledger: Ledger, domain: str) -> int:
+    groups = _groups_of_shards(ledger, domain)
+    count = 0
+    for name in list(ledger.keys.names()):
+        shard = name.rpartition("/")[2]
+        if domain_of_key(name) != domain or not shard.endswith(_SHARD) or not ledger.vault.path(shard).is_file():
+            continue
+        keys = ledger.keys.get(name)
+        if not any(part.startswith(SHARD_KEY) for part in keys):
+            continue
+        is_salted = SALT_KEY in keys or any(one.salts for one in ledger.vault.sections(shard) if one.domain == domain)
+        rekey_shard(ledger, shard, domain, groups.get(shard, 1) if is_salted else None)
+        rekey_people(ledger, shard)
+        count += 1
+    return count
 
 
 def _groups_of_shards(ledger: Ledger, domain: str) -> dict[str, int]:

@@ -16,10 +16,11 @@ import pyarrow as pa
 
 from backstory.columns.commit import row_commitments
 from backstory.columns.gaps import blank_values
+from backstory.columns.people import group_of_subject
 from backstory.columns.salt import ShardSalts
 from backstory.errors import ForbiddenError, FormatError
 from backstory.ledger.ledger import Ledger
-from backstory.ledger.people_index import group_of_subject, remove_people
+from backstory.ledger.people_index import remove_people
 from backstory.records.commitment import SALT_SIZE
 from backstory.records.manifest import Manifest
 from backstory.records.schema import Schema

@@ -47,16 +47,17 @@ def read_shard(ledger: Ledger, shard: FileRef, groups: Collection[str] | None = 
     schema = ledger.schema(manifest.schema)
     wanted = _wanted(schema, groups)
     sections = _open(ledger, shard.name, wanted)
+    runs = {domain: section.run(0, manifest.count) for domain, section in sections.items()}
 
     def check() -> str:
         reader = ledger.segment(manifest, checked=True)
         table = reader.read_groups(range(reader.group_count), ["commitment"])
-        _insist_opens(shard.name, schema, wanted, sections, 0, table)
+        _insist_opens(shard.name, schema, wanted, sections, runs, 0, table)
         return shard.sha256
 
     if is_rewritten:
         ledger.checked.fits(path, f"{shard.sha256} {' '.join(wanted)}", lambda: f"{check()} {' '.join(wanted)}")
-    return _columns(schema, wanted, sections, 0, manifest.count)
+    return _columns(schema, wanted, runs.values())
 
 
 def open_rows(
@@ -85,8 +86,9 @@ def open_rows(
         if section.rows != manifest.count:
             what = f"expected {manifest.count} rows, got {section.rows}"
             raise FormatError(f"opening {manifest.shard.name}: {what}")
-    _insist_opens(manifest.shard.name, schema, wanted, sections, first, rows)
-    return _columns(schema, wanted, sections, first, rows.num_rows)
+    runs = {domain: section.run(first, rows.num_rows) for domain, section in sections.items()}
+    _insist_opens(manifest.shard.name, schema, wanted, sections, runs, first, rows)
+    return _columns(schema, wanted, runs.values())
 
 
 def erased_groups(ledger: Ledger, manifest: Manifest, row: int) -> tuple[str, ...]:
@@ -125,11 +127,17 @@ def erased_values(ledger: Ledger, manifest: Manifest, first: int, rows: int) -> 
 
 
 def _insist_opens(
-    name: str, schema: Schema, wanted: Iterable[str], sections: dict[str, OpenSection], first: int, rows: pa.Table
+    name: str,
+    schema: Schema,
+    wanted: Iterable[str],
+    sections: dict[str, OpenSection],
+    runs: dict[str, pa.Table],
+    first: int,
+    rows: pa.Table,
 ) -> None:
     by_domain = groups_by_domain(schema.groups)
     for domain, section in sections.items():
-        salts, table = section.salts(len(by_domain[domain])), section.run(first, rows.num_rows)
+        salts, table = section.salts(len(by_domain[domain])), runs[domain]
         if table.num_rows != rows.num_rows:
             raise FormatError(f"opening {name}: expected {rows.num_rows} rows from {first} on, got {table.num_rows}")
         for group in by_domain[domain]:
@@ -151,13 +159,10 @@ def _open(ledger: Ledger, name: str, wanted: Iterable[str]) -> dict[str, OpenSec
     return ledger.vault.open_sections(name, list(groups_by_domain(wanted)))
 
 
-def _columns(
-    schema: Schema, wanted: Collection[str], sections: dict[str, OpenSection], first: int, rows: int
-) -> pa.Table:
+def _columns(schema: Schema, wanted: Collection[str], tables: Iterable[pa.Table]) -> pa.Table:
     """Return the columns of groups, in the schema's order."""
     whole: pa.Table | None = None
-    for section in sections.values():
-        table = section.run(first, rows)
+    for table in tables:
         whole = table if whole is None else merge_columns(whole, table)
     names = [column.name for column in schema.columns if column.group in wanted]
     return pa.table({}) if whole is None else pick_columns(whole, names)

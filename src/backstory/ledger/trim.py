@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from backstory.columns.tree import HASH_SIZE, root_of_subtrees
-from backstory.columns.trimmed import gone_rows, gone_runs
+from backstory.columns.trimmed import gone_rows, gone_runs, leaf_hashes_of_rows, with_stubs
 from backstory.errors import VerificationError
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.merge import hold_segments
@@ -25,7 +26,6 @@ from backstory.storage.checked_files import file_digest
 from backstory.storage.segment import (
     STUB_COLUMN,
     ParquetReader,
-    hashed_runs,
     trimmed_metadata,
     trimmed_name,
     write_groups,
@@ -131,19 +131,28 @@ def _write(
 
 
 def _groups(readers: Sequence[ParquetReader], gone: Sequence[npt.NDArray[np.bool_]]) -> Iterator[pa.Table]:
-    """Yield row groups with nulls in the place of records that are gone, and their leaf hashes where these count."""
+    """Yield row groups with nulls in the place of records that are gone, and their leaf hashes where these count.
+
+    What the file holds was compared with its digest, and what is written is led to the root again.
+    """
     for reader, of_part in zip(readers, gone, strict=True):
         for group in range(reader.group_count):
             first, table = group * ROW_GROUP_ROWS, reader.read_groups([group])
             missing = of_part[first : first + table.num_rows]
-            leaves, _ = hashed_runs(reader, first, table)
-            dead = np.repeat(gone_runs(missing), SUBTREE_ROWS)[: len(missing)]
-            stubs = [
-                leaves[row * HASH_SIZE : (row + 1) * HASH_SIZE] if kept else None
-                for row, kept in enumerate((missing & ~dead).tolist())
-            ]
+            rest = missing & ~np.repeat(gone_runs(missing), SUBTREE_ROWS)[: len(missing)]
+            stubs = _stubs(reader, first, table, rest)
             rows = pa.array(np.arange(len(missing)), mask=missing)
-            yield table.take(rows).append_column(STUB_COLUMN, pa.array(stubs, pa.binary(HASH_SIZE)))
+            yield table.take(rows).append_column(STUB_COLUMN, stubs)
+
+
+def _stubs(reader: ParquetReader, first: int, table: pa.Table, rows: npt.NDArray[np.bool_]) -> pa.Array:
+    """Return the leaf hashes of some rows of a row group, kept or hashed; null for the others."""
+    gone = gone_rows(table["id"])
+    leaves = leaf_hashes_of_rows(table, rows & ~gone)
+    if reader.is_trimmed:
+        leaves = with_stubs(leaves, table["id"], reader.stubs(first, table.num_rows))
+    hashes = pa.Array.from_buffers(pa.binary(HASH_SIZE), len(rows), [None, pa.py_buffer(leaves)])
+    return pc.if_else(pa.array(rows), hashes, pa.scalar(None, hashes.type))
 
 
 def _parts(ledger: Ledger, positions: Sequence[int]) -> list[Manifest]:

@@ -156,8 +156,17 @@ def commitments_of(found: Found) -> dict[str, str]:
 def open_classes(schemas: Iterable[Schema], contexts: Iterable[JsonObject]) -> tuple[str, ...]:
     """Return the classes of what stands open in records and their contexts: a receipt shows all of it."""
     found = {column.sensitivity for schema in schemas for column in schema.open_columns}
-    is_business = any(context.get(name) is not None for context in contexts for name in _BUSINESS)
-    return tuple(sorted(found | ({CONFIDENTIAL} if is_business else set())))
+    return tuple(sorted(found | ({CONFIDENTIAL} if any(map(has_business, contexts)) else set())))
+
+
+def has_business(context: JsonObject) -> bool:
+    """Say whether a context says business secrets: thresholds, and how a model was asked."""
+    return any(context.get(name) is not None for name in _BUSINESS)
+
+
+def without_business(context: JsonObject) -> JsonObject:
+    """Return a context without its business secrets."""
+    return {name: value for name, value in context.items() if name not in _BUSINESS}
 
 
 def note_places(gate: Gate, question: str, groups: Sequence[str], places: Sequence[Place]) -> None:

@@ -27,7 +27,7 @@ from backstory.lineage.step_store import KeptStep, read_step, step_references
 from backstory.lineage.store import note_sealed_positions
 from backstory.lineage.trace import Tracer
 from backstory.records import canonical
-from backstory.records.access import Gate, Scope
+from backstory.records.access import About, Gate, Scope
 from backstory.records.canonical import JsonObject
 
 if TYPE_CHECKING:
@@ -224,6 +224,13 @@ class _Asking:
 
     def require_open(self, question: str, classes: Sequence[str] = ("D0", "D1", "D2")) -> None:  # noqa: ARG002
         self.gate.require_open(QUESTION, classes)
+
+    @property
+    def bound_subject(self) -> str | None:
+        return self.gate.bound_subject
+
+    def within(self, about: About) -> _Asking:
+        return _Asking(self.gate.within(about))
 
 
 def _choose(

@@ -109,6 +109,13 @@ class Gate(Protocol):
             ForbiddenError: A policy is in force under which they are not; the refusal is recorded.
         """
 
+    @property
+    def bound_subject(self) -> str | None:
+        """The person whose records alone are for whoever asks; None where their role is bound to none."""
+
+    def within(self, about: About) -> Gate:
+        """Return a gate that decides about one record."""
+
 
 class Viewer(Gate, Protocol):
     """A gate that also says how values may be seen that may not be seen as they are."""

@@ -32,6 +32,7 @@ ACCESS = FactKind(
         open_column("classes", {"list": "string"}),
         open_column("groups", {"list": "string"}),
         open_column("records", "uint64"),
+        open_column("named", "bool"),
         open_column("policy", "uint64"),
         open_column("grant", "uint64"),
         sealed_column("actor", STAFF, "staff"),
@@ -44,8 +45,9 @@ ACCESS = FactKind(
     ),
 )
 """One access. `question` is the verb (`why`, `search`, `bundle`); `outcome` one of the three above; `role` the role of
-who asked, null without one; `classes` and `groups` what was asked for; `records` of how many records; `policy` the
-index of the proposal that brought the policy in force, `grant` that of the grant used, both null where there was none.
+who asked, null without one; `classes` and `groups` what was asked for; `records` of how many records, `named` whether
+it was said which; `policy` the index of the proposal that brought the policy in force, `grant` that of the grant used,
+both null where there was none.
 
 Sealed: `actor` (group `staff.D6`); `purpose` and `case` (`why.D7`); and what was read (`scope.D3`): records by `ids`,
 or by `runs` of a stream where there are many, or rows of a `dataset` by `positions` (any where that is null)."""

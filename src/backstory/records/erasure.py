@@ -82,6 +82,7 @@ class Erased:
         tables: How many tables about people (profiles, trees of persons) were destroyed whole, at most: a power of two.
         rekeyed: Whether the key of keyed digests was destroyed.
         complete: Whether nothing is waited for.
+        partial: Whether records of the person had to be kept.
         follows: Root of the erasure that this one completes, in hex; None if it is the first.
     """
 
@@ -94,6 +95,7 @@ class Erased:
     tables: int
     rekeyed: bool
     complete: bool
+    partial: bool
     follows: str | None = None
 
     def document(self) -> JsonObject:
@@ -103,6 +105,7 @@ class Erased:
             "counts": self.counts,
             "ground": self.ground,
             "leaves": str(self.leaves),
+            "partial": self.partial,
             "rekeyed": self.rekeyed,
             "request": self.request,
             "root": self.root,
@@ -121,13 +124,13 @@ def parse_erased(entry: JsonObject) -> Erased:
     """
     leaves, values, tables = (canonical.count_of(entry, name) for name in ("leaves", "values", "tables"))
     ground, request, follows = canonical.text_of(entry, "ground"), entry.get("request"), entry.get("follows")
-    rekeyed, complete = entry.get("rekeyed"), entry.get("complete")
+    rekeyed, complete, partial = (entry.get(name) for name in ("rekeyed", "complete", "partial"))
     if entry.get("type") != ERASED_TYPE or ground not in GROUNDS:
         raise FormatError(f"erasure: expected an entry {ERASED_TYPE} with a known ground")
     if not LEAVES_MIN <= leaves <= LEAVES_MAX or any(one & (one - 1) for one in (leaves, values, tables)):
         raise FormatError("erasure: expected powers of two as leaves, values and tables")
-    if not isinstance(rekeyed, bool) or not isinstance(complete, bool):
-        raise FormatError("erasure: expected true or false as rekeyed and complete")
+    if not isinstance(rekeyed, bool) or not isinstance(complete, bool) or not isinstance(partial, bool):
+        raise FormatError("erasure: expected true or false as rekeyed, complete and partial")
     return Erased(
         ground=ground,
         request=None if request is None else check_digest(request, "request of an erasure"),
@@ -138,5 +141,6 @@ def parse_erased(entry: JsonObject) -> Erased:
         tables=tables,
         rekeyed=rekeyed,
         complete=complete,
+        partial=partial,
         follows=None if follows is None else check_digest(follows, "erasure that is completed"),
     )

@@ -6,7 +6,7 @@ What figures use up adds up (basic composition), in exact decimals. Bytes: docs/
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, Literal, get_args
@@ -172,21 +172,27 @@ def period_of(time: str, period: Period | None) -> str:
     return {"month": f"{year}-{month}", "year": year}.get(str(period), "")
 
 
-def spent_in(entries: Iterable[JsonObject], audience: str, terms: BudgetTerms, time: str) -> Loss:
-    """Return what the figures of an audience lost so far in the period a moment is in.
+def spent_in(
+    entries: Iterable[JsonObject], audience: str, terms: BudgetTerms, time: str, periods: Mapping[str, Period | None]
+) -> Loss:
+    """Return what of the losses of an audience's figures still counts at a moment.
+
+    That is what was lost in the period the moment is in: that of the budget in force, or that of the budget it was
+    charged to. So a budget with another period forgets nothing that the one before it would still count.
 
     Args:
         entries: Entries of type `sharing.spent`.
         audience: The audience.
         terms: The budget that is in force.
         time: The moment, RFC 3339 in UTC.
+        periods: The periods of all budgets, by the index of their proposal as entries name it.
     """
-    now = period_of(time, terms.period)
     total = NO_LOSS
     for entry in entries:
-        own_period = period_of(canonical.text_of(entry, "time"), terms.period)
-        if entry.get("name") == audience and own_period == now:
-            total += parse_loss(entry)
+        if entry.get("name") == audience:
+            spent, charged = canonical.text_of(entry, "time"), periods.get(canonical.text_of(entry, "budget"))
+            if any(period_of(spent, period) == period_of(time, period) for period in (terms.period, charged)):
+                total += parse_loss(entry)
     return total
 
 

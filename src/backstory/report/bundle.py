@@ -216,6 +216,11 @@ class _Opened:
         """Insist on what the gate insists on."""
         self._gate.require_open(question, classes)
 
+    @property
+    def bound_subject(self) -> str | None:
+        """Whom the gate is bound to."""
+        return self._gate.bound_subject
+
     def within(self, about: About) -> _Opened:
         """Return the same about one record."""
         return _Opened(self._gate.within(about), self._groups, is_whole=self._is_whole)
@@ -277,7 +282,7 @@ class _Bundle:
                 proven = receipt.to_dict()
                 del proven["witnesses"]
                 lines.write(canonical.encode(proven) + b"\n")
-                contexts.add(canonical.digest_of(receipt.context))
+                contexts.add(canonical.digest_of(proven["context"]))
             files.add(f"receipts/{number:04}.receipts", data)
         return contexts
 

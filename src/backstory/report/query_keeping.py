@@ -7,6 +7,7 @@ from typing import Final
 
 from backstory.errors import NotFoundError
 from backstory.governance.disposal import disposals
+from backstory.governance.disposal_list import parts_of
 from backstory.governance.freeze import freezes
 from backstory.governance.hold import holds
 from backstory.governance.keeping import Keeping
@@ -47,12 +48,20 @@ def _kept_too_long(room: Room, given: Given) -> Found:
         for one in listed
     ]
     if early.gone:
-        notes.append(f"of {count_text(early.gone, 'disposed row')} nothing is left that floors could be compared with")
+        notes.append(
+            f"{count_text(early.gone, 'disposed row')} went whole and cannot be compared with floors: "
+            "whether they were due is not answered here"
+        )
     if early.left_out:
         notes.append(f"{count_text(early.left_out, 'disposed row')} not compared: more than {_CHECKED_MAX:,}")
     return Found(
         rows=rows,
-        examined={"rules": standing.rules, "holds": len(listed), "disposed rows compared": early.compared},
+        examined={
+            "rules": standing.rules,
+            "holds": len(listed),
+            "disposed rows compared": early.compared,
+            "disposed rows gone whole": early.gone,
+        },
         notes=notes,
         tells=standing.rules > 0 and not early.left_out,
     )
@@ -84,8 +93,8 @@ class _Early:
             return
         keeping = Keeping(ledger, begun)
         by_manifest: dict[int, set[int]] = {}
-        for position, row in zip(table["manifest"].to_pylist(), table["row"].to_pylist(), strict=True):
-            by_manifest.setdefault(position, set()).add(row)
+        for position, named in parts_of(table).items():
+            by_manifest[position] = {row for rows in named.values() for row in rows.tolist()}
         for position, rows in by_manifest.items():
             manifest = parse_manifest(ledger.log.entry(position))
             there = look_at(ledger, manifest)
@@ -116,7 +125,8 @@ def _erasures(room: Room, given: Given) -> Found:
             {
                 "entry": index,
                 "time": str(entry["time"]),
-                "what": "erased" if said.complete else "erased, and waiting for streams of others",
+                "what": ("erased in part, as some had to be kept" if said.partial else "erased")
+                + ("" if said.complete else ", and waiting for streams of others"),
                 "ground": said.ground,
                 "root": said.root,
                 "values_at_most": said.values,
@@ -184,8 +194,8 @@ QUERIES = (
             "count": "how many",
             "moment": "time of the oldest; or until when it had to be kept",
         },
-        shows="that nothing in the archive is overdue by the rules in force, and nothing went too early by them",
-        shows_not="copies and backups; rules of before, where rules were changed; rows of which nothing is left",
+        shows="that nothing here is overdue by the rules in force, and no disposed row that left a trace went early",
+        shows_not="copies and backups; rules of before, where they were changed; whether rows that went whole were due",
         supports=("GDPR 5(1)(e), 17", "EU AI Act 19, 26(6)", "SOC 2 C1.2", "Reg B 1002.12"),
         run=_kept_too_long,
         classes=("D0",),

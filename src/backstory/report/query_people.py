@@ -234,6 +234,9 @@ def _codes(room: Room, entry: JsonObject) -> tuple[list[str] | None, str]:
 # --- Q-11, Q-26 -------------------------------------------------------------------------------------------------------
 
 
+_SCOPE_ERASED = "it was erased which records they read, with a person who had one of them"
+
+
 def _who_read(room: Room, given: Given) -> Found:
     subject, prediction = given.text("subject"), given.text("prediction")
     if (subject is None) is (prediction is None):
@@ -241,10 +244,13 @@ def _who_read(room: Room, given: Given) -> Found:
     seen = who_saw(room.ledger, room.gate, subject=subject, prediction=prediction)
     own = [one for one in seen if given.has(one.access.time)]
     rows = [_access_row(one.access) | {"certain": one.certain} for one in own]
-    unsure = sum(not one.certain for one in own)
-    notes = (
-        [f"of {count_text(unsure, 'access', 'accesses')} it is not recorded which records they read"] if unsure else []
-    )
+    erased = sum(one.access.is_erased for one in own)
+    unsure = sum(not one.certain for one in own) - erased
+    notes = [
+        f"of {count_text(count, 'access', 'accesses')} {why}"
+        for count, why in ((unsure, "it is not recorded which records they read"), (erased, _SCOPE_ERASED))
+        if count
+    ]
     return Found(rows=rows, examined={"accesses": len(seen)}, notes=notes)
 
 

@@ -147,7 +147,7 @@ def tell(desk: Desk, asked: Asked) -> Content:
         {
             "access": one.id,
             "case": quote(proven[one.id], "case"),
-            "certain": None if not about else "yes" if certain.get(one.id) else "perhaps",
+            "certain": _sure(one, certain) if about else None,
             "groups": ", ".join(one.groups) or None,
             "outcome": quote(proven[one.id], "outcome"),
             "purpose": quote(proven[one.id], "purpose"),
@@ -193,6 +193,13 @@ def tell(desk: Desk, asked: Asked) -> Content:
         since=since,
         until=until,
     )
+
+
+def _sure(access: Access, certain: Mapping[str, bool]) -> str:
+    """Say whether an access surely read records of the person who is asked about, and if not, why."""
+    if certain.get(access.id):
+        return "yes"
+    return "perhaps: which were read was erased with somebody" if access.is_erased else "perhaps: not said which"
 
 
 def _accesses(desk: Desk, asked: Asked) -> tuple[list[Access], dict[str, bool]]:

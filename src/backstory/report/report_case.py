@@ -314,6 +314,9 @@ def notice_rows(desk: Desk, case: Case) -> list[dict[str, Cell]]:
 
 def rule_text(story: Story) -> str:
     """Say which rule made a decision of the model's answer."""
+    hidden = [one.reason for one in story.redacted if one.field == "context"]
+    if hidden:
+        return f"not shown: {hidden[0]}"
     rule = story.context.get("decision")
     if not isinstance(rule, dict):
         return "no rule of the program"

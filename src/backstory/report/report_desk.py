@@ -11,12 +11,13 @@ from backstory.governance.access import AccessGate
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.read import Found, Place, find_places
 from backstory.ledger.receipt import make_receipts
-from backstory.lineage.showing import open_classes
+from backstory.lineage.plain import count_text
+from backstory.lineage.showing import has_business, open_classes, without_business
 from backstory.lineage.trace import Tracer
 from backstory.records.access import About, Scope
 from backstory.records.access_record import EXPORT
 from backstory.records.canonical import JsonObject
-from backstory.records.identity import time_text
+from backstory.records.identity import id_text, time_text
 from backstory.records.limits import ACCESS_IDS_MAX, REPORT_ENTRIES_MAX, REPORT_RECORDS_MAX
 from backstory.records.sensitivity import CONFIDENTIAL, class_of_group, group_name
 from backstory.report.report import Cited, Quote, Withheld
@@ -118,8 +119,11 @@ class Desk:
         *,
         about: About | None = None,
         why: str = "",
+        leave_out: bool = False,
     ) -> dict[str, Receipt]:
         """Prove records, open what may be opened of them, and note what stays sealed.
+
+        A context that says business secrets, which whoever asks may not see, is left out of the receipts.
 
         Args:
             kind: Their kind.
@@ -127,30 +131,59 @@ class Desk:
             groups: Sealed groups that belong in the report, without the class in their names.
             about: What decides who may see them; None for any record.
             why: Why the others do not belong in it.
+            leave_out: Whether records in which business secrets stand open, which whoever asks may not see, are named
+                as left out; otherwise they are refused.
 
         Returns:
-            What a stranger gets to know of each, by id.
+            What a stranger gets to know of each that is proven, by id.
 
         Raises:
             LimitError: They are more than a report may have.
             NotFoundError: One is not in the log.
             ForbiddenError: What stands open in them is not for whoever asks: a receipt shows all of it.
         """
+        gate = self.gate if about is None else self.gate.within(about)
         wanted = sorted(set(ids) - self.records.keys())
         if len(self.records) + len(wanted) > REPORT_RECORDS_MAX:
             raise LimitError(f"report: expected at most {REPORT_RECORDS_MAX:,} records; ask for a shorter period")
         for first in range(0, len(wanted), _AT_ONCE):
             names = wanted[first : first + _AT_ONCE]
             places = find_places(self.ledger, names, kind)
-            self._require_open(places, about)
+            if leave_out and not self.has_business:
+                places, names = self._shown(places, names, gate)
+                if not places:
+                    continue
+            self._require_open(places, gate)
             openable = self._open(places, names, groups, about)
-            data = make_receipts(self.ledger, places, opened=openable).data
+            left_out = self._closed_contexts(places, gate)
+            data = make_receipts(self.ledger, places, opened=openable, left_out=left_out).data
             self.receipts.append(data)
             proven = verify_receipts(data, vkey=[valid.text for valid in self.ledger.log.keys])
             for place, receipt in zip(places, proven, strict=True):  # both in the order of the log
                 self.records[receipt.id] = receipt
-                self._note_sealed(place, receipt, groups, why, self.gate if about is None else self.gate.within(about))
-        return {name: self.records[name] for name in ids}
+                self._note_sealed(place, receipt, groups, why, gate)
+        return {name: self.records[name] for name in ids if name in self.records}
+
+    def context_of(self, receipt: Receipt) -> JsonObject:
+        """Return the context of a record, as far as it may be seen: where its receipt has none, without secrets."""
+        if receipt.context is not None:
+            return receipt.context
+        digest = value_of(receipt, "context")
+        return without_business(self.ledger.document(digest.hex()))
+
+    @property
+    def gaps(self) -> list[str]:
+        """What cannot be checked of the records, as a reader is told it."""
+        bare = sum(receipt.context is None for receipt in self.records.values())
+        found = [
+            f"Left out, and proven nowhere here: {one.what}. {one.reason}." for one in self.withheld if not one.group
+        ]
+        if bare:
+            found.append(
+                f"The proofs of {count_text(bare, 'record')} leave the context out: which threshold held, and how the "
+                "model was asked. Each names its context's digest, so that one disclosed later can be compared."
+            )
+        return found
 
     @property
     def has_business(self) -> bool:
@@ -174,12 +207,42 @@ class Desk:
             scope = Scope(ids=tuple(bytes.fromhex(receipt.id.replace("-", "")) for receipt in some))
             self.gate.note_read(EXPORT, groups, len(some), scope)
 
-    def _require_open(self, places: Sequence[Place], about: About | None) -> None:
+    def _require_open(self, places: Sequence[Place], gate: AccessGate) -> None:
         """Insist that all that stands open in records may be seen as it is."""
         schemas = [self.ledger.schema(digest) for digest in {place.manifest.schema for place in places}]
+        gate.require_open(QUESTION, open_classes(schemas, ()))
+
+    def _shown(self, places: Sequence[Place], names: Sequence[str], gate: AccessGate) -> tuple[list[Place], list[str]]:
+        """Return records in which no business secret stands open, with their ids, and note the others as left out."""
+        kept, gone = [], set()
+        for place in places:
+            if CONFIDENTIAL not in open_classes([self.ledger.schema(place.manifest.schema)], ()):
+                kept.append(place)
+                continue
+            row = self.ledger.segment(place.manifest, checked=True).read_rows(place.row, 1)
+            gone.add(id_text(row["id"][0].as_py()))
+            what = f"{place.manifest.kind} {id_text(row['id'][0].as_py())}"
+            self._withhold_business(what, "", gate, None)
+        return kept, [name for name in names if name not in gone]
+
+    def _closed_contexts(self, places: Sequence[Place], gate: AccessGate) -> list[str]:
+        """Return the contexts of records that say business secrets, where these may not be seen, and note them."""
         contexts = sorted({context for place in places for context in place.manifest.contexts})
-        gate = self.gate if about is None else self.gate.within(about)
-        gate.require_open(QUESTION, open_classes(schemas, map(self.ledger.document, contexts)))
+        if gate.views()[CONFIDENTIAL] == "clear":
+            return []
+        closed = [context for context in contexts if has_business(self.ledger.document(context))]
+        noted = {one.commitment for one in self.withheld}
+        for context in closed:
+            if context not in noted:
+                what = f"context of records of kind {places[0].manifest.kind}"
+                self._withhold_business(what, "context", gate, context)
+        return closed
+
+    def _withhold_business(self, what: str, group: str, gate: AccessGate, commitment: str | None) -> None:
+        reason = gate.reason(CONFIDENTIAL, gate.views()[CONFIDENTIAL])
+        self.withheld.append(
+            Withheld(what=what, group=group, class_=CONFIDENTIAL, reason=reason, commitment=commitment)
+        )
 
     def _open(
         self, places: Sequence[Place], names: Sequence[str], groups: Collection[str], about: About | None

@@ -117,7 +117,7 @@ LAYOUTS = Layouts(
     ),
     limits=(
         "Whether this is a serious incident, and who has to be told by when.",
-        "Causes: `backstory rootcause` looks for what bad predictions share, and this report does not.",
+        "Causes: the command rootcause looks for what bad predictions share, and this report does not.",
         "Harm: the archive knows of people what was recorded about decisions.",
         "What happened outside the recorded systems.",
     ),

@@ -9,7 +9,7 @@ import hashlib
 import platform
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from backstory.errors import ConflictError, ForbiddenError, InputError
@@ -126,6 +126,7 @@ def make_report(desk: Desk, kind: Kind, asked: Asked, arguments: Mapping[str, st
         raise ConflictError(f"report: expected nothing at {path}")
     desk.gate.require("report")
     content = kind.tell(desk, asked)
+    content = replace(content, completeness=[*content.completeness, *desk.gaps])
     writing = _Writing(desk, kind, content, arguments)
 
     def fill(temporary: Path) -> None:

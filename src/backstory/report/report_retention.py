@@ -306,6 +306,8 @@ def _erasures(desk: Desk, asked: Asked) -> Iterator[dict[str, Cell]]:
         yield {
             "complete": None
             if complete is None
+            else "no: some had to be kept"
+            if entry.get("partial") is True
             else "yes"
             if complete is True
             else "no: streams of others are waited for",

@@ -15,6 +15,7 @@ from backstory.ledger.people_index import find_people_rows
 from backstory.ledger.read import records_now
 from backstory.lineage.plain import count_text, label
 from backstory.records.access import About
+from backstory.records.canonical import JsonObject
 from backstory.records.correction import CORRECTION
 from backstory.records.decision import DECISION
 from backstory.records.envelope import OUTCOME, PREDICTION
@@ -209,27 +210,27 @@ def tell(desk: Desk, asked: Asked) -> Content:
     for kind, groups in _GROUPS.items():
         names = sorted(ids.get(kind, ()))
         why = STAFF_SEALED if kind in {DECISION.kind, NOTICE.kind, REQUEST.kind} else ""
-        proven = desk.prove(kind, names, groups, about=about, why=why)
-        found[kind] = [proven[name] for name in names]
-    others = {kind: len(names) for kind, names in ids.items() if kind not in _GROUPS}
-    answers = found[PREDICTION]
+        proven = desk.prove(kind, names, groups, about=about, why=why, leave_out=True)
+        found[kind] = [proven[name] for name in names if name in proven]
+    contexts = [desk.context_of(one) for one in found[PREDICTION]]
+    answers = list(zip(found[PREDICTION], contexts, strict=True))
     return Content(
         scope={"person": asked.subject},
-        summary=_summary(found),
-        systems=_systems(answers),
+        summary=_summary(ids),
+        systems=_systems(contexts),
         sections={
-            "answers": Told(rows=[_answer(one) for one in answers]),
-            "confirmation": Told(rows=list(_counts(found, others))),
+            "answers": Told(rows=[_answer(*one) for one in answers]),
+            "confirmation": Told(rows=list(_counts(ids))),
             "corrections": Told(rows=[_correction(one) for one in found[CORRECTION.kind]]),
-            "data": Told(rows=[row for one in answers for row in _data(one)]),
+            "data": Told(rows=[row for one, _ in answers for row in _data(one)]),
             "decisions": Told(
                 rows=[_decision(one) for one in found[DECISION.kind] if value_of(one, "state") != "verified"]
             ),
-            "factors": Told(rows=[row for one in answers for row in _factors(one)]),
+            "factors": Told(rows=[row for one, _ in answers for row in _factors(one)]),
             "later": Told(rows=[_outcome(one) for one in found[OUTCOME]]),
             "letters": Told(rows=[_letter(one, kind) for kind in (NOTICE.kind, REQUEST.kind) for one in found[kind]]),
             "more": Told(rows=rights_rows(asked, _STATES)),
-            "sources": Told(rows=list(_sources(answers))),
+            "sources": Told(rows=list(_sources(contexts))),
             "terms": Told(rows=list(_terms(desk))),
         },
         completeness=[
@@ -237,7 +238,7 @@ def tell(desk: Desk, asked: Asked) -> Content:
             "Nothing shows that everything about the person was recorded, or under this id.",
         ],
         checked="each record that is listed, against the checkpoint",
-        withheld=[*desk.withheld, *_rows_of_others(answers)],
+        withheld=[*desk.withheld, *_rows_of_others(contexts)],
     )
 
 
@@ -266,8 +267,8 @@ def _outcomes(desk: Desk, predictions: Collection[str]) -> Iterator[str]:
         yield from id_texts(kept["id"]).to_pylist()
 
 
-def _summary(found: Mapping[str, list[Receipt]]) -> list[str]:
-    answers, decisions = len(found[PREDICTION]), len(found[DECISION.kind])
+def _summary(ids: Mapping[str, Collection[str]]) -> list[str]:
+    answers, decisions = (len(ids.get(kind, ())) for kind in (PREDICTION, DECISION.kind))
     given = count_text(answers, "answer")
     made = count_text(decisions, "record") + " of decisions about you" if decisions else "no decision about you"
     return [
@@ -278,21 +279,21 @@ def _summary(found: Mapping[str, list[Receipt]]) -> list[str]:
     ]
 
 
-def _counts(found: Mapping[str, list[Receipt]], others: Mapping[str, int]) -> Iterator[dict[str, Cell]]:
-    for kind, receipts in found.items():
-        yield {"value": f"{len(receipts):,}", "what": f"records of kind {kind}"}
-    for kind, count in others.items():
-        yield {"value": f"{count:,}", "what": f"records of kind {kind}, which are not copied here"}
+def _counts(ids: Mapping[str, Collection[str]]) -> Iterator[dict[str, Cell]]:
+    for kind in _GROUPS:
+        yield {"value": f"{len(ids.get(kind, ())):,}", "what": f"records of kind {kind}"}
+    for kind in sorted(ids.keys() - _GROUPS.keys()):
+        yield {"value": f"{len(ids[kind]):,}", "what": f"records of kind {kind}, which are not copied here"}
 
 
-def _systems(answers: list[Receipt]) -> list[tuple[str, str, str]]:
-    named = [one.context.get("model") for one in answers]
+def _systems(contexts: list[JsonObject]) -> list[tuple[str, str, str]]:
+    named = [context.get("model") for context in contexts]
     models = {(str(m["name"]), str(m["version"]), str(m["digest"])) for m in named if isinstance(m, dict)}
     return sorted(models)
 
 
-def _answer(one: Receipt) -> dict[str, Cell]:
-    model = one.context.get("model")
+def _answer(one: Receipt, context: JsonObject) -> dict[str, Cell]:
+    model = context.get("model")
     outputs = columns_of(one, "output")
     answer: Cell = quote(one, "output")
     if outputs:
@@ -368,17 +369,17 @@ def _linked(one: Receipt, column: str) -> str | None:
     return id_text(value) if isinstance(value, bytes) else None
 
 
-def _sources(answers: list[Receipt]) -> Iterator[dict[str, Cell]]:
+def _sources(contexts: list[JsonObject]) -> Iterator[dict[str, Cell]]:
     counts: dict[tuple[str, str | None], int] = {}
-    for one in answers:
-        for name, version in _references(one):
+    for context in contexts:
+        for name, version in _references(context):
             counts[name, version] = counts.get((name, version), 0) + 1
     for (name, version), count in sorted(counts.items(), key=str):
         yield {"answers": str(count), "source": name, "version": version}
 
 
-def _references(one: Receipt) -> Iterator[tuple[str, str | None]]:
-    refs = one.context.get("refs")
+def _references(context: JsonObject) -> Iterator[tuple[str, str | None]]:
+    refs = context.get("refs")
     for name, ref in refs.items() if isinstance(refs, dict) else ():
         parts = ref.get("parts") if isinstance(ref, dict) else None
         for part in parts if isinstance(parts, list) else [{}]:
@@ -386,11 +387,11 @@ def _references(one: Receipt) -> Iterator[tuple[str, str | None]]:
             yield name, dataset if isinstance(dataset, str) else None
 
 
-def _rows_of_others(answers: list[Receipt]) -> Iterator[Withheld]:
+def _rows_of_others(contexts: list[JsonObject]) -> Iterator[Withheld]:
     """Say that groups of rows, in which others are too, are not shown."""
     groups = set()
-    for one in answers:
-        refs = one.context.get("refs")
+    for context in contexts:
+        refs = context.get("refs")
         groups |= {
             name
             for name, ref in (refs.items() if isinstance(refs, dict) else ())

@@ -72,10 +72,16 @@ class KeyStore:
         return keys
 
     def put(self, name: str, keys: Mapping[str, bytes], *, replace: bool = True) -> None:
-        """Store given keys durably; keys of that name give way or, as in `create`, are a conflict."""
+        """Store given keys durably; keys of that name give way or, as in `create`, are a conflict.
+
+        Raises:
+            NotFoundError: The master key that wraps for the domain is not here, though it wrapped other files.
+            ConflictError: There are keys of that name, and they are to stay.
+        """
         if self._masters is None or not _is_wrapped(name):
             self._write(name, self._encode(keys), replace=replace)
             return
+        self._insist_master(domain_of_key(name))
         self._masters.current(domain_of_key(name))  # draws it where there is none, which others must not share
         with self._masters.hold(shared=True):  # or it is wrapped under a key that is destroyed meanwhile
             wrapper = self._masters.current(domain_of_key(name))
@@ -89,16 +95,14 @@ class KeyStore:
             FormatError: The file is not a key file.
             VerificationError: It was changed.
         """
-        found = self._read(name)
-        dead = self._masters.dead() if self._masters is not None and found else frozenset()
-        keys = (
-            {part: key for part, key in found.items() if hashlib.sha256(key).hexdigest() not in dead} if dead else found
-        )
-        if not keys:
-            raise NotFoundError(
-                f"keys: those called {name!r} were destroyed for good; the file was put back from a copy"
-            )
-        return keys
+        before, found = None, self._read(name)
+        while found != before:
+            dead = self._masters.dead() if self._masters is not None else frozenset()
+            keys = {part: key for part, key in found.items() if hashlib.sha256(key).hexdigest() not in dead}
+            if keys:
+                return keys
+            before, found = found, self._read(name)  # others may have replaced them before their tombstones were read
+        raise NotFoundError(f"keys: those called {name!r} were destroyed for good; the file was put back from a copy")
 
     def key(self, name: str, part: str) -> bytes:
         """Return one key of a file.
@@ -206,15 +210,13 @@ class KeyStore:
             NotFoundError: A master key that wraps some of the files is not here.
             StorageError: Something could not be written; it can be called again.
         """
-        count = 0
-        for name in list(self.names()):
-            if domain_of_key(name) != domain or not _is_wrapped(name):
-                continue
-            if self._document(name).get("by") != wrapper.name:
-                self._write(name, _wrapped(wrapper, name, self._encode(self._read(name))), replace=True)
-                self._forget(name)
-            count += 1
-        return count
+        if self._masters is None:
+            return 0
+        names = self._wrapped_names(domain)
+        for name in names:
+            with self._masters.hold():  # or what another process puts there between reading and writing is lost
+                self._rewrap(name, wrapper)
+        return len(names)
 
     def end_rewrap(self, domain: str, wrapper: KeyWrapper) -> None:
         """Wrap what others wrote meanwhile under the key before, and destroy that key.
@@ -224,8 +226,31 @@ class KeyStore:
         """
         if self._masters is not None:
             with self._masters.hold():
-                self.rewrap(domain, wrapper)
+                for name in self._wrapped_names(domain):
+                    self._rewrap(name, wrapper)
                 self._masters.end(domain)
+
+    def _rewrap(self, name: str, wrapper: KeyWrapper) -> None:
+        """Wrap a key file under another master key, unless it is or is gone; the caller holds these keys' directory."""
+        if self.has(name) and self._document(name).get("by") != wrapper.name:
+            self._write(name, _wrapped(wrapper, name, self._encode(self._read(name))), replace=True)
+            self._forget(name)
+
+    def _wrapped_names(self, domain: str) -> list[str]:
+        return [name for name in self.names() if domain_of_key(name) == domain and _is_wrapped(name)]
+
+    def _insist_master(self, domain: str) -> None:
+        """Insist that a master key is drawn for a domain only where none has wrapped anything yet.
+
+        Else a directory that is not mounted would be taken for a new one, and what is sealed from then on be lost.
+        """
+        if self._masters is None or self._masters.is_here(domain) or not (names := self._wrapped_names(domain)):
+            return
+        if not self._masters.is_here(domain):  # drawn by another process, which wrapped these
+            raise NotFoundError(
+                f"keys: the master key of domain {domain}, which wrapped {len(names)} key files, is not here: expected "
+                f"it in the directory of master keys, or a wrapper; if it is lost for good, move these files away"
+            )
 
     @property
     def masters(self) -> MasterKeys | None:

@@ -145,6 +145,10 @@ class MasterKeys:
             f"keys: the master key {name!r} of domain {domain} is not here; it was destroyed or is kept elsewhere"
         )
 
+    def is_here(self, domain: str) -> bool:
+        """Say whether there is a key that wraps for a domain."""
+        return domain in self._given or self._path(domain).is_file()
+
     def insist_here(self, domain: str) -> None:
         """Insist that there is a key that wraps for a domain.
 
@@ -159,9 +163,9 @@ class MasterKeys:
             )
 
     def begin(self, domain: str, wrapper: KeyWrapper | None) -> KeyWrapper:
-        """Let another key wrap for a domain from now on, and return it; the one before still unwraps.
+        """Let another key wrap for a domain from now on, and return it; those before still unwrap.
 
-        Where that was begun before and not ended, the key of then is taken.
+        One that was begun before and not ended is begun anew: who saw the directory then may have its key.
 
         Args:
             domain: The domain.
@@ -174,11 +178,9 @@ class MasterKeys:
             self._given[domain] = wrapper
             return wrapper
         with self.hold():
-            keys = self._read(domain)
-            if len(keys) < (1 if before is not None else 2):
-                keys.append(self._draw())
-                self._write(domain, keys, replace=True)
-        return FileWrapper(*keys[-1])
+            drawn = self._draw()
+            self._write(domain, [*self._read(domain), drawn], replace=True)
+        return FileWrapper(*drawn)
 
     def end(self, domain: str) -> None:
         """Destroy a domain's keys that are held here but the one that wraps now; the caller holds the directory."""

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from backstory.columns.arrow_type import unchunked
 from backstory.columns.tree import leaf_hashes, subtree_roots
-from backstory.columns.trimmed import roots_with_gone, with_stubs
+from backstory.columns.trimmed import gone_rows, leaf_hashes_of_rows, roots_with_gone, with_stubs
 from backstory.errors import FormatError, StorageError
 from backstory.records import canonical
 from backstory.records.limits import ROW_GROUP_ROWS, SUBTREE_ROWS
@@ -176,9 +176,10 @@ def hashed_runs(reader: ParquetReader, first: int, table: pa.Table) -> tuple[byt
     Raises:
         FormatError: Hashes of what is gone are missing.
     """
-    leaves = leaf_hashes(table)
     if not reader.is_trimmed or not table.num_rows:
+        leaves = leaf_hashes(table)
         return leaves, subtree_roots(leaves)
+    leaves = leaf_hashes_of_rows(table, ~gone_rows(table["id"]))
     begin = first // SUBTREE_ROWS * _HASH_SIZE
     stored = reader.subtrees()[begin : begin + subtree_count_of(table.num_rows) * _HASH_SIZE]
     leaves = with_stubs(leaves, table["id"], reader.stubs(first, table.num_rows))

@@ -9,6 +9,7 @@ import os
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -74,26 +75,37 @@ class Section:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class OpenSection:
-    """The values of one key domain of a shard, decrypted.
+    """The values of one key domain of a shard, decrypted; rows are read as they are asked for.
 
     Attributes:
+        name: The shard.
         section: What the shard says of it.
-        table: The rows that have values left, in order.
+        values: The rows that have values left, in order.
         salt_key: What all salts follow from; None where values were erased, or none is committed to.
         kept: What is left of the salts; None where none was erased.
     """
 
+    name: str
     section: Section
-    table: pa.Table
+    values: pq.ParquetFile
     salt_key: bytes | None
     kept: ShardSalts | None
 
     @property
     def rows(self) -> int:
         """How many rows it was sealed with."""
-        return self.table.num_rows if self.kept is None else self.kept.rows
+        return self.values.metadata.num_rows if self.kept is None else self.kept.rows
+
+    @property
+    def table(self) -> pa.Table:
+        """The rows that have values left, in order.
+
+        Raises:
+            FormatError: They do not decode.
+        """
+        return self._between(0, self.values.metadata.num_rows)
 
     def salts(self, groups: int) -> ShardSalts:
         """Return what opens the commitments.
@@ -105,7 +117,7 @@ class OpenSection:
             FormatError: It has salts of another number of groups, or none.
         """
         if self.kept is None and self.salt_key is not None:
-            return ShardSalts.whole(self.salt_key, self.table.num_rows, groups)
+            return ShardSalts.whole(self.salt_key, self.rows, groups)
         if self.kept is None or self.kept.groups != groups:
             raise FormatError(f"vault: a section was expected to have salts of {groups} groups")
         return self.kept
@@ -113,16 +125,37 @@ class OpenSection:
     def run(self, first: int, rows: int) -> pa.Table:
         """Return a run of rows as they were numbered when they were sealed; what was erased is null."""
         if self.kept is None or not self.kept.erased:
-            return self.table.slice(first, rows)
+            return self._between(first, first + rows)
         return self.pick(np.arange(first, max(first, min(first + rows, self.kept.rows))))
 
     def pick(self, rows: NDArray[np.int64]) -> pa.Table:
         """Return single rows by the number they were sealed with; what was erased is null."""
         if self.kept is None or not self.kept.erased:
-            return self.table.take(pa.array(rows))
-        place = np.full(self.kept.rows, -1, np.int64)
-        place[self.kept.present] = np.arange(len(self.kept.present))
-        return spread_rows(self.table, place[rows])
+            place = rows
+        else:
+            present = np.append(self.kept.present, self.kept.rows)
+            near = np.searchsorted(present, rows)
+            place = np.where(present[near] == rows, near, -1)
+        first = int(place[place >= 0].min(initial=self.rows))
+        table = self._between(first, int(place.max(initial=-1)) + 1)
+        return spread_rows(table, np.where(place < 0, -1, place - first))
+
+    def _between(self, first: int, end: int) -> pa.Table:
+        """Return a run of the rows that have values left; as many as there are."""
+        metadata = self.values.metadata
+        counts = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+        begins = [*accumulate(counts, initial=0)]
+        groups = [group for group, begin in enumerate(begins[:-1]) if begin < end and begins[group + 1] > first]
+        try:
+            table = (
+                self.values.read_row_groups(groups, use_threads=len(groups) > 1)
+                if groups
+                else self.values.schema_arrow.empty_table()
+            )
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise FormatError(f"vault: {self.name} does not hold a table") from error
+        before = begins[groups[0]] if groups else first
+        return table.slice(first - before, max(0, end - first))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,12 +232,13 @@ def _open(name: str, section: Section, data: memoryview, keys: Mapping[str, byte
         plain = decrypt(key, data[section.values :], *_bound(name, section, _SALTS))
         kept = parse_salts(plain, f"vault: {name}")
     try:
-        table = pq.read_table(pa.BufferReader(values))
+        table = pq.ParquetFile(pa.BufferReader(values))
     except (pa.ArrowException, OSError, ValueError) as error:
         raise FormatError(f"vault: {name} does not hold a table") from error
-    if kept is not None and (kept.erased != section.erased or len(kept.present) != table.num_rows):
+    if kept is not None and (kept.erased != section.erased or len(kept.present) != table.metadata.num_rows):
         raise FormatError(f"vault: {name} has other rows left than it says")
-    return OpenSection(section=section, table=table, salt_key=keys.get(SALT_KEY) if kept is None else None, kept=kept)
+    salt_key = keys.get(SALT_KEY) if kept is None else None
+    return OpenSection(name=name, section=section, values=table, salt_key=salt_key, kept=kept)
 
 
 def _bound(name: str, section: Section, piece: str) -> tuple[str, ...]:

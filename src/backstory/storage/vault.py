@@ -7,8 +7,8 @@ section for each key domain, under keys of its own. Bytes: docs/format.md sectio
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,10 +16,12 @@ from backstory.columns.seal import merge_columns
 from backstory.errors import FormatError, NotFoundError, VerificationError
 from backstory.records import canonical
 from backstory.records.sensitivity import PERSONAL_DOMAIN
-from backstory.storage.disk import Disk, read_file, storage_errors
-from backstory.storage.encryption import decrypt, encrypt
+from backstory.storage.disk import Disk, hold_directory, read_file, storage_errors
+from backstory.storage.encryption import encrypt
+from backstory.storage.index_file import open_index, seal_index
 from backstory.storage.keys import KeyStore, key_name
 from backstory.storage.master import DIRECTORY_MODE
+from backstory.storage.sealed_files import SealedFiles, decrypt_under, following, newest
 from backstory.storage.shard_file import (
     SHARD_KEY,
     NewSection,
@@ -36,24 +38,39 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 OPENING_MAGIC = b"BSVO\x01"
-INDEX_MAGIC = b"BSVX\x01"
+_PLAN_MAGIC = b"BSVP\x01"
+_CERTIFICATE_MAGIC = b"BSVC\x01"
 OPENINGS_PREFIX = "openings-"
 """What names of the key files of openings begin with; the first two digits of the commitments follow."""
+PLANS_PREFIX = "erasure-"
+"""What names of the key files of plans and certificates of erasures begin with."""
+_PLANS = "erasures"
+_CERTIFICATES = "certificates"
 MARK = "erasures.mark"
 """File in the directories of vault and keys that says which erasures they have seen."""
+_OPENINGS = "openings"
 _FILE_MODE = 0o600
 _ATTEMPTS = 3
-"""So often a shard is read that others rewrite meanwhile, each time with the keys it names then."""
+"""So often something is read that others rewrite meanwhile, each time with the keys of then."""
 
 
 class Vault:
-    """Encrypted tables and small documents, each under a key of its own."""
+    """Encrypted tables and small documents.
+
+    Attributes:
+        plans: Plans of erasures.
+        certificates: Certificates of erasures that wait to be handed over, by the root of the erasure.
+    """
 
     def __init__(self, root: Path, keys: KeyStore, disk: Disk) -> None:
         """Keep sealed values below `root`, their keys in `keys`."""
         self._root = root
         self._keys = keys
         self._disk = disk
+        self.plans = SealedFiles(root / _PLANS, keys, disk, prefix=PLANS_PREFIX, magic=_PLAN_MAGIC)
+        self.certificates = SealedFiles(
+            root / _CERTIFICATES, keys, disk, prefix=f"{PLANS_PREFIX}certificate-", magic=_CERTIFICATE_MAGIC
+        )
 
     def path(self, name: str) -> Path:
         """Return where a shard is."""
@@ -155,8 +172,14 @@ class Vault:
 
         self._disk.write_with(self.path(name), fill, mode=_FILE_MODE)
 
-    def write_index(self, name: str, data: bytes, key: bytes, *, replace: bool) -> None:
-        """Encrypt an index of persons under a key and make it durable; where it replaces one, the file's time stays.
+    def write_index(self, name: str, blocks: Sequence[bytes], key: bytes, *, replace: bool) -> None:
+        """Encrypt an index under a key and make it durable; where it replaces one, the file's time stays.
+
+        Args:
+            name: Its name.
+            blocks: Its blocks, each of which can be read alone.
+            key: The key.
+            replace: Whether it may take the place of another.
 
         Raises:
             ConflictError: There is one of that name and it must stay.
@@ -164,16 +187,24 @@ class Vault:
         self._disk.make_directory(self._root, mode=DIRECTORY_MODE)
         path = self.path(name)
         modified = path.stat().st_mtime_ns if path.is_file() else None
+        data = seal_index(name, blocks, key)
 
         def fill(new: Path) -> None:
-            new.write_bytes(INDEX_MAGIC + encrypt(key, data, name))
+            new.write_bytes(data)
             if modified is not None:
                 os.utime(new, ns=(modified, modified))
 
         self._disk.write_with(path, fill, mode=_FILE_MODE, replace=replace)
 
-    def read_index(self, name: str, keys: Iterable[bytes]) -> bytes:
-        """Return what `write_index` was given, under one of some keys: there are two while it is replaced.
+    def read_index(
+        self, name: str, keys: Iterable[bytes], pick: Callable[[int], Iterable[int]] = range
+    ) -> dict[int, bytes]:
+        """Return blocks of what `write_index` was given, by number, under one of some keys: it may be under a new one.
+
+        Args:
+            name: Its name.
+            keys: The keys of its file.
+            pick: Says which blocks, given how many there are; all if not given.
 
         Raises:
             NotFoundError: There is no such file.
@@ -183,13 +214,8 @@ class Vault:
         path = self.path(name)
         if not path.is_file():
             raise NotFoundError(f"vault: no index {name}")
-        data = read_file(path)
-        if not data.startswith(INDEX_MAGIC):
-            raise FormatError(f"vault: {name} is not an index of version 1")
-        for key in keys:
-            with suppress(VerificationError):
-                return decrypt(key, data[len(INDEX_MAGIC) :], name)
-        raise VerificationError(f"vault: {name} does not decrypt under its keys; its bytes or its keys were changed")
+        with storage_errors("reading", path), path.open("rb") as file:
+            return open_index(file, name, keys, pick)
 
     def remove(self, name: str) -> None:
         """Remove a file, durably; without its keys it says nothing, and with them it must not come back."""
@@ -197,17 +223,13 @@ class Vault:
         if path.is_file():
             self._disk.remove(path)
             with storage_errors("removing", path):
-                self._disk.sync_directory(self._root)
+                self._disk.sync_directory(path.parent)
 
     def write_opening(self, commitment: str, document: canonical.JsonObject) -> None:
         """Keep the opening of a commitment."""
-        folder = self._root / "openings"
-        self._disk.make_directory(folder, mode=DIRECTORY_MODE)
-        parts = self._keys.get_or_create(openings_key(commitment), "1")
-        key = parts[max(parts, key=int)]
-        self._disk.write(
-            folder / commitment, OPENING_MAGIC + encrypt(key, canonical.encode(document), commitment), mode=_FILE_MODE
-        )
+        with self._hold_openings(shared=True):  # or its key is destroyed meanwhile, and it with it
+            keys = self._keys.get_or_create(openings_key(commitment), "1")
+            self._put_opening(commitment, canonical.encode(document), newest(keys))
 
     def read_opening(self, commitment: str) -> canonical.JsonObject:
         """Return the opening of a commitment.
@@ -217,22 +239,77 @@ class Vault:
             FormatError: Not an opening.
             VerificationError: Changed bytes.
         """
-        path = self._root / "openings" / commitment
-        if not path.is_file():
-            raise NotFoundError(f"vault: no opening of {commitment}; it was erased or lives elsewhere")
-        return open_opening(self._keys.get(openings_key(commitment)), read_file(path), commitment)
+        path = self._root / _OPENINGS / commitment
+        for _ in range(_ATTEMPTS):
+            if not path.is_file():
+                break
+            keys = self._keys.get(openings_key(commitment))
+            try:
+                return open_opening(keys, read_file(path), commitment)
+            except VerificationError:  # others may have put it under another key between its key and its bytes
+                if self._keys.get(openings_key(commitment)) == keys:
+                    raise
+        raise NotFoundError(f"vault: no opening of {commitment}; it was erased or lives elsewhere")
+
+    def rekey_openings(self, digits: str, key: bytes, gone: Collection[str] = ()) -> None:
+        """Encrypt openings under another key, and destroy the ones before for good; it may be repeated.
+
+        Args:
+            digits: First two digits of their commitments, which share keys.
+            key: The new key.
+            gone: Commitments whose openings are removed instead.
+
+        Raises:
+            NotFoundError: Their keys are not here.
+            StorageError: Something could not be written; calling again begins anew.
+            VerificationError: An opening was changed.
+        """
+        with self._hold_openings(shared=False):
+            for commitment in gone:
+                self.remove_opening(commitment)
+            name = openings_key(digits)
+            keys = self._keys.get(name)
+            self._keys.put(name, {**keys, following(keys): key})
+            # A crash from here on leaves several keys, and each opening under one of them.
+            for commitment in self.opening_names(digits):
+                data = read_file(self._root / _OPENINGS / commitment)
+                self._put_opening(commitment, canonical.encode(open_opening(keys, data, commitment)), key)
+            self._keys.destroy(name, keys.keys())
 
     def opening_names(self, digits: str) -> list[str]:
         """Return the commitments, in hex, that begin with some digits and whose openings are kept."""
-        return sorted(path.name for path in (self._root / "openings").glob(f"{digits}*"))
+        return sorted(path.name for path in (self._root / _OPENINGS).glob(f"{digits}*"))
 
     def remove_opening(self, commitment: str) -> None:
         """Remove an opening, durably; a copy of it opens as long as its key does."""
-        path = self._root / "openings" / commitment
-        if path.is_file():
-            self._disk.remove(path)
-            with storage_errors("removing", path):
-                self._disk.sync_directory(path.parent)
+        self.remove(f"{_OPENINGS}/{commitment}")
+
+    @contextmanager
+    def hold_plans(self, *, wait: bool) -> Iterator[None]:
+        """Keep others from erasing meanwhile.
+
+        Args:
+            wait: Whether to wait for another process that erases.
+
+        Raises:
+            BusyError: Another process erases, and this one is not to wait.
+        """
+        folder = self._root / _PLANS
+        self._disk.make_directory(folder, mode=DIRECTORY_MODE)
+        with hold_directory(folder, "erase: another process is erasing; try again when it is done", wait=wait):
+            yield
+
+    @contextmanager
+    def _hold_openings(self, *, shared: bool) -> Iterator[None]:
+        """Hold the openings for a moment: shared while one is written, alone while they change their key."""
+        folder = self._root / _OPENINGS
+        self._disk.make_directory(folder, mode=DIRECTORY_MODE)
+        with hold_directory(folder, "vault: another process is changing openings", wait=True, shared=shared):
+            yield
+
+    def _put_opening(self, commitment: str, data: bytes, key: bytes) -> None:
+        path = self._root / _OPENINGS / commitment
+        self._disk.write(path, OPENING_MAGIC + encrypt(key, data, commitment), mode=_FILE_MODE)
 
 
 def openings_key(commitment: str) -> str:
@@ -248,7 +325,7 @@ def open_opening(keys: Mapping[str, bytes], data: bytes, commitment: str) -> can
     """Return what an opening holds.
 
     Args:
-        keys: The keys of its file: one, or two while an erasure replaces the first.
+        keys: The keys of its file: one, or more while others are replaced.
         data: Its bytes.
         commitment: The commitment, in hex.
 
@@ -258,12 +335,4 @@ def open_opening(keys: Mapping[str, bytes], data: bytes, commitment: str) -> can
     """
     if not data.startswith(OPENING_MAGIC):
         raise FormatError(f"vault: openings/{commitment} is not an opening of version 1")
-    for number in sorted(keys, key=int):
-        try:
-            decrypted = decrypt(keys[number], data[len(OPENING_MAGIC) :], commitment)
-        except VerificationError:
-            if number == max(keys, key=int):
-                raise
-            continue
-        return canonical.parse_object(decrypted, "opening")
-    raise FormatError(f"keys: file {openings_key(commitment)!r} has no keys")
+    return canonical.parse_object(decrypt_under(keys, data[len(OPENING_MAGIC) :], commitment), "opening")

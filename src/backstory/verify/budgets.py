@@ -10,6 +10,7 @@ from backstory.records.privacy_budget import (
     RELEASED,
     SPENT,
     BudgetTerms,
+    Period,
     is_audience,
     parse_loss,
     parse_terms,
@@ -46,6 +47,7 @@ class _Budgets:
         self._proposed: dict[str, tuple[str, str]] = {}
         self._in_force: dict[str, tuple[str, BudgetTerms]] = {}
         self._spent: dict[str, list[JsonObject]] = {}
+        self._periods: dict[str, Period | None] = {}
         self._open: dict[str, str] = {}
 
     def problem_of(self, index: int, entry: JsonObject) -> str | None:
@@ -56,8 +58,7 @@ class _Budgets:
                 self._proposed[str(index)] = (name, canonical.text_of(entry, "document"))
             return None
         if entry["type"] == DECIDED:
-            self._decide(entry)
-            return None
+            return self._decide(entry)
         if entry["type"] == RELEASED:
             spent = canonical.text_of(entry, "spent")
             if self._open.pop(spent, None) != name:
@@ -65,12 +66,17 @@ class _Budgets:
             return None
         return self._charge(index, name, entry)
 
-    def _decide(self, entry: JsonObject) -> None:
+    def _decide(self, entry: JsonObject) -> str | None:
         of = canonical.text_of(entry, "proposal")
-        if of in self._proposed and entry.get("verdict") == "approved":
-            name, digest = self._proposed[of]
-            document = canonical.parse_object(self._blobs.get(digest), f"blob {digest}")
-            self._in_force[name] = (of, parse_terms(document))
+        if of not in self._proposed or entry.get("verdict") != "approved":
+            return None
+        name, digest = self._proposed[of]
+        terms = parse_terms(canonical.parse_object(self._blobs.get(digest), f"blob {digest}"))
+        _, before = self._in_force.get(name, (of, terms))
+        self._in_force[name], self._periods[of] = (of, terms), terms.period
+        if before.unit != terms.unit:
+            return f"budget: its unit is {terms.unit}, that of the audience's budget before it {before.unit}"
+        return None
 
     def _charge(self, index: int, name: str, entry: JsonObject) -> str | None:
         if not is_audience(name) or name not in self._in_force:
@@ -79,7 +85,7 @@ class _Budgets:
         if entry.get("budget") != proposal:
             return f"figure: it names the budget of entry {entry.get('budget')}, in force is that of entry {proposal}"
         before = self._spent.setdefault(name, [])
-        total = spent_in(before, name, terms, canonical.text_of(entry, "time")) + parse_loss(entry)
+        total = spent_in(before, name, terms, canonical.text_of(entry, "time"), self._periods) + parse_loss(entry)
         before.append(entry)
         self._open[str(index)] = name
         if not total.fits(terms.limit):

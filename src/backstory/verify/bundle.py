@@ -320,15 +320,19 @@ class _Checking:
 
     def _note_documents(self, receipt: Receipt) -> None:
         """Note which documents must be there, and which may."""
-        digest, model = canonical.digest_of(receipt.context), receipt.context.get("model")
-        if self._report is not None:
-            self._proven |= {digest, *digests_in(receipt.context)}
+        context = receipt.context
+        if context is None:
+            self._require(self._report is not None, f"the context of {receipt.id} was left out")
             return
+        digest = canonical.digest_of(context)
+        self._proven |= {digest, *digests_in(context)}
+        if self._report is not None:
+            return
+        model = context.get("model")
         self._needed.add(digest)
         if model is not None:
             self._require(isinstance(model, dict), "a malformed model")
             self._needed.add(check_digest(model.get("digest") if isinstance(model, dict) else None, "model"))
-        self._proven |= {digest, *digests_in(receipt.context)}
 
     def _read_receipts(self, name: str) -> tuple[Receipt, ...]:
         with _named(name):
@@ -358,7 +362,7 @@ class _Checking:
         for row in self._rows.pop(receipt.id, []):
             dataset, index = check_digest(row["dataset"], "row's source"), canonical.count_of(row, "index")
             reference = canonical.text_of(row, "reference")
-            refs = receipt.context.get("refs")
+            refs = (receipt.context or {}).get("refs")
             named = refs.get(reference) if isinstance(refs, dict) else None
             parts = _list_of(named.get("parts")) if isinstance(named, dict) else []
             firsts = [

@@ -40,9 +40,9 @@ class Asked:
             VerificationError: It was not.
         """
         identity, context, values = record["id"], record["context"], record["values"]
-        fits = isinstance(context, dict) and isinstance(values, dict)
-        if isinstance(context, dict) and self._model is not None:
-            model = context.get("model")
+        fits = isinstance(values, dict)
+        if self._model is not None:
+            model = context.get("model") if isinstance(context, dict) else None
             names = (
                 (model.get("name"), f"{model.get('name')}:{model.get('version')}") if isinstance(model, dict) else ()
             )

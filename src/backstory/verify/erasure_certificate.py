@@ -27,6 +27,8 @@ from backstory.verify.receipt_file import check_version
 
 MAGIC: Final = b'{"backstory":"erasure",'
 FILE_SIZE_MAX: Final = 256 << 20
+_MORE_FOLLOWS = "not all of it: when it was written other processes held records, which a later entry is about"
+_KEPT = "not all of it: other records of the person had to be kept, on grounds that the operator owes the person"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +56,7 @@ class ErasureProof:
         erased: What was erased: `record <id>` or `row <dataset> <number>`.
         ground: Why, as the entry says.
         complete: Whether nothing was waited for.
+        partial: Whether other records of the person had to be kept, as the entry says.
         time: When the entry was written, by the writer's clock.
         leaf_index: Index of the entry.
         origin: Origin of the log.
@@ -63,6 +66,7 @@ class ErasureProof:
     erased: tuple[str, ...]
     ground: str
     complete: bool
+    partial: bool
     time: str
     leaf_index: int
     origin: str
@@ -76,6 +80,7 @@ class ErasureProof:
             "ground": self.ground,
             "leaf_index": self.leaf_index,
             "origin": self.origin,
+            "partial": self.partial,
             "time": self.time,
             "tree_size": self.tree_size,
         }
@@ -84,7 +89,8 @@ class ErasureProof:
         """Return it for a reader."""
         head = f"erased by entry {self.leaf_index} of {self.time}, ground {self.ground}"
         log = f"in the log of {self.origin} at tree size {self.tree_size}"
-        return "\n".join([head, log, *(f"  {text}" for text in self.erased)])
+        said = [text for is_so, text in ((not self.complete, _MORE_FOLLOWS), (self.partial, _KEPT)) if is_so]
+        return "\n".join([head, log, *said, *(f"  {text}" for text in self.erased)])
 
 
 def encode_certificate(leaves: Iterable[ProvenLeaf], log: bytes) -> bytes:
@@ -152,6 +158,7 @@ def _check(data: bytes, keys: Sequence[ValidKey]) -> ErasureProof:
         erased=tuple(leaf.text for leaf in leaves),
         ground=erased.ground,
         complete=erased.complete,
+        partial=erased.partial,
         time=canonical.text_of(entry, "time"),
         leaf_index=proof.index,
         origin=checkpoint.origin,

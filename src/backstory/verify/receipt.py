@@ -62,7 +62,8 @@ class Receipt:
         undisclosed: For each group of which only some fields are opened the names of the others.
         sealed: Groups that are committed to and not shown.
         erased: Those of them that whoever made the receipt says were erased, which nothing proves.
-        context: The context the record refers to; one object for all receipts of a file that refer to it.
+        context: The context the record refers to, one object for all receipts of a file that refer to it; None where
+            whoever made the receipt left it out: its digest is among the values.
         classes: Sensitivity class of every column.
         witnesses: Witnesses of the given policy that cosigned the checkpoint, and when; None without a policy.
     """
@@ -79,7 +80,7 @@ class Receipt:
     undisclosed: dict[str, tuple[str, ...]]
     sealed: tuple[str, ...]
     erased: tuple[str, ...]
-    context: JsonObject
+    context: JsonObject | None
     classes: dict[str, str]
     witnesses: tuple[WitnessTime, ...] | None
 
@@ -123,7 +124,7 @@ def _describe_record(receipt: Receipt) -> Iterator[str]:
     yield f"prediction {receipt.id}"
     log = f"in the log of {receipt.origin} at tree size {receipt.tree_size}"
     yield f"{log}, entry {receipt.leaf_index}, root {receipt.root}"
-    model = receipt.context.get("model")
+    model = (receipt.context or {}).get("model")
     if isinstance(model, dict):
         name, version, digest = (model.get(name, "?") for name in ("name", "version", "digest"))
         yield f"model {name} version {version}, digest {digest}"
@@ -133,6 +134,8 @@ def _describe_record(receipt: Receipt) -> Iterator[str]:
     shown = {**receipt.values, **{n: v for values in receipt.opened.values() for n, v in values.items()}}
     yield from (f"  {n} = {plain(v)}" for n, v in shown.items() if n.partition(".")[0] not in _ENVELOPE_NAMES)
     yield from (f"  {n}: committed, not disclosed" for names in receipt.undisclosed.values() for n in names)
+    if receipt.context is None:
+        yield "  context: committed, not shown"
     for group in receipt.sealed:
         said = "committed, erased, as whoever made this says" if group in receipt.erased else "committed, not shown"
         yield f"  sealed group {group!r}: {said}"
@@ -323,7 +326,7 @@ def _check_claim(log: _Log, claim: Claim) -> Receipt:
     seq, found = manifest.first_seq + claim.index, values.get("seq")
     if type(found) is not int or found != seq or values.get("stream") != bytes.fromhex(manifest.stream):
         raise VerificationError("receipt: the record's stream and seq are not those of its place in the segment")
-    if hashlib.sha256(claim.context).digest() != values.get("context"):
+    if claim.context is not None and hashlib.sha256(claim.context).digest() != values.get("context"):
         raise VerificationError("receipt: its context is not the one the record names")
     opened = {group: _open(schema, values, group, opening) for group, opening in claim.openings.items()}
     hidden = {group: [name for name in schema.field_names(group) if name not in opened[group]] for group in opened}
@@ -345,7 +348,7 @@ def _check_claim(log: _Log, claim: Claim) -> Receipt:
         undisclosed={group: tuple(names) for group, names in hidden.items() if names},
         erased=claim.erased,
         sealed=tuple(group for group in schema.groups if group not in opened),
-        context=log.read_context(claim.context),
+        context=None if claim.context is None else log.read_context(claim.context),
         classes={column.name: column.sensitivity for column in schema.columns},
         witnesses=log.witnesses,
     )

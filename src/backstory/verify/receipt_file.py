@@ -62,7 +62,7 @@ class Claim:
         entry: The manifest entry.
         proof: Its inclusion proof in the log.
         schema: The schema's canonical JSON.
-        context: The context's canonical JSON.
+        context: The context's canonical JSON; None where whoever made the file left it out.
         row: The record's row.
         index: The row's index in the segment.
         path: Its inclusion proof in the segment's tree.
@@ -74,7 +74,7 @@ class Claim:
     entry: bytes
     proof: tuple[bytes, ...]
     schema: bytes
-    context: bytes
+    context: bytes | None
     row: bytes
     index: int
     path: tuple[bytes, ...]
@@ -97,7 +97,7 @@ def read_claim(file: ProofFile) -> Claim:
         entry=_bytes(extra["entry"]),
         proof=file.proof,
         schema=_bytes(extra["schema"]),
-        context=_bytes(extra["context"]),
+        context=None if extra["context"] is None else _bytes(extra["context"]),
         row=_bytes(extra["row"]),
         index=canonical.count_of(extra, "index"),
         path=tuple(bytes.fromhex(check_digest(value, "receipt's path")) for value in _list(extra["path"])),
@@ -160,7 +160,7 @@ class ManyReceipts:
             proof=proof,
             path=self._hashes(document["path"]),
             schema=self._schemas.take(document["schema"]),
-            context=self._contexts.take(document["context"]),
+            context=None if document["context"] is None else self._contexts.take(document["context"]),
             row=_bytes(document["row"]),
             index=canonical.count_of(document, "index"),
             openings=_openings(document["openings"]),

@@ -25,6 +25,7 @@ FILES: Final = ("README.txt", PAGE, REPORT, PDF, SCHEMA)
 """Files that every report bundle has, beside those of every bundle."""
 
 _TABLE = re.compile(r"tables/([a-z][a-z_]{0,63})\.csv")
+_AT = re.compile("/sections/(0|[1-9][0-9]{0,9})/rows/(0|[1-9][0-9]{0,9})/([a-z][a-z_]{0,63})")
 _QUOTED = re.compile('[",\r\n]')
 _NANOSECONDS = re.compile("-?[0-9]{1,19}")
 
@@ -123,7 +124,7 @@ class ReportCheck:
         """
         left = {name for name in names if _TABLE.fullmatch(name)}
         for section in self._sections:
-            if not section.get("columns"):
+            if not list_of(section.get("columns")):
                 continue
             name = f"tables/{canonical.text_of(section, 'name')}.csv"
             if name not in left:
@@ -173,8 +174,8 @@ class ReportCheck:
             column = canonical.text_of(quote, "column")
             proven = None if receipt is None else _value(receipt, column)
         elif set(quote) == {"at", "entry", "member"}:
-            entry = entries.get(canonical.count_of(quote, "entry"), {})
-            proven = (entry.get(canonical.text_of(quote, "member")),)
+            entry, member = entries.get(canonical.count_of(quote, "entry")), canonical.text_of(quote, "member")
+            proven = None if entry is None else (entry.get(member),)
         else:
             raise FormatError("a malformed quote")
         if proven is None or said != _as_text(proven[0], type_):
@@ -182,20 +183,20 @@ class ReportCheck:
 
     def _cell(self, where: str) -> tuple[str | None, str]:
         """Return what stands at a pointer to a cell of a table, and the type of its column."""
-        parts = where.split("/")
+        found = _AT.fullmatch(where)
+        if found is None:
+            raise FormatError("a quote leads nowhere")
         try:
-            empty, sections, number, rows, at, name = parts
-            section = self._sections[int(number)]
-            row = object_of(list_of(section["rows"])[int(at)])
-            columns = {canonical.text_of(object_of(one), "name"): object_of(one) for one in list_of(section["columns"])}
-            value, type_ = row[name], canonical.text_of(columns[name], "type")
-        except (ValueError, LookupError) as error:
+            section = self._sections[int(found[1])]
+            row = object_of(list_of(section.get("rows"))[int(found[2])])
+            value = row[found[3]]
+        except LookupError as error:
             raise FormatError("a quote leads nowhere") from error
-        if (empty, sections, rows) != ("", "sections", "rows") or not isinstance(value, str | None):
+        columns = map(object_of, list_of(section.get("columns")))
+        types = [canonical.text_of(one, "type") for one in columns if one.get("name") == found[3]]
+        if not isinstance(value, str | None) or len(types) != 1:
             raise FormatError("a quote leads nowhere")
-        if parts[2] != str(int(number)) or parts[4] != str(int(at)):
-            raise FormatError("a quote leads nowhere")
-        return value, type_
+        return value, types[0]
 
 
 def _value(receipt: Receipt, column: str) -> tuple[JsonValue] | None:
@@ -210,8 +211,10 @@ def _value(receipt: Receipt, column: str) -> tuple[JsonValue] | None:
 def _as_text(value: JsonValue, type_: str) -> str | None:
     if isinstance(value, bool):
         return "true" if value else "false"
-    if value is None or not isinstance(value, str):
-        return None if value is None else "\0"  # a list or an object is no text that a report could have
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise FormatError("a quote of what is no text")
     return time_text(int(value)) if type_ == "time" and _NANOSECONDS.fullmatch(value) else value
 
 

@@ -35,16 +35,21 @@ ERASURE_PREFIX = "erasure-"
 """What names of keys of plans of erasures begin with."""
 OPENED_GROUPS = (
     "actor",
+    "answer",
+    "case",
     "counts",
     "custodian",
     "incident",
     "matter",
+    "person",
     "purpose",
+    "question",
     "reason",
     "recipient",
     "request",
     "scope",
     "sealed_codes",
+    "subject",
     "why",
 )
 """Members of entries that are commitments to a text, and the groups these are commitments of."""
@@ -55,8 +60,8 @@ _MEANS_OPENING = (
 _MEANS_KEY_GONE = "kept elsewhere, or destroyed: what only it opens cannot be read from here"
 _MEANS_KEY_OTHER = "what is signed or opened with it is not this archive's: nothing can be added until it is put back"
 _MEANS_KEY_BAD = "what only this key opens cannot be read until the key is put back from a copy"
-_OF_PERSONS = frozenset({"recipient", "scope", "sealed_codes"})
-"""Of these what an erasure takes, as the openings are about a person."""
+_OF_PERSONS = frozenset({"recipient", "scope", "sealed_codes", "subject"})
+"""Of these what an erasure takes, as the openings are about a person; with a `subject` goes the `person` beside it."""
 _ERASED = "the opening of what this entry commits to is not here: erased with a person"
 
 
@@ -221,10 +226,10 @@ def _check_openings(audit: Audit, entries: Entries) -> None:
     found = _Openings()
     store = audit.keys
     last_erased = max((index for index, _ in entries.documents("subject.erased")), default=-1)
-    for index, group, commitment in _commitments(entries):
+    for index, group, commitment, is_of_person in _commitments(entries):
         found.named.add(bytes.fromhex(commitment))
         path = folder / commitment
-        if not path.is_file() and group in _OF_PERSONS and index < last_erased:
+        if not path.is_file() and is_of_person and index < last_erased:
             audit.add("note", f"vault/openings/{commitment}", _ERASED, index=index)
         elif not path.is_file():
             found.missing.append((index, commitment))
@@ -258,13 +263,14 @@ def _say_openings(audit: Audit, found: _Openings) -> None:
         audit.add("unknown", f"keys/{name}.json", what, meaning=_MEANS_KEY_GONE)
 
 
-def _commitments(entries: Entries) -> Iterator[tuple[int, str, str]]:
-    """Yield index, group and commitment of every text that an entry commits to."""
+def _commitments(entries: Entries) -> Iterator[tuple[int, str, str, bool]]:
+    """Yield index, group and commitment of every text that an entry commits to, and whether an erasure takes it."""
     for index, entry in entries.documents():
         for group in OPENED_GROUPS:
             commitment = entry.get(group)
             if isinstance(commitment, str) and DIGEST.fullmatch(commitment):
-                yield index, group, commitment
+                is_own = group == "person" and isinstance(entry.get("subject"), str)
+                yield index, group, commitment, is_own or group in _OF_PERSONS
 
 
 def _open(keys: Mapping[str, bytes], data: bytes, group: str, commitment: str) -> None:

@@ -1,7 +1,7 @@
 """The check of receipts for whoever has no Backstory: one Python file, one JavaScript module, one page for a browser.
 
 `check_bundle.py` checks an evidence bundle with the first of them, with `check_report.py` one that is a report;
-`verify_membership.py` a proof of membership.
+`verify_membership.py` a proof of membership, and `check_erasure.py` a certificate of an erasure.
 
 They import nothing of this package, and nothing of it imports them: a second and a third implementation of
 docs/format.md section 14. Here they are only handed out.
@@ -37,3 +37,8 @@ def report_checker() -> bytes:
 def membership_checker() -> bytes:
     """Return the program that checks a proof of membership; it needs `verify_receipt.py` beside it."""
     return (_FOLDER / "verify_membership.py").read_bytes()
+
+
+def erasure_checker() -> bytes:
+    """Return the program that checks a certificate of an erasure; it needs `verify_receipt.py` beside it."""
+    return (_FOLDER / "check_erasure.py").read_bytes()

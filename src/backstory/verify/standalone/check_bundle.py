@@ -301,14 +301,16 @@ class Bundle:
 
     def note_documents(self, facts: dict[str, Json]) -> None:
         """Note which documents must be there, and which may."""
-        context, model = facts["values"]["context"], facts["context"].get("model")
-        if self.reports:
+        context = facts["values"]["context"]
+        if facts["context"] is not None:
             self.proven.update({context, *digests_in(facts["context"])})
+        if self.reports:
             return
+        receipt.need(facts["context"] is not None, f"the context of {facts['id']} was left out")
+        model = facts["context"].get("model")
         self.needed.add(document_name(context))
         if model is not None:
             self.needed.add(document_name(receipt.from_hex(model["digest"]).hex()))
-        self.proven.update({context, *digests_in(facts["context"])})
 
     def read_rows(self) -> None:
         """Read the rows of sources that predictions were made from, where there are any."""
@@ -409,9 +411,9 @@ class Asked:
         fits = not self.by_id or facts["id"] in self.missing
         self.missing.discard(facts["id"])
         if self.has_model:
-            model = facts["context"].get("model")
-            fits = fits and model is not None
-            fits = fits and self.model in {model.get("name"), f"{model.get('name')}:{model.get('version')}"}
+            model = (facts["context"] or {}).get("model")
+            names = [] if model is None else [model.get("name"), f"{model.get('name')}:{model.get('version')}"]
+            fits = fits and self.model in names
         if self.since is not None or self.until is not None:
             text = str(facts["values"].get("time"))
             fits = fits and bool(re.fullmatch("-?[0-9]{1,19}", text))

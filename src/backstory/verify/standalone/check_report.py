@@ -38,12 +38,17 @@ def open_report(data: bytes, manifest: dict[str, Json]) -> dict[str, Json]:
     log, integrity = manifest["log"], report["integrity"]
     fits = fits and all(integrity.get(name) == log[name] for name in ("origin", "root", "size"))
     receipt.need(fits, "it says another thing of itself than the manifest")
+    receipt.need(isinstance(report["title"], str) and isinstance(report["quotes"], list), "it is not of its form")
+    receipt.need(isinstance(report["sections"], list), "it has no sections")
+    for section in report["sections"]:
+        receipt.need(isinstance(section["columns"], list), "a section has no columns")
+        receipt.need(isinstance(section.get("rows"), list) or not section["columns"], "a section has no rows")
     return report
 
 
 def check_tables(report: dict[str, Json], names: list[str], read: Callable[[str], bytes]) -> None:
     """Check that each section with columns has its table, byte for byte, and that there is no other."""
-    left = {name for name in names if re.fullmatch(r"tables/[a-z_]+\.csv", name)}
+    left = {name for name in names if re.fullmatch(r"tables/[a-z][a-z_]{0,63}\.csv", name)}
     for section in report["sections"]:
         if section["columns"]:
             name = f"tables/{section['name']}.csv"
@@ -96,12 +101,13 @@ def check_quote(
     entries: dict[int, dict[str, Json]],
 ) -> None:
     """Check that what stands at a place of the report is what a record or an entry says."""
-    found = re.fullmatch("/sections/(0|[1-9][0-9]*)/rows/(0|[1-9][0-9]*)/([a-z_]+)", quote["at"])
+    found = re.fullmatch("/sections/(0|[1-9][0-9]{0,9})/rows/(0|[1-9][0-9]{0,9})/([a-z][a-z_]{0,63})", quote["at"])
     if found is None:
         raise receipt.FailedError("a quote leads nowhere")
     section = report["sections"][int(found[1])]
     said = section["rows"][int(found[2])][found[3]]
-    (type_,) = (column["type"] for column in section["columns"] if column["name"] == found[3])
+    types = [column["type"] for column in section["columns"] if column["name"] == found[3]]
+    receipt.need(len(types) == 1 and isinstance(types[0], str), "a quote leads nowhere")
     if "record" in quote:
         receipt.need_members(quote, "at column record")
         facts = records[quote["record"]]
@@ -109,10 +115,11 @@ def check_quote(
         value = shown[0][quote["column"]]
     else:
         receipt.need_members(quote, "at entry member")
+        receipt.need(isinstance(quote["member"], str), "a malformed quote")
         value = entries[receipt.count_of(quote["entry"])].get(quote["member"])
     if isinstance(value, bool):
         value = "true" if value else "false"
-    elif isinstance(value, str) and type_ == "time" and re.fullmatch("-?[0-9]{1,19}", value):
+    elif isinstance(value, str) and types[0] == "time" and re.fullmatch("-?[0-9]{1,19}", value):
         value = moment(int(value))
     receipt.need(value is None or isinstance(value, str), f"{quote['at']} is no text")
     receipt.need(said == value, f"{quote['at']} is not what is proven")

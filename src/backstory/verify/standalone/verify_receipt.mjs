@@ -65,7 +65,8 @@ async function checkOne(data, keys) {
   const receipt = fromJson(extra);
   checkVersion(receipt, "receipt");
   needMembers({ ...receipt, erased: 0 }, "context entry erased index openings path row schema v");
-  const [entry, schema, context] = [receipt.entry, receipt.schema, receipt.context].map((text) => fromBase64(text));
+  const [entry, schema] = [receipt.entry, receipt.schema].map((text) => fromBase64(text));
+  const context = receipt.context === null ? null : fromBase64(receipt.context);
   need(Array.isArray(receipt.path), "expected a list of hashes");
   const record = readRecord(receipt, schema, context, receipt.path.map((text) => fromHex(text)));
   await checkInclusion(entry, index, log.size, proof, log.root); // 2
@@ -100,7 +101,9 @@ async function checkMany(data, keys) {
       }
       const of = known.get(receipt.entry);
       const path = nodes.takeAll(receipt.path);
-      const record = readRecord(receipt, schemas.take(receipt.schema), contexts.take(receipt.context), path);
+      const schema = schemas.take(receipt.schema);
+      const context = receipt.context === null ? null : contexts.take(receipt.context);
+      const record = readRecord(receipt, schema, context, path);
       const isLater = of.index > last[0] || (of.index === last[0] && record.index > last[1]);
       need(isLater, "expected the records in the log's order, each once");
       last = [of.index, record.index];
@@ -144,7 +147,7 @@ function readOpening(opening) {
   return { fields, leaves: opening.leaves.map((leaf) => fromHex(leaf)) };
 }
 
-/** Checks 3 to 7 for one record whose manifest is proven. */
+/** Checks 3 to 7 for one record whose manifest is proven; a context that was left out is null. */
 async function checkRecord(log, leafIndex, manifest, record) {
   const { row, index, openings, erased, schemaBytes, contextBytes, path } = record;
   need(toHex(await sha256(schemaBytes)) === manifest.schema, "its schema is not the manifest's"); // 3
@@ -154,7 +157,8 @@ async function checkRecord(log, leafIndex, manifest, record) {
   const seq = manifest.firstSeq + index;
   need(values.get("seq") === seq, "its seq is not that of its place"); // 5
   need(isSame(values.get("stream"), fromHex(manifest.stream, 32)), "its stream is not that of its place");
-  need(isSame(values.get("context"), await sha256(contextBytes)), "its context is not the row's"); // 6
+  const fits = contextBytes === null || isSame(values.get("context"), await sha256(contextBytes));
+  need(fits, "its context is not the row's"); // 6
   const id = values.get("id");
   need(id instanceof Uint8Array && id.length === 16, "its id is none");
   const [opened, undisclosed] = [Object.create(null), Object.create(null)];
@@ -166,7 +170,7 @@ async function checkRecord(log, leafIndex, manifest, record) {
   const isGone = erased.every((group) => schema.groups.has(group) && !(group in opened));
   need(isGone, "says that something was erased which it opens, or does not have");
   return {
-    context: once(contextBytes, fromJson),
+    context: contextBytes === null ? null : once(contextBytes, fromJson),
     erased,
     id: toHex(id).replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-"),
     leaf_index: leafIndex,
@@ -734,14 +738,16 @@ export function onOneLine(text) {
 function describe(facts) {
   const envelope = new Set(["id", "stream", "seq", "time", "kind", "context", "batch_row", "batch_rows"]);
   const shown = [facts.values, ...Object.values(facts.opened)].flatMap((values) => Object.entries(values));
-  const { name = "?", version = "?", digest = "?" } = isObject(facts.context.model) ? facts.context.model : {};
+  const model = facts.context?.model;
+  const { name = "?", version = "?", digest = "?" } = isObject(model) ? model : {};
   return [
     `prediction ${facts.id}`,
     `in the log of ${facts.origin} at tree size ${facts.tree_size}, entry ${facts.leaf_index}, root ${facts.root}`,
-    ...(isObject(facts.context.model) ? [`model ${name} version ${version}, digest ${digest}`] : []),
+    ...(isObject(model) ? [`model ${name} version ${version}, digest ${digest}`] : []),
     `recorded ${timeText(facts.values.time ?? 0)}, stream ${facts.stream}, seq ${facts.seq}`,
     ...shown.filter(([name]) => !envelope.has(name.split(".")[0])).map(([name, value]) => `  ${name} = ${value}`),
     ...Object.values(facts.undisclosed).flat().map((name) => `  ${name}: committed, not disclosed`),
+    ...(facts.context === null ? ["  context: committed, not shown"] : []),
     ...facts.sealed.map((group) => `  sealed group '${group}': committed, ${shownAs(facts, group)}`),
   ];
 }

@@ -65,7 +65,8 @@ def check_one(data: bytes, logs: list[Key], witnesses: list[Key], quorum: int) -
     check_version(receipt, "receipt")
     need_members(receipt, "context entry erased index openings path row schema v", may="erased")
     need(isinstance(receipt["path"], list), "expected a list of hashes")
-    documents = [from_base64(receipt[name]) for name in ("entry", "schema", "context")]
+    context = None if receipt["context"] is None else from_base64(receipt["context"])
+    documents = [from_base64(receipt["entry"]), from_base64(receipt["schema"]), context]
     return [check_record(log, index, proof, documents, [from_hex(text) for text in receipt["path"]], receipt)]
 
 
@@ -91,7 +92,8 @@ def check_many(data: bytes, logs: list[Key], witnesses: list[Key], quorum: int) 
                 proof = nodes.take_hashes(entry["proof"])
                 known.append((log_number(entry["index"]), proof, from_base64(entry["entry"])))
             index, proof, manifest = known[receipt["entry"]]
-            documents = [manifest, schemas.take(receipt["schema"]), contexts.take(receipt["context"])]
+            context = None if receipt["context"] is None else contexts.take(receipt["context"])
+            documents = [manifest, schemas.take(receipt["schema"]), context]
             last, before = (index, count_of(receipt["index"])), last
             need(last > before, "expected the records in the order of the log, each once")
             path = nodes.take_hashes(receipt["path"])
@@ -102,8 +104,8 @@ def check_many(data: bytes, logs: list[Key], witnesses: list[Key], quorum: int) 
     return facts
 
 
-def check_record(log: Json, leaf_index: int, proof: Hashes, documents: Hashes, path: Hashes, receipt: Json) -> Json:
-    """Make checks 2 to 7 for one record."""
+def check_record(log: Json, leaf_index: int, proof: Hashes, documents: Json, path: Hashes, receipt: Json) -> Json:
+    """Make checks 2 to 7 for one record; of its documents the context may be None: left out."""
     entry, schema_bytes, context = documents
     row, index = from_base64(receipt["row"]), count_of(receipt["index"])
     need(isinstance(receipt["openings"], dict), "expected openings by group")
@@ -120,7 +122,7 @@ def check_record(log: Json, leaf_index: int, proof: Hashes, documents: Hashes, p
     seq, stream = manifest["first_seq"] + index, manifest["stream"]
     need(type(values.get("seq")) is int and values["seq"] == seq, "its seq is not that of its place")  # 5
     need(values.get("stream") == bytes.fromhex(stream), "its stream is not that of its place")
-    need(hashlib.sha256(context).digest() == values.get("context"), "its context is not the one the row names")  # 6
+    need(context is None or hashlib.sha256(context).digest() == values.get("context"), "it has another context")  # 6
     opened, hidden = {}, {}
     for group, (fields, leaves) in openings.items():  # 7
         commitment, names = values.get("commitment." + escape(group)), groups.get(group, [])
@@ -135,11 +137,11 @@ def check_record(log: Json, leaf_index: int, proof: Hashes, documents: Hashes, p
     need(isinstance(identity, bytes) and len(identity) == 16, "its id is none")
     shown = {name: plain(value) for name, value in values.items() if not name.startswith("commitment.")}
     return {
-        "context": from_json(context), "erased": erased, "leaf_index": leaf_index, "opened": opened,
+        "context": None if context is None else from_json(context), "erased": erased, "opened": opened,
         "id": re.sub("^(.{8})(.{4})(.{4})(.{4})", r"\1-\2-\3-\4-", identity.hex()), "origin": log["origin"],
         "root": log["root"].hex(), "sealed": [group for group in groups if group not in opened], "seq": str(seq),
         "stream": stream, "tree_size": log["size"], "undisclosed": {g: names for g, names in hidden.items() if names},
-        "values": shown, "witnesses": log["witnesses"],
+        "values": shown, "witnesses": log["witnesses"], "leaf_index": leaf_index,
     }  # fmt: skip
 
 
@@ -180,9 +182,7 @@ def check_note(data: bytes, logs: list[Key], witnesses: list[Key], quorum: int) 
     need(not re.search("[\x00-\x09\x0b-\x1f]", content) and content[0] != "\ufeff", "the note has control characters")
     lines, text = tail[:-1].split("\n"), text + "\n"
     need(len(lines) <= 100, "too many signatures")
-    signed = [
-        re.fullmatch("\u2014 ([^ ]+) ([^ ]+)", line) for line in lines
-    ]  # em dash, name, base64 of id and signature
+    signed = [re.fullmatch("\u2014 ([^ ]+) ([^ ]+)", line) for line in lines]  # em dash, name, base64 of id, signature
     need(all(signed), "expected signature lines")
     blobs = [(check_name(line[1]), from_base64(line[2])) for line in signed if line]
     signatures = [(name, blob[:4], blob[4:]) for name, blob in blobs]
@@ -544,16 +544,16 @@ def describe(facts: dict[str, Json]) -> list[str]:
     if re.fullmatch("[0-9]{1,20}", moment):  # nanoseconds since 1970; anything else is shown as it is
         moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(int(moment) // 10**9)) + f".{moment[-9:]:0>9}Z"
     where = "prediction {id}\nin the log of {origin} at tree size {tree_size}, entry {leaf_index}, root {root}"
-    lines, model = where.format(**facts).split("\n"), facts["context"].get("model")
+    lines, model = where.format(**facts).split("\n"), (facts["context"] or {}).get("model")
     if isinstance(model, dict):
-        lines.append(
-            "model {} version {}, digest {}".format(*(model.get(n, "?") for n in ("name", "version", "digest")))
-        )
+        named = [model.get(name, "?") for name in ("name", "version", "digest")]
+        lines.append("model {} version {}, digest {}".format(*named))
     lines.append(f"recorded {moment}, stream {facts['stream']}, seq {facts['seq']}")
     shown = [*facts["values"].items(), *(pair for group in facts["opened"].values() for pair in group.items())]
     envelope = ("id", "stream", "seq", "time", "kind", "context", "batch_row", "batch_rows")
     lines += [f"  {name} = {value}" for name, value in shown if name.split(".")[0] not in envelope]
     lines += [f"  {name}: committed, not disclosed" for names in facts["undisclosed"].values() for name in names]
+    lines += ["  context: committed, not shown"] if facts["context"] is None else []
     said = dict.fromkeys(facts["erased"], "erased, as whoever made this says")
     return lines + [f"  sealed group {group!r}: committed, {said.get(group, 'not shown')}" for group in facts["sealed"]]
 
