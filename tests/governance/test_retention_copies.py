@@ -8,7 +8,7 @@ import pytest
 from tests.support.ledgers import OPEN, SEALED, make_batch, new_recorder
 from tests.support.retention import PAYLOAD, SKELETON, Clock, acting, in_force, recorded, timed_ledger, timed_world
 
-from backstory.errors import NotFoundError
+from backstory.errors import BusyError, NotFoundError
 from backstory.governance.disposal import execute_disposal, propose_disposal
 from backstory.governance.hold import place_hold
 from backstory.governance.keeping import Keeping
@@ -20,6 +20,7 @@ from backstory.ledger.read import find_record, manifests, read_place
 from backstory.ledger.receipt import make_receipt
 from backstory.ledger.restore import restore
 from backstory.ledger.seal import seal_all
+from backstory.storage.vault import MARK
 from backstory.verify.archive import verify_archive
 from backstory.verify.receipt import verify_receipt
 
@@ -158,3 +159,19 @@ def test_no_copy_brings_values_back(tmp_path, clock, places):
         assert list(Keeping(ledger, clock.now).overdue()) == []
     ledger.close()
     assert not verify_archive(now / "a", workers=1).failed
+
+
+def test_no_shard_is_judged_while_another_process_rewrites_the_vault(tmp_path, clock):
+    """A shard that is being rewritten is older than its keys for a moment, and stays."""
+    ledger = timed_ledger(tmp_path / "a", clock)
+    in_force(ledger, PAYLOAD, SKELETON)
+    recorded(ledger, 3)
+    clock.on(200)
+    dispose(ledger)
+    (ledger.layout.vault / MARK).unlink()
+    with ledger.vault.hold(), pytest.raises(BusyError):
+        forget_again(ledger)
+    assert not (ledger.layout.vault / MARK).exists()
+    forget_again(ledger)
+    assert (ledger.layout.vault / MARK).exists()
+    ledger.close()

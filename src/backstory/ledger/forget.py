@@ -107,12 +107,27 @@ def forget_again(ledger: Ledger) -> int:
     is done. What was disposed of and is there again is past its time: the next disposal takes it.
 
     Raises:
+        BusyError: Another process rewrites the vault, or does this.
         FormatError: What was kept of an erasure is malformed.
         StorageError: Something could not be written; it can be called again.
     """
     kept = _kept(ledger)
     if (not kept or kept.keys() <= _said(ledger)) and _is_marked(ledger):
         return 0
+    with ledger.vault.hold() if ledger.layout.vault.is_dir() else nullcontext():
+        _sweep(ledger)  # held, as a shard that is being rewritten is older than its keys for a moment
+
+    def missing() -> list[JsonObject]:
+        roots = sorted(kept.keys() - _said(ledger))
+        return [canonical.parse_object(read_file(kept[root]), "erasure") for root in roots]
+
+    said = len(ledger.append(missing))
+    mark_forgotten(ledger)
+    return said
+
+
+def _sweep(ledger: Ledger) -> None:
+    """Remove keys that have a tombstone, and shards that nothing here opens any more."""
     swept = ledger.keys.sweep()
     gone = set(swept) - set(ledger.keys.names())
     for name in gone:
@@ -122,14 +137,6 @@ def forget_again(ledger: Ledger) -> int:
     for path in ledger.layout.vault.glob("*.shard"):
         if _is_older_than_keys(ledger, path.name):
             ledger.vault.remove(path.name)
-
-    def missing() -> list[JsonObject]:
-        roots = sorted(kept.keys() - _said(ledger))
-        return [canonical.parse_object(read_file(kept[root]), "erasure") for root in roots]
-
-    said = len(ledger.append(missing))
-    mark_forgotten(ledger)
-    return said
 
 
 def mark_forgotten(ledger: Ledger) -> None:

@@ -25,7 +25,6 @@ from backstory.records.commitment import SALT_SIZE
 from backstory.records.manifest import Manifest
 from backstory.records.schema import Schema
 from backstory.records.sensitivity import PERSONAL_DOMAIN, groups_by_domain
-from backstory.storage.disk import hold_directory
 from backstory.storage.keys import KEY_SIZE, key_name
 from backstory.storage.shard_file import SALT_KEY, SHARD_KEY, NewSection, OpenSection, Section
 
@@ -137,7 +136,7 @@ def _writing(ledger: Ledger) -> Iterator[None]:
     """Hold the vault against other processes that rewrite it."""
     if not ledger.writable:
         raise ForbiddenError("archive is open for reading only: expected mode 'rw' to erase")
-    with hold_directory(ledger.layout.vault, "vault: another process is rewriting it"):
+    with ledger.vault.hold():
         yield
 
 

@@ -285,6 +285,16 @@ class Vault:
         self.remove(f"{_OPENINGS}/{commitment}")
 
     @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Keep others from rewriting shards and from judging them by their keys meanwhile.
+
+        Raises:
+            BusyError: Another process does either.
+        """
+        with hold_directory(self._root, "vault: another process is rewriting it"):
+            yield
+
+    @contextmanager
     def hold_plans(self, *, wait: bool) -> Iterator[None]:
         """Keep others from erasing meanwhile.
 
