@@ -323,9 +323,10 @@ def test_a_rule_of_other_classes_decides_nothing(typed):
 
 
 def test_an_id_of_nothing_is_said_of_this_question(scene: Scene):
-    """The message is of a what-if."""
-    with pytest.raises(NotFoundError, match="whatif: 1 of 1 ids"):
-        scene.archive.whatif("00000000-0000-7000-8000-000000000000", features={"temp": 1.0})
+    """The message is of a what-if, and says of how many."""
+    nothing = "00000000-0000-7000-8000-000000000000"
+    with pytest.raises(NotFoundError, match="whatif: 1 of 2 ids"):
+        scene.archive.whatif([scene.ids[0], nothing], features={"temp": 1.0})
 
 
 def test_what_is_asked_must_be_said(scene: Scene):

@@ -94,6 +94,18 @@ def _check_opening(data):
     assert document["name"] == "a"
 
 
+def _plans():
+    _vault().plans.write("p", b"a plan", KEY)
+    return [(folder() / "vault" / "erasures" / "p").read_bytes()]
+
+
+def _check_plan(data):
+    written("vault/erasures/p", data)
+    plain = _vault().plans.read("p")
+    yield
+    assert plain == b"a plan"
+
+
 def _masters():
     keys = MasterKeys(folder() / "master", DISK)
     keys.current("personal")
@@ -122,6 +134,7 @@ PARSERS = {
     "index of persons": Parser(_check_people, _people, ()),
     "sealed index of persons": Parser(_check_index, _indexes, ("Vault.read_index", "open_index"), SEALED),
     "opening in the vault": Parser(_check_opening, _openings, ("open_opening",), SEALED),
+    "plan of an erasure in the vault": Parser(_check_plan, _plans, ("SealedFiles.read",), SEALED),
     "master keys": Parser(_check_masters, _masters, (), (FormatError, NotFoundError)),
     "tombstones": Parser(_check_tombstones, lambda: [f"backstory/tombstones/v1\n{64 * 'a'}\n".encode()], ()),
 }
