@@ -22,11 +22,11 @@ FIND_PYTHON = for python in python3 python3.13 python3.12 python3.11 python3.14 
 	then echo $$python; exit 0; fi; done; \
 	echo 'make: no Python 3.11 or newer with the venv module was found' >&2; exit 1
 
-.PHONY: help demo test soak fuzz feast torch hsm check bench docs lock clean
+.PHONY: help demo test quick slow soak fuzz feast torch hsm check bench docs lock clean
 
 help:
 	@echo 'make demo    one prediction and its backstory, from rows to proof'
-	@echo 'make test    every test'
+	@echo 'make test    every test; make quick those that take no half second, make slow notes which do'
 	@echo 'make soak    kills, cuts the power, fills disks, hundreds of times; a job of 5 million rows;'
 	@echo '             recorded environments made again; make fuzz'
 	@echo 'make fuzz    tries every parser for ten minutes; FUZZ_SECONDS=20 for less'
@@ -42,8 +42,17 @@ help:
 demo: $(VENV)/.demo
 	$(BIN)/backstory demo --replace
 
+# One process more than the cores of a small machine: some tests wait for processes they started.
+PYTEST := $(BIN)/python -m pytest -n 3 --dist worksteal
+
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(PYTEST)
+
+quick: $(VENV)/.dev
+	$(PYTEST) --quick
+
+slow: $(VENV)/.dev
+	$(PYTEST) --note-slow
 
 soak: $(VENV)/.dev
 	PYTEST_DEBUG_TEMPROOT=$${TMPDIR:-/tmp} BACKSTORY_CRASH_ROUNDS=200 BACKSTORY_CHAOS_ROUNDS=500 \

@@ -13,6 +13,8 @@ wait for each other in a loop keep the other processes from working.
 Git is asked about this checkout once: it does not change meanwhile, and every archive of a test would ask again, twice.
 
 Whoever runs the tests as root runs them without root's right to pass over permissions, as others run Backstory.
+
+`make quick` leaves out the functions that `slow.txt` names; `make slow` runs every test and writes that file.
 """
 
 from __future__ import annotations
@@ -61,6 +63,41 @@ if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMOR
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
 
 _CHECKOUT = Path(__file__).parents[1]
+
+_SLOW = Path(__file__).with_name("slow.txt")
+_SLOW_SECONDS = 0.5
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a run leave out what is slow, or write down what is."""
+    parser.addoption("--quick", action="store_true", help=f"leave out what {_SLOW.name} names")
+    parser.addoption("--note-slow", action="store_true", help=f"write into {_SLOW.name} what takes {_SLOW_SECONDS} s")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is slow, where that is asked for."""
+    if not config.getoption("--quick"):
+        return
+    slow = set(_SLOW.read_text("utf-8").split())
+    config.hook.pytest_deselected(items=[item for item in items if _function_of(item.nodeid) in slow])
+    items[:] = [item for item in items if _function_of(item.nodeid) not in slow]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Write down which functions took long with any of their parameters, where that is asked for."""
+    if not terminalreporter.config.getoption("--note-slow"):
+        return
+    reports = [report for several in terminalreporter.stats.values() for report in several]
+    slow = {
+        _function_of(report.nodeid)
+        for report in reports
+        if isinstance(report, pytest.TestReport) and report.when == "call" and report.duration >= _SLOW_SECONDS
+    }
+    _SLOW.write_text("".join(f"{name}\n" for name in sorted(slow)), "utf-8")
+
+
+def _function_of(nodeid: str) -> str:
+    return nodeid.partition("[")[0]
 
 
 @pytest.fixture(scope="session", autouse=True)
