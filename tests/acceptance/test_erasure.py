@@ -25,10 +25,12 @@ import pytest
 import backstory
 from backstory.archive import Archive
 from backstory.columns.commit import commitments
+from backstory.columns.people import index_file_key
 from backstory.columns.tree import leaf_hashes, root_of_subtrees, subtree_roots
 from backstory.columns.vrf import VrfKey
 from backstory.errors import NotFoundError
 from backstory.ledger.ledger import Ledger
+from backstory.ledger.people_index import PEOPLE_KEY
 from backstory.ledger.read import find_record
 from backstory.records import canonical
 from backstory.records.envelope import PREDICTION
@@ -232,8 +234,9 @@ def test_no_keyed_digest_of_the_person_is_kept(made: Made, archive: Archive) -> 
     whole = b"".join(data for _, data in files(made) if b"\0" in data)
     vault = archive._ledger.vault
     for path in sorted(archive._ledger.layout.vault.glob("*.people")):
-        keys = archive._ledger.keys.get(path.name)
-        whole += b"".join(vault.read_index(path.name, keys.values()).values())
+        key, parts = archive._ledger.keys.key(PEOPLE_KEY, "key"), archive._ledger.keys.get(path.name)
+        keys = [index_file_key(key, part) for part in parts.values()]
+        whole += b"".join(vault.read_index(path.name, keys).values())
     pieces = {whole[at : at + 16] for at in range(len(whole) - 15)}
     assert not tokens & pieces
     assert archive.privacy.find(WHO).kinds == {}

@@ -138,7 +138,7 @@ def test_cases_are_the_requests(reader: Archive):
 
 def test_subjects_need_a_purpose(reader: Archive):
     """Whom predictions are about is sealed."""
-    with pytest.raises(ForbiddenError, match="needs an actor and a purpose"):
+    with pytest.raises(ForbiddenError, match="give an actor and a purpose"):
         _ = reader.impact("rates", part="tuesday").subjects
 
 

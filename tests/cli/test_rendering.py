@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 import backstory
+from backstory.records.redaction import Redaction
 
 HOSTILE = "<script>alert(1)</script>[red]\x1b[2J"
 IDS = ("first", "sealed", "broken", "failed", "function", "unsealed")
@@ -98,6 +99,20 @@ def test_sealed_class_is_named(archive, made):
     story = replace(archive.why(made.sealed), classes={"features": "D4", "output": "D3", "subject": "D3"})
     assert "!! features: sealed (class D4): give an actor and a purpose\n" in str(story)
     assert "!! output, subject: sealed (class D3): give an actor" in str(story)
+
+
+def test_what_features_added_is_not_summed_where_some_is_masked(archive, made):
+    """Each that is withheld is named with the reason; units that are not shown are not called None."""
+    hidden = Redaction(field="attribution.b", class_="D4", view="masked", reason="D4 is for role x masked")
+    units = Redaction(field="context", class_="D2", view="none", reason="D2 is for role x masked")
+    classes = {"attribution.a": "D3", "attribution.b": "D4", "attribution_base": "D3"}
+    story = replace(archive.why(made.first), attributions={"a": 1.0}, attribution_base=2.0, column_classes=classes)
+    some = str(replace(story, redacted=(hidden, units)))
+    assert "b     not shown: D4 is for role x masked\n" in some
+    assert "adds up to" not in some
+    whole = str(replace(story, attributions={"a": 1.0, "b": 0.5}, redacted=(units,)))
+    assert "adds up to  3.5 in units that are not shown (D2 is for role x masked), from 2\n" in whole
+    assert "None" not in whole.partition("What each feature added")[2].partition("\n\n")[0]
 
 
 def test_code_and_environment(archive, made):

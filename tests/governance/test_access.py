@@ -9,6 +9,7 @@ from tests.support.accesses import accesses
 from tests.support.policies import MODEL, govern, opener, people, record_people, score
 
 import backstory
+from backstory.cli.access import _page
 from backstory.cli.main import run
 from backstory.errors import ConflictError, ForbiddenError, InputError, NotFoundError, StorageError
 from backstory.governance.access_roles import review_due
@@ -231,6 +232,46 @@ def test_a_report_shows_open_values_to_whom_they_are_for(as_, ids, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_role_that_no_policy_names_is_not_given(as_, tmp_path):
+    """Nor, where none is in force, one that neither the policy that is shipped nor a proposed one names."""
+    with as_("platform-admin") as archive, pytest.raises(InputError, match="did you mean 'operator'"):
+        archive.access.assign("new", "operater")
+    with backstory.init(tmp_path / "audit", origin="example.org/roles"):
+        pass
+    with backstory.open(tmp_path / "audit", actor="ann") as archive:
+        with pytest.raises(InputError, match="got 'chief'"):
+            archive.access.assign("new", "chief")
+        archive.access.propose_policy('permit (principal in Role::"chief", action, resource);')
+        archive.access.assign("new", "chief")
+        archive.access.assign("new", "dpo")
+
+
+def test_a_mistyped_name_and_class_are_named(as_):
+    """A policy's name that is close says which is shipped; breaking the glass speaks of itself."""
+    with as_("platform-admin") as archive, pytest.raises(InputError, match="did you mean 'starting'"):
+        archive.access.propose_policy("startin")
+    with as_("dpo") as archive, pytest.raises(InputError, match="breaking the glass: expected classes"):
+        archive.access.break_glass("D9", "case", why="x")
+
+
+def test_a_refusal_says_what_the_policy_lacks(as_, ids):
+    """Where an actor and a purpose were given, it is the role; and what is not shown as it is is marked as such."""
+    with as_("data-scientist") as archive:
+        with pytest.raises(ForbiddenError, match="D3 is for role data-scientist under pseudonyms"):
+            archive.impact("loans", keys=["subject-3"])
+        told = str(archive.why(ids[3]))
+    assert "(masked: D4)" in told
+    assert "(pseudonym: D3)" in told
+    assert "give an actor" not in told
+
+
+def test_the_key_of_pseudonyms_is_known(as_, ids):
+    """Verifying does not take the key file that pseudonyms are made with for one that was left behind."""
+    with as_("data-scientist") as archive:
+        archive.why(ids[3])
+        assert [one for one in archive.verify().findings if "pseudonyms" in one.place] == []
+
+
 def test_a_role_is_refused_unless_assigned(as_):
     """Opening under another's role is refused and in the log; somebody else's name does not help."""
     with pytest.raises(ForbiddenError, match="expected a role that was assigned, got dpo"):
@@ -411,7 +452,19 @@ def test_a_person_sees_own_decisions_notices_and_requests_only(as_, ids, decided
             with pytest.raises(ForbiddenError, match="D0 is for role data-subject"):
                 question()
     with as_("data-subject", case=None) as archive:  # whom they are about is seen for a case only
-        assert archive.decisions.find() == []
+        for question in (archive.decisions.find, archive.rights.notices, archive.rights.requests):
+            with pytest.raises(ForbiddenError, match="D3 is for role data-subject not to be seen"):
+                question()
+            assert accesses(archive._ledger)[-1]["outcome"] == "denied"
+        assert archive.why(ids[3]).followed is None
+
+
+def test_where_a_person_is_is_refused_on_record(as_):
+    """Whoever may not see whom records are about is told why, and that they asked is in the stream."""
+    with as_("operator", case="another") as archive:
+        with pytest.raises(ForbiddenError, match="D3 is for role operator not to be seen"):
+            archive.privacy.find("subject-3")
+        assert accesses(archive._ledger, "find person")[-1]["outcome"] == "denied"
 
 
 def test_what_followed_is_for_whom_the_prediction_is(as_, ids, decided):
@@ -555,6 +608,16 @@ def test_the_auditor_can_ask_who_saw_somebody(as_, ids):
         }
         assert ours[0].records == (ids[2],)
         assert [one.access.question for one in auditor.access.who_saw(prediction=ids[6])][-1] == "predictions"
+
+
+def test_who_saw_prints_a_line_for_a_question(as_, ids):
+    """One that read the record and the row of a person is two accesses, and one line with the classes of both."""
+    with as_("data-scientist", purpose="once") as archive:
+        archive.why(ids[1])
+    with as_("internal-auditor") as auditor:
+        seen = [one for one in auditor.access.who_saw(subject="subject-1") if one.access.purpose == "once"]
+    (section,) = _page("who-saw", seen).sections
+    assert (len(seen), len(section.rows)) == (2, 1)
 
 
 def test_reading_the_log_is_an_access_and_needs_the_right(as_):

@@ -9,6 +9,7 @@ import pytest
 
 import backstory
 from backstory.errors import ColumnError, ConflictError, ForbiddenError, InputError
+from backstory.frames.personal_names import hints_of_name
 from backstory.governance.classification import classes_of_source
 from backstory.governance.classification_draft import draft_of_table
 from backstory.lineage.dataset import find_version
@@ -85,6 +86,29 @@ def test_a_draft_of_a_model_goes_by_its_features(archive):
     assert drafted.where({"feature.age": "D4"}).classes["feature.age"] == {"class": "D4", "open": False}
     with pytest.raises(InputError, match=r"no column 'feature\.agee'.*feature\.age"):
         drafted.where({"feature.agee": "D4"})
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "born",
+        "yob",
+        "birth_year",
+        "dateOfBirth",
+        "dob",
+        "ssn",
+        "mrn",
+        "iban",
+        "cellphone",
+        "fax",
+        "addr",
+        "ipv4",
+        "gps",
+    ],
+)
+def test_usual_names_of_what_names_a_person_are_known(name):
+    """Where a name says so, a column is D4: nobody sees it by the role alone."""
+    assert max(hint.sensitivity for hint in hints_of_name(name)) == "D4"
 
 
 @pytest.mark.parametrize(

@@ -77,10 +77,15 @@ def test_find_says_where_a_person_is(archive: Archive) -> None:
     done = archive.privacy.erase(WHO, ground="request")
     assert (done.records, done.rows, done.complete) == (4, 2, True)
     assert archive.privacy.find(WHO).kinds == {}
-    again = archive.privacy.erase(WHO, ground="request")
-    assert again.records == 0
-    assert "was it the right one?" in str(again)
-    assert "was it the right one?" not in str(done)
+    assert "nobody was found" not in str(done)
+
+
+def test_nobody_is_not_erased(archive: Archive) -> None:
+    """An id that nobody has, or nobody any more, is an error: no entry and no certificate say that all is done."""
+    with pytest.raises(NotFoundError, match="nobody was found"):
+        archive.privacy.erase("anne", ground="request")
+    assert archive._ledger.find_entries("subject.erased") == []
+    assert list((archive._ledger.layout.vault / "erasures").glob("*")) == []
 
 
 def test_others_stay(archive: Archive) -> None:
@@ -94,6 +99,25 @@ def test_others_stay(archive: Archive) -> None:
     archive.flush()
     report = verify_archive(archive.path)
     assert [finding for finding in report.findings if finding.severity != "note"] == []
+
+
+def test_times_do_not_tell_what_was_erased_together(archive: Archive) -> None:
+    """Shards, indexes, openings and their keys that were written anew have the times they had."""
+    archive.access.assign("Ann Lee", "data-subject", subject=WHO)
+    layout = archive._ledger.layout
+    marks = {folder / "erasures.mark" for folder in (layout.vault, layout.keys)}
+
+    def files() -> dict[Path, tuple[int, bytes]]:
+        paths = {path for folder in (layout.vault, layout.keys) for path in folder.rglob("*") if path.is_file()}
+        return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in paths - marks}
+
+    before = files()
+    archive.privacy.erase(WHO, ground="request")
+    after = files()
+    changed = {path for path in before.keys() & after.keys() if before[path][1] != after[path][1]}
+    assert {path.suffix for path in changed} >= {".shard", ".people", ".json"}
+    drawn = layout.keys / "datasets.json"  # destroyed, and made anew
+    assert [path for path in changed if before[path][0] != after[path][0]] == [drawn]
 
 
 def test_a_hold_refuses_on_the_record(archive: Archive) -> None:
@@ -313,6 +337,64 @@ def test_a_correction_stands_beside_the_original(archive: Archive) -> None:
     assert archive.privacy.erase("cyd", ground="unlawful").records == 3
     (gone,) = archive.privacy.corrections(ids[1])
     assert (gone.to_dict()["values"], gone.reason, gone.who) == (None, None, "dpo")
+
+
+def test_a_correction_is_of_the_type_of_its_column(archive: Archive) -> None:
+    """A number may be given as text, as the command line does; what is no number is refused, and not shown."""
+    (_, one) = archive.privacy.find("cyd").ids
+    with pytest.raises(InputError, match=r"value of type float64 for 'age'") as refused:
+        archive.privacy.rectify(one, {"age": "high"}, reason="typing error")
+    assert "high" not in str(refused.value)
+    said = archive.privacy.rectify(one, {"age": "56"}, reason="typing error")
+    assert said.to_dict()["values"] == {"age": "56"}
+
+
+def test_nothing_is_linked_to_a_prediction_of_an_erased_person(archive: Archive) -> None:
+    """Outcomes, corrections and decisions would stay for good: none is recorded, and all that are meant are named."""
+    mine, bob = archive.privacy.find(WHO).ids, archive.privacy.find("bob").ids
+    outcome = archive.outcome(mine[0], 1)
+    request = archive.rights.request("erasure", subject=WHO, due="2030-01-01T00:00:00Z", text="forget me")
+    archive.privacy.erase(WHO, ground="request")
+    made = {"outcome": "refused", "adverse": True, "reliance": "sole", "subject": "bob"}
+    several = [*bob, *mine]
+    for link in (
+        lambda: archive.outcome(mine[0], "late"),
+        lambda: archive.outcome(several, [1] * len(several)),
+        lambda: archive.decisions.correct_outcome(outcome, 2),
+        lambda: archive.privacy.rectify(mine[0], {"age": 5.0}, reason="late"),
+        lambda: archive.decisions.record(mine[0], automation="human-decided", action="accepted", **made),
+        lambda: archive.decisions.record_many(several, **{**made, "subject": ["bob"] * len(several)}),
+    ):
+        with pytest.raises(ConflictError, match="about somebody who was erased") as refused:
+            link()
+        assert set(refused.value.details["ids"]) <= set(mine)
+    assert sorted(refused.value.details["ids"]) == sorted(mine)
+    with pytest.raises(ConflictError, match="expected no text="):
+        archive.rights.answer(request.id, "fulfilled", text="done")
+    assert archive.rights.answer(request.id, "fulfilled").state == "fulfilled"
+    assert archive.outcome(bob[0], "late")
+    archive.flush()
+    assert [archive.why(one).outcomes for one in (mine[1], bob[1])] == [(), ()]
+
+
+def test_what_another_links_at_the_same_moment_is_erased_when_it_comes(
+    audit: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What another process linked just before it could see the erasure is erased when it comes in; others' stays."""
+    from backstory.archive import calls
+
+    with opened(audit) as archive:
+        mine, bob = archive.privacy.find(WHO).ids[0], archive.privacy.find("bob").ids[0]
+        with backstory.open(audit, sealer="none") as other:
+            other.outcome(bob, "early")  # its stream is open
+            assert not archive.privacy.erase(WHO, ground="request").complete
+            monkeypatch.setattr(calls, "require_not_erased", lambda *_: None)
+            said = other.outcome([mine, bob], ["late", "late"])
+        (done,) = archive.privacy.finish()
+        assert (done.complete, done.records) == (True, 1)
+        assert verify_erasure(done.certificate.data, vkey=archive.vkey).erased == (f"record {said[0]}",)
+        assert [one["value"] for one in archive.why(bob).outcomes] == ["early", "late"]
+        assert archive.privacy.finish() == []
 
 
 def test_the_command_line(

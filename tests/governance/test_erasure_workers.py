@@ -70,6 +70,8 @@ def test_what_was_recorded_before_is_erased_when_it_comes_in(archive: Archive, t
     assert not waiting.complete
     (last,) = archive.privacy.finish(collected=True)
     assert (last.complete, last.records) == (True, 0)
+    assert "nobody was found" in str(done)
+    assert "nobody was found" not in str(last)
     assert archive.privacy.finish() == []
     assert failures(archive.path) == []
 
@@ -143,3 +145,29 @@ def test_a_hold_keeps_what_comes_in_and_is_said_once(archive: Archive, tmp_path:
     (refused,) = archive._ledger.find_entries("erasure.refused")
     assert refused["grounds"] == [{"code": "hold", "law": "GDPR 17(3)(e)"}]
     assert archive._ledger.find_entries("subject.erased")[-1]["partial"] is True
+
+
+def test_what_is_theirs_since_then_stays_when_something_comes_in(archive: Archive, tmp_path: Path) -> None:
+    """Who comes back while an erasure waits keeps a role of their own; only what came in from before is erased."""
+    archive.privacy.erase(WHO, ground="request")
+    entry = archive._ledger.log.entry(archive.access.assign("Ann Zebra", "data-subject", subject=WHO))
+    archive.collect(tmp_path / "spool")
+    assert archive.privacy.find(WHO).kinds == {}
+    assert archive._ledger.text_of(str(entry["subject"]), "subject") == WHO
+
+
+def test_who_read_what_came_in_before_it_was_erased_leads_nowhere(
+    audit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An access of after the erasure that names a record of from before is erased with that record."""
+    from backstory.archive import forgetting
+
+    with opened(audit) as archive:
+        archive.privacy.erase(WHO, ground="request")
+        with monkeypatch.context() as patched:
+            patched.setattr(forgetting, "forget_whom_it_should", lambda _: None)
+            archive.collect(tmp_path / "spool")
+        archive.why(archive.privacy.find(WHO).ids[0])
+        archive.flush()
+    with opened(audit) as archive:
+        assert [one.is_erased for one in archive.access.log() if one.question == "why"] == [True]

@@ -8,7 +8,8 @@ import pytest
 from tests.support.accesses import accesses
 from tests.support.deciding import HUMAN, PEOPLE, acting, credit_archive
 
-from backstory.ledger.people_index import index_name, rebuild_people, remove_people
+from backstory.columns.people import index_file_key
+from backstory.ledger.people_index import PEOPLE_KEY, index_name, rebuild_people, remove_people
 from backstory.ledger.read import manifests
 from backstory.ledger.rekey import rekey_domain
 from backstory.ledger.rewrite import rewrite_shard
@@ -67,6 +68,16 @@ def test_without_an_index_links_are_looked_for_in_the_shard(archive, template):
     assert decided(archive, ids[:4]) == expected
 
 
+def test_an_index_under_another_key_of_tokens_is_not_searched(archive, template):
+    """Where that key was lost and another was drawn, whom an index has is found in the shard, not taken for nobody."""
+    ledger = archive._ledger
+    (ledger.layout.keys / f"{PEOPLE_KEY}.json").unlink()
+    ledger.keys.create(PEOPLE_KEY, "key")
+    assert decided(archive, template[1][:3]) == [[one] for one in template[2]]
+    assert rebuild_people(ledger) > 2
+    assert decided(archive, template[1][:3]) == [[one] for one in template[2]]
+
+
 def test_an_erased_link_leaves_the_index(archive, template):
     """Once the values of the group are erased, nothing leads to the decision, and the index is under another key."""
     ledger, manifest = archive._ledger, segments(archive)[0]
@@ -118,4 +129,5 @@ def test_links_of_decisions_that_wait_are_found(archive, template):
 
 
 def _keys(ledger, manifest):
-    return list(ledger.keys.get(index_name(manifest.shard.name)).values())
+    key = ledger.keys.key(PEOPLE_KEY, "key")
+    return [index_file_key(key, part) for part in ledger.keys.get(index_name(manifest.shard.name)).values()]

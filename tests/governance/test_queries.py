@@ -212,6 +212,20 @@ def test_q08_finds_predictions_without_approval(life, tmp_path):
     assert [(row["model"], row["predictions"]) for row in answer.rows] == [("wild:1", 1)]
 
 
+def test_q08_does_not_hold_where_no_deployment_was_recorded(tmp_path):
+    """Approved before is half of the question: the other half is not known, and a note says so."""
+    with backstory.init(tmp_path / "a", origin=ORIGIN):
+        pass
+    with opened(tmp_path / "a", "author") as archive:
+        archive.register(Score(), name="wild")
+    with opened(tmp_path / "a", "approver") as archive:
+        archive.deployments.approve("wild:1")
+        archive.predict(archive.register(Score(), name="wild"), pd.DataFrame({"income": [1.0]})).wait("sealed")
+        answer = archive.query("Q-08")
+    assert answer.status == "incomplete"
+    assert any("1 prediction by approved versions of which no deployment" in note for note in answer.notes)
+
+
 def test_q09_finds_decisions_nobody_was_told_of(life):
     """An adverse decision without a notice is listed with what is missing."""
     path, _, decision = life

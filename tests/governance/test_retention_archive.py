@@ -74,6 +74,17 @@ def test_an_answer_about_floors_says_what_it_cannot_compare(trimmed):
     assert "rows that went whole" in answer.shows_not
 
 
+def test_a_report_of_keeping_lists_what_went(trimmed, tmp_path):
+    """Each class with its rule and count, and that one record was held."""
+    root, clock, *_, done = trimmed
+    with acted(root, clock, "ann") as archive:
+        report = archive.reports.make("retention-evidence", tmp_path / "r.zip")
+    sections = {one["name"]: one["rows"] for one in report.document["sections"]}
+    went = {(row["rule"], row["what"], row["count"]) for row in sections["disposals"]}
+    assert went == {(one.rule, one.label, str(one.count)) for one in done.classes}
+    assert [row["ground"] for row in sections["kept"]] == [*done.kept]
+
+
 def test_every_question_is_answered_from_what_is_left(trimmed):
     """Search, impact, why, receipts, drift, graph and reconciliation find the held and the young, and no others."""
     root, clock, old, young, _ = trimmed

@@ -180,6 +180,44 @@ def test_a_hold_while_a_disposal_is_prepared_wins(ledger, clock, times):
     assert not [one for one in verify_archive(ledger.layout.root, workers=1).findings if "nothing refers" in one.what]
 
 
+def held_while(ledger, clock, act):
+    """Hold a model's records and let others act once the list of them is made; return the hold."""
+    world = ledger.world
+
+    def chance(size):
+        if size == 32:  # the first key of the list
+            ledger.world = world
+            act()
+        return world.random_bytes(size)
+
+    ledger.world = replace(world, random_bytes=chance)
+    return place_hold(ledger, "m", Scope(model="delay"), "legal", clock.now + 10**18)
+
+
+def test_what_begins_to_go_while_a_hold_lists_it_is_not_listed(ledger, clock):
+    """A hold lists what is there when it is placed, and leaves no list behind that was made before."""
+    recorded(ledger, 2)
+    registered(ledger, "delay")
+    clock.on(800)
+    hold = held_while(ledger, clock, partial(execute_disposal, ledger, approved(ledger)))
+    assert (hold.records, disposals(ledger)[0].kept) == (0, {})
+    findings = verify_archive(ledger.layout.root, workers=1).findings
+    assert not [one for one in findings if one.severity != "note" or "nothing refers" in one.what]
+
+
+def test_records_of_others_do_not_keep_a_hold_up(ledger, clock):
+    """The log is not held while a hold lists records; those that are sealed meanwhile are held as later ones are."""
+    recorded(ledger, 2)
+    registered(ledger, "delay")
+    hold = held_while(ledger, clock, partial(recorded, ledger, 1, first=2))
+    assert hold.records == 2
+    segments = manifests(ledger, "prediction")
+    assert [mask.tolist() for at in segments for _, mask in Keeping(ledger, clock.now).reached(*at)] == [
+        [True] * 2,
+        [True],
+    ]
+
+
 def test_records_of_others_do_not_keep_a_disposal_up(ledger, clock):
     """What was looked at is not looked at again because somebody else recorded predictions meanwhile."""
     recorded(ledger, 3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from contextlib import contextmanager
+from dataclasses import replace
 from decimal import Decimal
 
 import pandas as pd
@@ -311,6 +312,49 @@ def test_units_are_not_mixed(tmp_path):
     assert [one.what for one in verify_archive(path, workers=1).findings if one.severity == "failed"] == [
         "budget: its unit is record, that of the audience's budget before it subject"
     ]
+
+
+def test_units_are_not_mixed_by_two_who_decide_at_once(tmp_path):
+    """A budget that is approved while another person approves one of another unit is refused."""
+    path = tmp_path / "a"
+    backstory.init(path, origin=ORIGIN).close()
+    world = World()
+    ledger = Ledger(path, world, writable=True, vkey=None, actor="ann")
+    first, second = (
+        propose_budget(ledger, "press", epsilon=1, delta=0, unit=unit, period=None) for unit in ("subject", "record")
+    )
+    ledger.actor = "bob"
+
+    def chance(size):  # is asked for the salt of the reason: after the first look, before the entry
+        ledger.world = world
+        decide_budget(ledger, first.index, "approved", None)
+        return world.random_bytes(size)
+
+    ledger.world = replace(world, random_bytes=chance)
+    with pytest.raises(InputError, match="unit"):
+        decide_budget(ledger, second.index, "approved", "a reason")
+    ledger.close()
+    assert not verify_archive(path, workers=1).failed
+
+
+def test_a_clock_that_is_set_back_gives_nothing_again(tmp_path):
+    """In a period that had ended what was used up later counts too; nothing is lost once the clock goes right."""
+    now = [1_767_225_600 * 10**9]  # 2026-01-01
+    world, path = World(now_ns=lambda: now[0]), tmp_path / "a"
+    backstory.init(path, origin=ORIGIN, world=world).close()
+    ledger = Ledger(path, world, writable=True, vkey=None, actor="ann")
+    proposed = propose_budget(ledger, "press", epsilon=1, delta=0, unit="subject", period="month")
+    ledger.actor = "bob"
+    decide_budget(ledger, proposed.index, "approved", None)
+    left = []
+    for days, epsilon in ((0, "0.2"), (40, "0.7"), (-40, "0.1"), (40, None), (40, None)):
+        now[0] += days * DAY_NS
+        left.append(budgets(ledger, "press")[-1].left_epsilon)
+        if epsilon is not None:
+            reserve(ledger, "press", Loss(epsilon=Decimal(epsilon), delta=Decimal()), dict)
+    ledger.close()
+    assert left == ["1", "1", "0.1", "0.3", "1"]
+    assert not verify_archive(path, workers=1).failed
 
 
 def test_two_processes_cannot_overspend(root):

@@ -264,6 +264,23 @@ def test_an_extract_has_what_is_held_about_a_person_and_of_nobody_else(made):
     assert len(withheld["text.D4"]["commitment"]) == 64
 
 
+def test_a_person_who_is_only_in_rows_gets_them(archive, governed, tmp_path):
+    """As many as the search before an erasure finds, with their values, the model that learned from them, no others."""
+    found = archive.privacy.find("ann-1")
+    report = archive.reports.make("subject-access", tmp_path / "r.zip", subject="ann-1")
+    counts = facts(report, "confirmation")
+    assert (found.kinds, found.rows, found.models) == ({}, 1, ("credit:1",))
+    assert (counts["rows of sources"], counts["records of kind prediction"]) == ("1", "0")
+    assert [row["rows"] for row in section(report, "rows")["rows"]] == ["1"]
+    values = {row["name"]: row["value"] for row in section(report, "values")["rows"]}
+    assert values == {"amount": "100.0", "paid": "1", "person": "ann-1", "years": "2.0"}
+    assert section(report, "learned")["rows"] == [{"program": "credit:1"}]
+    assert "1 row about you; 1 version of programs learned from them" in report.document["summary"][1]
+    assert not any(b"%s-1" % other in report.json for other in (b"bob", b"cem"))
+    assert [one.what for one in archive.privacy.find("ann-1").recipients] == ["report"]
+    verify_bundle(report.path, vkey=governed.vkey)
+
+
 def test_a_log_extract_proves_each_entry(made):
     """Nothing of the period is left out."""
     report = made["log-extract"]
@@ -278,6 +295,27 @@ def test_a_certificate_says_what_was_found(made):
     assert report.document["summary"][0].startswith("The archive verifies")
     assert "A count from outside of 8 predictions agrees with what is recorded." in report.document["completeness"]
     assert not [row for row in section(report, "findings")["rows"] if row["severity"] == "failed"]
+    assert report.holds
+
+
+def test_a_count_that_differs_stands_first(governed, tmp_path, capsys):
+    """In the summary and in what the command says, which ends as `reconcile` does; the report is made all the same."""
+    path = tmp_path / "r.zip"
+    asked = ["-a", str(governed.path), "--since", SINCE, "--expected", "999", "--to", str(path)]
+    assert run(["report", "log-extract", *asked]) == 20
+    said = "A count from outside of 999 predictions DOES NOT AGREE with the 8 that are recorded"
+    assert said in capsys.readouterr().out.splitlines()[1]
+    with zipfile.ZipFile(path) as file:
+        assert json.loads(file.read("report.json"))["summary"][0].startswith(said)
+
+
+def test_a_part_of_the_program_says_that_it_checks_nothing(made, governed, tmp_path):
+    """Run alone it refuses, and names the program to run."""
+    with zipfile.ZipFile(made["log-extract"].path) as file:
+        file.extractall(tmp_path)
+    command = [sys.executable, "-I", tmp_path / "verify/check_report.py", made["log-extract"].path, "--vkey", "garbage"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, "check_bundle.py" in done.stderr) == (21, True)
 
 
 def test_an_access_report_names_who_and_what_for(made):

@@ -31,6 +31,10 @@ def governed(tmp_path_factory):
         archive.privacy.confirm({"feature.price": {"class": "D2", "open": True}}, model="prices")
         model = archive.register(lambda rows: [0.5] * len(rows), name="prices")
         archive.predict(model, pd.DataFrame({"price": [17.5]}), method="__call__", subject=["bob"])
+        model = archive.register(lambda rows: [0.5] * len(rows), name="limits")
+        for person, limit in (("ida", 0.31), ("jon", 0.32)):
+            rule = backstory.Threshold(limit)
+            archive.predict(model, pd.DataFrame({"sum": [1.5]}), method="__call__", subject=[person], decision=rule)
     put_policy_in_force(made.path)
     return made
 
@@ -128,3 +132,43 @@ def test_a_record_with_an_open_secret_is_left_out_and_counted(officer, governed,
     (said,) = [one for one in report.document["redaction"]["withheld"] if not one["group"]]
     assert said["reason"] == "D2 is for role dpo masked"
     assert f"Left out, and proven nowhere here: {said['what']}. {said['reason']}." in report.document["completeness"]
+
+
+@pytest.fixture(scope="module")
+def ungranted(governed):
+    """The archive, open for the officer without a grant: what identifies people stays sealed."""
+    with opener(governed.path)("dpo", case="request 8") as archive:
+        yield archive
+
+
+def test_what_is_withheld_is_not_called_unrecorded(ungranted, governed, tmp_path):
+    """What each factor added was recorded: the person and whoever explains are told that it is not shown."""
+    report = ungranted.reports.make("subject-access", tmp_path / "ann.zip", subject="ann")
+    (factors,) = (one for one in report.document["sections"] if one["name"] == "factors")
+    said = "What each factor added was recorded with 1 answer, and is withheld here; see what is not shown."
+    assert (factors["text"], factors["rows"]) == ([said], [])
+    asked = {"prediction": governed.predictions[0]}
+    report = ungranted.reports.make("individual-explanation", tmp_path / "one.zip", **asked)
+    assert report.summary[-1] == "What counted most was recorded with the answer, and is withheld here."
+
+
+def test_rows_that_may_not_be_seen_are_counted_and_withheld(ungranted, tmp_path):
+    """Of one who is only in a training set: how many rows, which model learned from them, and none of their data."""
+    report = ungranted.reports.make("subject-access", tmp_path / "r.zip", subject="ann-1")
+    sections = {one["name"]: one["rows"] for one in report.document["sections"]}
+    (held,) = sections["rows"]
+    assert (held["source"], held["rows"]) == ("applications", "1")
+    assert [row["name"] for row in sections["values"]] == ["person"]
+    assert sections["learned"] == [{"program": "credit:1"}]
+    withheld = {one["what"]: one for one in report.document["redaction"]["withheld"]}
+    said = withheld["amount of 1 row of source applications"]
+    assert (said["class"], said["commitment"]) == ("D4", held["version"])
+    assert said["reason"] == "D4 is for role dpo with a grant for the case"
+
+
+def test_no_context_of_others_is_named(officer, tmp_path):
+    """Of records that are sealed with a person's, under other thresholds, not even the digest of the context."""
+    report = officer.reports.make("subject-access", tmp_path / "ida.zip", subject="ida")
+    (bare,) = receipts_in(report.path)
+    said = [one["commitment"] for one in report.document["redaction"]["withheld"] if one["group"] == "context"]
+    assert (bare["context"], said) == (None, [bare["values"]["context"]])

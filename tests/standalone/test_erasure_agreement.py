@@ -187,7 +187,10 @@ def test_the_program_runs_alone(tmp_path):
 
 def test_a_reader_is_told_what_is_not_erased(tmp_path, capsys):
     """Where records had to be kept, or were waited for, the text says so, as ours does."""
-    for data, words in ((GOOD[1], "other processes held records"), (GOOD[2], "had to be kept")):
+    for data, words in (
+        (GOOD[1], "other processes or workers' spools might still hold records"),
+        (GOOD[2], "had to be kept"),
+    ):
         (tmp_path / "file").write_bytes(data)
         assert alone.main([str(tmp_path / "file"), "--vkey", SIGNER.vkey]) == alone.VERIFIED
         assert words in capsys.readouterr().out

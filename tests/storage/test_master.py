@@ -205,6 +205,24 @@ def test_a_key_that_is_added_while_its_file_is_wrapped_anew_is_not_lost(tmp_path
     assert store(tmp_path, {"personal": Xor("kms:2")}).get("x.shard") == {**made, "b": bytes(32)}
 
 
+def test_a_key_file_that_goes_while_it_is_wrapped_anew_does_not_come_back(tmp_path):
+    """Who discards the keys of a file that is being wrapped anew waits until it is: then they are gone."""
+    keys, other, slow = store(tmp_path), store(tmp_path), Slow("kms:2")
+    keys.create("spool-1", "key")
+    new = keys.masters.begin("personal", slow)
+    wrapping = threading.Thread(target=keys.rewrap, args=("personal", new))
+    wrapping.start()
+    assert slow.begun.wait(60)
+    discarding = threading.Thread(target=other.discard, args=("spool-1",))
+    discarding.start()
+    discarding.join(0.1)
+    slow.go_on.set()
+    wrapping.join(60)
+    discarding.join(60)
+    keys.end_rewrap("personal", new)
+    assert list(keys.names()) == []
+
+
 @pytest.mark.parametrize("change", [shutil.rmtree, lambda folder: (folder / "master-personal.json").unlink()])
 def test_no_master_key_is_drawn_in_the_place_of_one_that_is_away(tmp_path, change):
     """Where a master key wrapped files and is not here, as on a disk that is not mounted, nothing is sealed."""

@@ -98,7 +98,8 @@ class Access:
 
         Raises:
             ForbiddenError: There is no actor, it is you, which is recorded, or the policy does not let you.
-            InputError: The role's name cannot be used, or the end has passed.
+            InputError: No policy names the role: neither the one in force (where none is, the one that is shipped),
+                nor one that was proposed; or the end has passed.
         """
         from backstory.governance.access_policy import ASSIGN_ROLE
         from backstory.governance.access_roles import assign_role

@@ -27,6 +27,7 @@ from backstory.errors import BackstoryError, ForbiddenError, InputError, ModelEr
 from backstory.frames.table import LAZY, column_names, frame_of_records, hold, kind_of, row_count
 from backstory.frames.token import ROW_PREFIX, id_columns
 from backstory.frames.watch import Watch
+from backstory.governance.erased_predictions import require_not_erased
 from backstory.ledger.ledger import Ledger
 from backstory.lineage.feature_set import FeatureSet
 from backstory.lineage.feature_use import FeatureBinding
@@ -95,8 +96,10 @@ class Calls:
             Ids of the outcomes' records; empty texts where they were refused.
 
         Raises:
+            ConflictError: Some are of predictions about somebody who was erased; nothing is recorded.
             StorageError: They could not be recorded; `details["ids"]` is there if some of them were.
         """
+        require_not_erased(self._ledger, "outcome", [key for key, schema, _ in predictions if schema.groups])
         ids = [""] * len(predictions)
         kinds: dict[tuple[bool, Classes], list[int]] = {}
         for row, (_, schema, context) in enumerate(predictions):

@@ -18,6 +18,7 @@ from backstory.governance.decision import Acting, Made, record_decisions
 from backstory.governance.decision_domain import Demands
 from backstory.governance.decision_people import people_of
 from backstory.governance.decision_read import Decision, Oversight
+from backstory.governance.erased_predictions import require_not_erased
 from backstory.governance.facts import LINKS, gate_of_facts
 from backstory.governance.rule_gate import RuleGate
 from backstory.ledger.read import find_contexts, find_record
@@ -106,6 +107,7 @@ class Decisions(Approvals):
 
         Raises:
             NotFoundError: There is no such prediction, domain, reason map, or decision to be reversed.
+            ConflictError: Whom a prediction is about was erased; `details["ids"]` has all such predictions.
             InputError: Something said of it cannot be used.
             ForbiddenError: Nobody decided; or the domain's demands are not met, such as reasons for what is adverse:
                 the refusal is recorded, and no decision.
@@ -117,6 +119,7 @@ class Decisions(Approvals):
         given = [predictions] if isinstance(predictions, str | UUID) else list(predictions)
         named = [self._named(one) for one in given]
         ledger = self._inside.ledger
+        require_not_erased(ledger, "decision", [key for key, personal, _ in named if personal])
         made = Made(
             predictions=tuple(key for key, _, _ in named),
             models=tuple(model for _, _, model in named if model is not None),
@@ -188,6 +191,7 @@ class Decisions(Approvals):
 
         Raises:
             NotFoundError: As in `record`.
+            ConflictError: As in `record`.
             InputError: As in `record`; or something is not as many as the predictions.
             ForbiddenError: As in `record`.
             StorageError: As in `record`.
@@ -200,6 +204,7 @@ class Decisions(Approvals):
             return []
         count = len(names)
         found = find_contexts(ledger, names, PREDICTION)
+        require_not_erased(ledger, "decision", [key for key, schema, _ in found if schema.groups])
         people = people_of(ledger, [key for key, _, _ in found])
         models = {context: self._model_of(context) for context in {context for _, _, context in found}}
         codes = [()] * count if reasons is None else _one_each([tuple(one) for one in reasons], count, "reasons")
@@ -297,6 +302,7 @@ class Decisions(Approvals):
 
         Raises:
             NotFoundError: There is no such outcome.
+            ConflictError: Whom its prediction is about was erased.
             ColumnError: The value is a dict.
             StorageError: It could not be recorded.
         """

@@ -406,8 +406,7 @@ class Archive(Governing):
 
         Args:
             prediction: Its id, or a unique prefix; or a list of whole ids, such as `Predictions.ids`.
-            value: What turned out: any value but a dict. For a list of ids a list, an array or a column of as many
-                values of one type.
+            value: What turned out: any value but a dict. For a list of ids a list or column of as many, of one type.
 
         Returns:
             Id of the outcome's record, or of each; empty where it was refused and the archive was opened with
@@ -415,6 +414,7 @@ class Archive(Governing):
 
         Raises:
             NotFoundError: There is no such prediction; nothing is recorded.
+            ConflictError: Whom one is about was erased; nothing is recorded. `details["ids"]` has all such predictions.
             ColumnError: A value is a dict, or the values are of several types.
             InputError: For a list of ids no list, array or column of values, or one of another length.
             StorageError: Nothing was recorded; or, where `details["ids"]` is there, only the outcomes with an id in it.

@@ -5,14 +5,36 @@ The story is told below governance, which knows what decisions are; so the front
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.read import records_now
-from backstory.lineage.story import Followed
-from backstory.records.access import Gate
+from backstory.lineage.story import Followed, Story
+from backstory.records.access import Gate, Viewer
 from backstory.records.correction import CORRECTION
 from backstory.records.decision import DECISION
+from backstory.records.redaction import Redaction
+from backstory.records.sensitivity import class_of_group
 
 _QUESTION = "why"
+_LINKS = "subject"
+"""The sealed group of what links facts to predictions."""
+
+
+def with_followed(story: Story, ledger: Ledger, gate: Viewer) -> Story:
+    """Return a story with what followed; where what leads there may not be opened, it is redacted, with the reason.
+
+    Args:
+        story: The story of a prediction.
+        ledger: The archive.
+        gate: Decides about that prediction.
+    """
+    followed = followed_by(ledger, gate, story.id)
+    if followed is not None:
+        return replace(story, followed=followed)
+    class_ = class_of_group(_LINKS)
+    hidden = Redaction(field="followed", class_=class_, view=gate.views()[class_], reason=gate.lacking([_LINKS]))
+    return replace(story, followed=None, redacted=(*story.redacted, hidden))
 
 
 def followed_by(ledger: Ledger, gate: Gate, prediction: str) -> tuple[Followed, ...] | None:
@@ -30,7 +52,7 @@ def followed_by(ledger: Ledger, gate: Gate, prediction: str) -> tuple[Followed, 
 
 
 def _corrections(ledger: Ledger, gate: Gate, prediction: str) -> list[Followed]:
-    if not any(records_now(ledger, CORRECTION.kind)):
+    if not any(records_now(ledger, CORRECTION.kind)) or not gate.allows([_LINKS]):
         return []
     from backstory.governance.rectification import corrections_of
 
@@ -44,7 +66,7 @@ def _decisions(ledger: Ledger, gate: Gate, prediction: str) -> list[Followed] | 
     sealed, waiting = records_now(ledger, DECISION.kind)
     if not sealed and not waiting:  # most archives: nothing is imported, nothing read
         return []
-    if not gate.allows(["subject"]):
+    if not gate.allows([_LINKS]):
         return None
     from backstory.governance.decision_read import decision_text, find_decisions
     from backstory.governance.notice import find_notices

@@ -210,6 +210,7 @@ class Privacy:
             ConflictError: There is something where the certificate is to be; nothing was erased.
             ForbiddenError: No actor was given or the role may not erase; or something must be kept, which is recorded.
             InputError: The ground is none of these.
+            NotFoundError: Nobody was found under this id, and no spool or process is waited for; the log has no entry.
             StorageError: Something could not be written; the erasure is completed later.
         """
         from backstory.governance.erasure import erase
@@ -282,7 +283,8 @@ class Privacy:
 
         Raises:
             ForbiddenError: No actor was given, or the person may not be read.
-            InputError: A feature is none of the prediction's, or nothing was said.
+            ConflictError: The person was erased.
+            InputError: A feature is none of the prediction's, a value is of another type, or nothing was said.
             NotFoundError: There is no such prediction.
         """
         from backstory.governance.rectification import rectify

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from backstory.archive.following import followed_by
+from backstory.archive.following import with_followed
 from backstory.archive.inside import Inside
 from backstory.archive.online import fetch_online
 from backstory.archive.promising import promise_of
@@ -97,8 +97,8 @@ class Questions:
         if isinstance(found, Found):
             story = tell_story(ledger, tracer, self._gate, found)
             online = fetch_online(story, self._resolvers)
-            followed = followed_by(ledger, self._gate.within(about_record(ledger, found)), story.id)
-            return dataclasses.replace(story, online=online, followed=followed)
+            story = with_followed(story, ledger, self._gate.within(about_record(ledger, found)))
+            return dataclasses.replace(story, online=online)
         return tell_version(ledger, GraphWalk(ledger, tracer, self._gate), found)
 
     def impact(

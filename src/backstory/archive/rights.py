@@ -273,7 +273,8 @@ class Rights:
 
         Raises:
             NotFoundError: There is no such request.
-            ConflictError: It was answered before, extended before, or was due when it is extended.
+            ConflictError: It was answered before, extended before, or was due when it is extended; or a text is given
+                to somebody who was erased.
             InputError: Something said of it cannot be used.
             ForbiddenError: The archive was opened without an actor.
         """

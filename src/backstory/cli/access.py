@@ -172,24 +172,29 @@ def _page(act: Act, found: list[Access] | list[Seen]) -> Page:
     from backstory.lineage.page import Page, Row, Section
     from backstory.lineage.plain import count_text, to_second
 
-    rows = []
-    for one in found:
+    everything: list[Access | Seen] = [*found]
+    lines: dict[tuple[str, ...], tuple[list[str], list[str]]] = {}
+    for at, one in enumerate(everything):
         access_ = one.access if isinstance(one, Seen) else one
         what = "" if not isinstance(one, Seen) else ", ".join(one.records) if one.certain else _why_unsure(access_)
-        rows.append(
-            Row(
-                cells=(
-                    to_second(access_.time),
-                    access_.actor or "erased",
-                    access_.role or "",
-                    f"{access_.question}: {access_.outcome}",
-                    ", ".join(access_.classes),
-                    what or count_text(access_.records, "record"),
-                    "; ".join(text for text in (access_.purpose, access_.case and f"case {access_.case}") if text),
-                ),
-                loud=access_.outcome == "denied",
-            )
+        line = (
+            to_second(access_.time),
+            access_.actor or "erased",
+            access_.role or "",
+            f"{access_.question}: {access_.outcome}",
+            "; ".join(text for text in (access_.purpose, access_.case and f"case {access_.case}") if text),
+            str(at) if act == "log" else "",  # the log has a line for each; one question reads a person more than once
         )
+        classes, records = lines.setdefault(line, ([], []))
+        classes += access_.classes
+        records.append(what or count_text(access_.records, "record"))
+    rows = [
+        Row(
+            cells=(*line[:4], ", ".join(sorted(set(classes))), ", ".join(dict.fromkeys(records)), line[4]),
+            loud=line[3].endswith(": denied"),
+        )
+        for line, (classes, records) in lines.items()
+    ]
     columns = ("when", "who", "role", "what", "classes", "records", "what for")
     noun = "access" if len(found) == 1 else "accesses"
     headline = f"{len(found):,} {noun}" if act == "log" else f"seen in {len(found):,} {noun}"

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from backstory.cli.answer import print_json, print_page, print_text
 from backstory.cli.archives import open_archive
 from backstory.cli.ending import interrupted_by_signals
+from backstory.cli.exit_codes import FAILED, OK
 from backstory.cli.options import ASKING, SEALED_STAY_SEALED, Asking, Opening
 from backstory.cli.progress import progress
 from backstory.cli.standard_input import STDIN, read_line
@@ -40,7 +41,7 @@ def report(
     data: Path | None = None,
     asking: Asking = ASKING,
     opening: Opening = SEALED_STAY_SEALED,
-) -> None:
+) -> int:
     """Write a report into one file: a page, a PDF, data, proofs, and the programs that check it. The log records it.
 
     Args:
@@ -67,7 +68,7 @@ def report(
     """
     if list_:
         _print_kinds(as_json=asking.json)
-        return
+        return OK
     if kind is None or to is None:
         raise InputError("report: expected a kind and --to FILE.zip, or --list")
     copies = {path: name for name, path in (("html", html), ("pdf", pdf), ("json", data)) if path is not None}
@@ -87,10 +88,14 @@ def report(
         save_file(content.encode() if isinstance(content, str) else content, path, "report", overwrite=False)
     if asking.json:
         counts = {"entries": made.entries, "records": made.records, "withheld": made.withheld}
-        print_json({**counts, "id": made.id, "index": made.index, "kind": made.kind, "path": str(made.path)})
+        about = {"holds": made.holds, "id": made.id, "index": made.index, "kind": made.kind, "path": str(made.path)}
+        print_json({**counts, **about})
     else:
         proven = f"{made.records:,} records and {made.entries:,} entries proven, {made.withheld:,} withheld"
         print_text(f"{made.path}: {made.kind}, {proven}; entry {made.index} of the log")
+        if not made.holds:
+            print_text(made.summary[0])
+    return OK if made.holds else FAILED
 
 
 def _states(given: list[str]) -> dict[str, str]:

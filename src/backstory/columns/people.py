@@ -7,6 +7,7 @@ docs/format.md section 37.
 from __future__ import annotations
 
 import hashlib
+import hmac
 import struct
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ _HMAC_BLOCK_SIZE = 64
 """Of SHA-256: to so many bytes an HMAC fills its key up."""
 _INNER, _OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
 _DOMAIN = "backstory/index/v1"
+_FILE_DOMAIN = b"backstory/index-file/v1\0"
 _COUNT = struct.Struct("<I")
 _ROW_SIZE = 4
 _BLOCK_TOKENS = 512
@@ -55,6 +57,18 @@ def indexed_columns(schema: Schema) -> tuple[str, ...]:
     if group is None:
         return ()
     return (SUBJECT, *(column.name for column in schema.group_columns(group) if column.type in _LINKS))
+
+
+def index_file_key(key: bytes, part: bytes) -> bytes:
+    """Return the key an index is encrypted under: an index with tokens under another key does not open.
+
+    Else whoever looked in it would find nobody, and would not know.
+
+    Args:
+        key: The key of the tokens.
+        part: The key of the index's own key file.
+    """
+    return hmac.digest(key, _FILE_DOMAIN + part, "sha256")
 
 
 def index_tokens(key: bytes, name: str, column: str, values: Iterable[bytes]) -> NDArray[np.uint8]:

@@ -222,7 +222,7 @@ def read_call(shop: Workshop, asked: Asked, question: str | None) -> Case:
         if not gate.allows(schema.groups):
             gate.pass_through(question, schema.groups, asked.count, scope)  # says why not
     elif schema.groups and not gate.allows():
-        raise ForbiddenError("its values are sealed: give an actor and a purpose to open them")
+        raise ForbiddenError(f"its values are sealed: {gate.lacking()}")
     if asked.error is not None:
         raise ModelError(f"the call failed with {asked.error}; there is no output to compare with")
     if schema.groups and question is not None:

@@ -167,6 +167,9 @@ class _Shut:
     def allows(self, groups: Sequence[str] | None = None) -> bool:  # noqa: ARG002
         return False
 
+    def lacking(self, groups: Sequence[str] | None = None) -> str:  # noqa: ARG002
+        return "they stay sealed for a commit's code"
+
     def pass_through(self, question: str, groups: Sequence[str], records: int, scope: Scope | None = None) -> None:  # noqa: ARG002
         raise ForbiddenError(
             f"{question}: {records} sealed values of {', '.join(groups)} stay sealed for a commit's code"

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 QUESTION = "diff"
-SEALED = "sealed: give an actor and a purpose"
 _DIGITS_SHOWN = 12
 
 
@@ -42,14 +41,14 @@ class Side:
         digest: Digest of its context.
         context: Its context.
         table: Its record with the values that may be read.
-        sealed: Whether some stayed sealed.
+        sealed: Why some stayed sealed; empty where none did.
     """
 
     found: Found
     digest: str
     context: JsonObject
     table: pa.Table
-    sealed: bool
+    sealed: str
 
     def field(self, name: str) -> pa.Array | None:
         """Return a column of the record, of one value; None where it has none or may not be read."""
@@ -82,7 +81,7 @@ def read_side(shop: Workshop, documents: Documents, found: Found) -> Side:
         digest=digest,
         context=documents.open(digest),
         table=table,
-        sealed=bool(found.schema.groups) and not opened,
+        sealed="" if opened or not found.schema.groups else gate.lacking(found.schema.groups),
     )
 
 
@@ -113,7 +112,7 @@ def _column(name: str, one: Side, two: Side) -> StageDiff:
     before, after = one.field(name), two.field(name)
     if before is None or after is None:
         if one.sealed or two.sealed:
-            return StageDiff(name=name, same=None, said=SEALED)
+            return StageDiff(name=name, same=None, said=f"sealed: {one.sealed or two.sealed}")
         if before is None and after is None:
             return StageDiff(name=name, same=True, said="neither has one")
     change = _change(name, before, after)
@@ -141,7 +140,7 @@ def _change(name: str, before: pa.Array | None, after: pa.Array | None) -> Chang
 
 def _features(one: Side, two: Side) -> StageDiff:
     if one.sealed or two.sealed:
-        return StageDiff(name="features", same=None, said=SEALED)
+        return StageDiff(name="features", same=None, said=f"sealed: {one.sealed or two.sealed}")
     before, after = one.features, two.features
     names = list(dict.fromkeys([*before, *after]))
     found = (_change(name, before.get(name), after.get(name)) for name in names)
@@ -164,11 +163,14 @@ def _references(shop: Workshop, documents: Documents, one: Side, two: Side) -> t
             continue
         changes = groups if is_group else rows
         changes += _reference(shop, documents, name, (first, before.get(name)), (second, after.get(name)))
-    return _reference_stage("source rows", rows, hidden[False]), _reference_stage("groups", groups, hidden[True])
+    return (
+        _reference_stage(shop, "source rows", rows, hidden[False]),
+        _reference_stage(shop, "groups", groups, hidden[True]),
+    )
 
 
-def _reference_stage(name: str, changes: list[Change], hidden: list[str]) -> StageDiff:
-    said = f"of {', '.join(hidden)} {SEALED}" if hidden else ""
+def _reference_stage(shop: Workshop, name: str, changes: list[Change], hidden: list[str]) -> StageDiff:
+    said = f"of {', '.join(hidden)} sealed: {shop.gate.lacking()}" if hidden else ""
     same = False if changes else None if hidden else True
     return StageDiff(name=name, same=same, said=said, changes=tuple(changes))
 

@@ -299,9 +299,7 @@ def _training(ledger: Ledger, gate: Gate, version: registry.Registered) -> _Refe
     said = ledger.document(about).get("profile") if isinstance(about, str) else None
     if isinstance(said, dict):
         if not gate.allows():
-            raise ForbiddenError(
-                "drift: what the model was trained on is sealed: give an actor and a purpose to open it"
-            )
+            raise ForbiddenError(f"drift: what the model was trained on is sealed: {gate.lacking()}")
         gate.pass_through("drift", ["features"], 1)
     profile = read_profile(ledger, said)
     if profile is None:

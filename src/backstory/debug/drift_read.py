@@ -250,7 +250,7 @@ def _open_gate(
     if not sealed:
         return False
     if not gate.allows():
-        raise ForbiddenError("drift: what the predictions hold is sealed: give an actor and a purpose to open it")
+        raise ForbiddenError(f"drift: what the predictions hold is sealed: {gate.lacking()}")
     groups = {group for schema, _ in sealed for group in schema.groups}
     read = [manifest for manifest, _ in due if is_sealed(ledger.schema(manifest.schema))]
     scope = None if waiting else whole_segments(read)

@@ -91,7 +91,7 @@ def training_baseline(
     references = parse_references(training.get("refs"))
     if training.get("personal") is True:
         if not gate.allows():
-            raise ForbiddenError("explain: its training rows are sealed: give background=, or an actor and a purpose")
+            raise ForbiddenError(f"explain: its training rows are sealed: give background=; else {gate.lacking()}")
         gate.pass_through("explain", ["source"], rows)
     positions = tracer.training(training)
     owners = {name: _owner(tracer, references, name) for name in columns}

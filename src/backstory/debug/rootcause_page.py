@@ -36,7 +36,7 @@ def rootcause_page(found: RootCause) -> Page:
             for reason, count in found.not_counted.items()
         ),
     ]
-    alarms = ["sealed values were not looked at: give an actor and a purpose"] if "sealed" in found.left_out else []
+    alarms = ["sealed values were not looked at: whoever may read them gets more"] if "sealed" in found.left_out else []
     sections = [_section(number, one) for number, one in enumerate(found.findings, 1)]
     return Page(headline=headline, alarms=tuple(alarms), facts=tuple(facts), sections=tuple(sections))
 

@@ -102,7 +102,7 @@ def rows_behind(
     while waiting:
         owner, reference, places = waiting.pop()
         if places is None:
-            raise ForbiddenError(f"the rows of {reference.name} are sealed: give an actor and a purpose to open them")
+            raise ForbiddenError(f"the rows of {reference.name} are sealed: {shop.gate.lacking()}")
         real = np.unique(places[places >= 0]).astype(np.int64)
         if reference.group is None:
             wanted = Wanted(parts=dict.fromkeys(reference.parts), positions=[real])
@@ -221,7 +221,7 @@ def version_rows(shop: Workshop, dataset: str, name: str) -> pa.Table:
     document = shop.tracer.dataset(dataset)
     if document.get("personal") is True:
         if not shop.gate.allows():
-            raise ForbiddenError(f"rows of {name} are about people: give an actor and a purpose to read them")
+            raise ForbiddenError(f"rows of {name} are about people: {shop.gate.lacking()}")
         shop.gate.pass_through(QUESTION, ["source"], canonical.count_of(document, "rows"), Scope(dataset=dataset))
     return shop.tracer.columns(dataset, None)
 

@@ -47,7 +47,7 @@ _BY_WORD: Final[tuple[tuple[Hint, frozenset[str]], ...]] = (
     (Hint(SPECIAL, "sexual orientation"), _words("orientation sexuality")),
     (Hint(SPECIAL, "politics or union"), _words("political politics party union gewerkschaft partei syndicat")),
     (Hint(SPECIAL, "biometric or genetic"), _words(
-        "biometric biometrics fingerprint face iris dna genetic genome retina")),
+        "biometric biometrics fingerprint face photo selfie voice signature iris dna genetic genome retina")),
     (Hint(SPECIAL, "age"), _words("age alter edad eta idade leeftijd")),
     (Hint(SPECIAL, "marital or family status"), _words(
         "marital married spouse familienstand verheiratet conjugal civil dependents")),
@@ -55,24 +55,29 @@ _BY_WORD: Final[tuple[tuple[Hint, frozenset[str]], ...]] = (
     (Hint(STAFF, "staff"), _words(
         "employee staff clerk teller agent operator officer advisor adviser reviewer approver underwriter "
         "caseworker sachbearbeiter mitarbeiter bearbeiter berater employe empleado dipendente medewerker")),
-    (Hint(IDENTIFYING, "e-mail"), _words("email mail courriel correo")),
-    (Hint(IDENTIFYING, "telephone"), _words("phone telephone tel telefon mobile handy telefono telefone cell msisdn")),
+    (Hint(IDENTIFYING, "e-mail"), _words("email emails mail courriel correo")),
+    (Hint(IDENTIFYING, "telephone"), _words(
+        "phone phones telephone tel telefon mobile handy telefono telefone cell cellphone fax "
+        "whatsapp msisdn")),
     (Hint(IDENTIFYING, "address"), _words(
-        "address adresse anschrift direccion indirizzo endereco adres street strasse rue calle via zip zipcode "
-        "postcode postal plz cap")),
+        "address addr addresses adresse anschrift direccion indirizzo endereco adres street strasse rue calle via zip "
+        "zipcode postcode postleitzahl postal plz cap uprn")),
     (Hint(IDENTIFYING, "name of a person"), _words(
         "firstname lastname surname forename fullname vorname nachname familienname nom prenom nombre apellido "
-        "apellidos cognome nome achternaam voornaam username login")),
+        "apellidos cognome nome achternaam voornaam initials username login")),
     (Hint(IDENTIFYING, "date or place of birth"), _words(
-        "dob birth birthday birthdate birthplace geburtsdatum geburtstag geburtsort naissance nacimiento nascita "
-        "geboortedatum")),
+        "dob yob birth birthday birthdate birthdt birthyear birthplace born geburtsdatum geburtstag geburtsjahr "
+        "geburtsort geboren naissance nacimiento nacido nascita nato geboortedatum geboortejaar")),
     (Hint(IDENTIFYING, "national or tax number"), _words(
-        "ssn nin nino tin dni nie nif cpf cnp pesel bsn nir insee ahv svnr steuernummer steuerid sozialversicherung "
+        "ssn ssnr nin nino tin itin dni nie nif cpf curp cnp pesel bsn nir insee ahv svnr snils aadhaar aadhar nhs mrn "
+        "emr ehr steuernummer steuerid sozialversicherung "
         "passport passeport reisepass pasaporte ausweis licence license fuhrerschein kennzeichen")),
     (Hint(IDENTIFYING, "account or card"), _words(
-        "iban account konto kontonummer compte cuenta conto rekening card kreditkarte pan cvv")),
-    (Hint(IDENTIFYING, "device or network"), _words("ip ipaddress device imei imsi mac cookie advertising idfa gaid")),
-    (Hint(IDENTIFYING, "place"), _words("lat lon lng latitude longitude gps geolocation")),
+        "iban account konto kontonummer compte cuenta conto rekening card kreditkarte pan cvv cvc bban")),
+    (Hint(IDENTIFYING, "device or network"), _words(
+        "ip ipaddress ipv4 ipv6 device imei imsi mac cookie advertising idfa gaid")),
+    (Hint(IDENTIFYING, "place"), _words(
+        "lat lon lng latitude longitude gps geo geolocation geohash coordinates location")),
     (Hint(IDENTIFYING, "free text"), _words(
         "comment comments note notes remark remarks message description bemerkung kommentar commentaire comentario "
         "narrative transcript")),

@@ -29,11 +29,8 @@ from backstory.ledger.ledger import Ledger
 from backstory.records.access import ALL_CLEAR, SHOWN, About, Scope, View, Views
 from backstory.records.access_record import ALLOWED, DENIED, REDACTED
 from backstory.records.identity import parse_time
-from backstory.records.redaction import pseudonym_of
+from backstory.records.redaction import PSEUDONYMS_KEY, pseudonym_of
 from backstory.records.sensitivity import CLASSES, PERSONAL, class_of_group
-
-PSEUDONYMS_KEY = "pseudonyms"
-"""The key file with the key of pseudonyms."""
 
 _ABOUT_PEOPLE = ("D3", "D4", "D5")
 _ROWS = "source"
@@ -160,6 +157,12 @@ class AccessGate:
         views = self.views()
         return all(views[one] == "clear" for one in (_ABOUT_PEOPLE if groups is None else _classes(groups)))
 
+    def lacking(self, groups: Sequence[str] | None = None) -> str:
+        """Say what stands in the way of reading sealed values; see `backstory.records.access.Gate`."""
+        if self._now().state.policy is None:
+            return self._needed()
+        return self._less(_ABOUT_PEOPLE if groups is None else _classes(groups))
+
     def views(self, about: About | None = None) -> Views:
         """Return how values of each class are seen; see `backstory.records.access.Gate`."""
         moment = self._now()
@@ -237,7 +240,7 @@ class AccessGate:
     def reason(self, class_: str, view: View) -> str:
         """Say in a few words why a class is seen in a view."""
         if self._now().state.policy is None:
-            return "give an actor and a purpose"
+            return self._needed()
         how = {
             "aggregate": "in figures only",
             "just-in-time": "with a grant for the case",
@@ -336,9 +339,7 @@ class AccessGate:
                 "for writing, so that the read is recorded"
             )
             raise ForbiddenError(msg)
-        views = self.views()
-        less = "; ".join(self.reason(one, views[one]) for one in sorted(classes) if views[one] != "clear")
-        raise ForbiddenError(f"{question}: it shows values as they are, and {less}")
+        raise ForbiddenError(f"{question}: it shows values as they are, and {self._less(classes)}")
 
     def _note_denied(
         self, question: str, classes: Sequence[str], groups: Sequence[str], records: int, scope: Scope | None
@@ -373,6 +374,20 @@ class AccessGate:
             scope=scope,
         )
         note_access(self._ledger, self._recorder, noted)
+
+    def _needed(self) -> str:
+        """Say what reading takes where no policy is in force."""
+        is_named = self._ledger.actor is not None and self._purpose is not None
+        return (
+            "open the archive for writing, so that the read is recorded" if is_named else "give an actor and a purpose"
+        )
+
+    def _less(self, classes: Sequence[str]) -> str:
+        """Say of each class that is not seen as it is how it is seen instead, and why."""
+        if not self._ledger.writable and any(one in PERSONAL for one in classes):
+            return "the archive is open for reading only, and no read could be recorded"
+        views = self.views()
+        return "; ".join(self.reason(one, views[one]) for one in sorted(classes) if views[one] != "clear")
 
     def _who(self) -> str:
         return "whoever has no role" if self._now().held is None else f"role {self._role}"

@@ -64,6 +64,9 @@ class _LogReader:
     def allows(self, groups: Sequence[str] | None = None) -> bool:  # noqa: ARG002  the right was required before
         return True
 
+    def lacking(self, groups: Sequence[str] | None = None) -> str:  # noqa: ARG002  nothing: the right was required
+        return ""
+
     def pass_through(self, question: str, groups: Sequence[str], records: int, scope: Scope | None = None) -> None:
         """Record nothing: one access says that the log was read, not one for each of its segments."""
 

@@ -6,7 +6,9 @@ Needs the extra `policy` where an archive has a policy; without one nothing here
 from __future__ import annotations
 
 import functools
+import importlib.util
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -14,9 +16,12 @@ from types import ModuleType
 from typing import Any
 
 from backstory.errors import ForbiddenError, FormatError, InputError
+from backstory.governance.proposal import POLICY_KIND, POLICY_NAME, in_force, proposals
+from backstory.ledger.ledger import Ledger
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject
 from backstory.records.identity import time_text
+from backstory.records.names import nearest
 
 STARTING = "starting"
 """Name of the policy that is shipped."""
@@ -30,6 +35,7 @@ ACTIONS = (
 )  # fmt: skip
 """What a policy can permit besides views; see `schema.cedarschema`."""
 
+_NAME = re.compile(r"\s*[\w.-]+\s*")
 _SECONDS_A_MINUTE = 60
 _MINUTE_NS = _SECONDS_A_MINUTE * 10**9
 _ARCHIVE = {"id": "archive", "type": "Archive"}
@@ -126,6 +132,8 @@ def policy_document(text: str) -> JsonObject:
         ForbiddenError: Cedar is not installed.
     """
     cedar, schema = _cedar(), _shipped("schema.cedarschema")
+    if _NAME.fullmatch(text) and text != STARTING:  # the name of one: no Cedar is a single word
+        raise InputError(f"policy: expected Cedar, or {STARTING}, the one that is shipped{nearest(text, [STARTING])}")
     text = _shipped("starting.cedar") if text == STARTING else text
     result = cedar.validate_policies(text, schema)
     if not result.validation_passed:
@@ -144,6 +152,20 @@ def text_of_policy(document: JsonObject) -> str:
     """
     canonical.check_version(document, 1, "policy")
     return canonical.text_of(document, "text")
+
+
+def roles_offered(ledger: Ledger) -> frozenset[str] | None:
+    """Return the roles somebody can be given: of the policy in force, and of those that wait to be approved.
+
+    Where none is in force, those of the policy that is shipped count too; then it is not known without Cedar: None.
+    """
+    found = in_force(ledger, POLICY_KIND, POLICY_NAME)
+    if found is None and importlib.util.find_spec("cedarpy") is None:
+        return None
+    texts = [_shipped("starting.cedar") if found is None else text_of_policy(found.document)]
+    waiting = proposals(ledger, POLICY_KIND, POLICY_NAME)
+    texts += [text_of_policy(one.document) for one in waiting if one.verdict is None]
+    return frozenset().union(*map(roles_named, texts))
 
 
 def roles_named(text: str) -> frozenset[str]:

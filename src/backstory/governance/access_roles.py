@@ -12,12 +12,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from backstory.errors import BackstoryError, ConflictError, InputError, NotFoundError
+from backstory.governance.access_policy import roles_offered
 from backstory.governance.proposal import is_same_person, refuse, require_actor, require_other_person
 from backstory.ledger.ledger import Ledger
 from backstory.records import canonical
 from backstory.records.access import About
 from backstory.records.canonical import JsonObject
 from backstory.records.identity import parse_time, time_text
+from backstory.records.names import nearest
 from backstory.records.sensitivity import CLASSES
 
 ASSIGNED, REMOVED, CASE = "role.assigned", "role.removed", "case.assigned"
@@ -168,6 +170,7 @@ def assign_role(
     _insist_words(person, "person")
     check_role_name(role)
     _check_end(ledger, until)
+    _insist_offered(ledger, role)
     if is_same_person(actor, person):
         refuse(ledger, "assigning a role", "same person", "expected another person's role")
     entry: JsonObject = {
@@ -240,7 +243,8 @@ def give_grant(
         ForbiddenError: There is no actor; or one who grants is the person, which is recorded.
         InputError: There is no such class, no person, case or reason, or the end has passed, or is too far off.
     """
-    actor = require_actor(ledger, "granting access")
+    act = "granting access" if kind == "granted" else "breaking the glass"
+    actor = require_actor(ledger, act)
     now_ns = ledger.world.now_ns()
     _check_end(ledger, until)
     _insist_words(person, "person")
@@ -248,7 +252,7 @@ def give_grant(
     _insist_words(reason, "reason")
     unknown = [one for one in classes if one not in CLASSES]
     if unknown or not classes:
-        raise InputError(f"granting access: expected classes of {', '.join(CLASSES)}, got {len(unknown)} others")
+        raise InputError(f"{act}: expected classes of {', '.join(CLASSES)}, got {len(unknown)} others")
     if kind == "granted" and is_same_person(actor, person):
         refuse(ledger, "granting access", "same person", "expected another person; in an emergency, break the glass")
     if kind == "break-glass" and until - now_ns > BREAK_GLASS_NS:
@@ -339,6 +343,20 @@ def check_role_name(role: str) -> None:
     """
     if not role or len(role) > 64 or not all(c.isascii() and (c.isalnum() or c in "-_.") for c in role):  # noqa: PLR2004  as in the message
         raise InputError("role: expected 1 to 64 letters, digits, -, _ or .")
+
+
+def _insist_offered(ledger: Ledger, role: str) -> None:
+    """Insist that a policy names a role: one that none does would let nobody see anything.
+
+    Raises:
+        InputError: None does.
+    """
+    known = roles_offered(ledger)
+    if known is not None and role not in known:
+        there = nearest(role, known) or f"; they are {', '.join(sorted(known)) or 'none'}"
+        raise InputError(
+            f"role: expected one that the policy in force, or one that was proposed, names, got {role!r}{there}"
+        )
 
 
 def text_or_none(ledger: Ledger, commitment: str, group: str) -> str | None:

@@ -116,9 +116,12 @@ def decide_budget(ledger: Ledger, index: int, verdict: Verdict, reason: str | No
     found = find_proposal(ledger, index)
     if found.kind != BUDGET:
         raise NotFoundError(f"budget: none is proposed in entry {index}")
-    if verdict == "approved":
-        _require_unit(ledger, found.name, parse_terms(found.document).unit)
-    return decide(ledger, index, verdict, reason)
+
+    def insist() -> None:
+        if verdict == "approved":
+            _require_unit(ledger, found.name, parse_terms(found.document).unit)
+
+    return decide(ledger, index, verdict, reason, insist)
 
 
 def find_terms(ledger: Ledger, audience: str) -> tuple[BudgetTerms, int] | None:

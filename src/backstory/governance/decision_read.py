@@ -39,7 +39,7 @@ OUTCOME: Final = "outcome"
 STAFF_GROUP: Final = group_name("staff", STAFF)
 """The sealed group of who decided."""
 
-HIDDEN: Final = "sealed: show it by its id, with an actor and a purpose"
+HIDDEN: Final = "sealed: shown by its id, to whoever may see it"
 """What stands for a sealed value that was not asked for, as in what was just recorded and in lists, or not opened."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)

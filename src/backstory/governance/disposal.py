@@ -9,7 +9,7 @@ names. Bytes: docs/format.md section 41.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
@@ -20,7 +20,7 @@ from backstory.governance.disposal_list import classes_of, disposed_root, list_o
 from backstory.governance.keeping import Due, Keeping
 from backstory.governance.proposal import Proposal, find_proposal, propose, refuse, require_actor
 from backstory.governance.retention_events import EVENT_KINDS
-from backstory.governance.retention_list import keep_list, read_list
+from backstory.governance.retention_list import PASSING, append_listed, keep_list, read_list
 from backstory.ledger.forget import is_destroyed, mark_forgotten, remember_disposal
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.rewrite import rewrite_shard
@@ -28,8 +28,7 @@ from backstory.ledger.trim import trim_segments
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject, JsonValue
 from backstory.records.identity import time_text
-from backstory.records.manifest import MANIFEST_TYPE, SKETCHED_TYPE, STREAM_TYPES, Manifest, parse_manifest
-from backstory.records.merge import MERGE_TYPE
+from backstory.records.manifest import MANIFEST_TYPE, SKETCHED_TYPE, Manifest, parse_manifest
 from backstory.records.sensitivity import groups_by_domain
 
 if TYPE_CHECKING:
@@ -41,9 +40,6 @@ if TYPE_CHECKING:
 DISPOSAL: Final = "disposal"
 """Kind, and name, of the proposals to dispose of something."""
 BEGUN, EXECUTED = "disposal.begun", "disposal.executed"
-_PASSING: Final = frozenset({MERGE_TYPE, SKETCHED_TYPE}) | STREAM_TYPES
-_TRIES = 3
-"""So often a disposal is prepared while others can append, before it is prepared while they cannot."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,13 +143,7 @@ def execute_disposal(ledger: Ledger, index: int) -> Disposal:
     if proposed is None:
         raise NotFoundError(f"disposal: proposal {index} lists nothing")
     wanted = parts_of(proposed)
-    for _ in range(_TRIES):
-        prepared = _prepare(ledger, index, wanted)
-        if ledger.append(lambda: prepared.entries_if_current(ledger)):  # noqa: B023  called at once
-            break
-        prepared.drop(ledger)
-    else:  # what it depends on changes all the time: at last while nothing can
-        ledger.append(lambda: _prepare(ledger, index, wanted).entries_if_current(ledger))
+    append_listed(ledger, lambda: _prepare(ledger, index, wanted), _passes)
     # A crash from here on leaves a disposal that was begun: the next call of `finish_disposals` completes it.
     finish_disposals(ledger)
     return next(one for one in disposals(ledger) if one.proposal == index)
@@ -222,55 +212,25 @@ def counted(due: Iterable[Due]) -> list[Counted]:
     ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Prepared:
-    """A disposal that could begin, and the log it was judged by.
-
-    Attributes:
-        size: How many entries that had.
-        entry: What begins it, but for the document.
-        kept: What commits to its list, in the vault; None where nothing goes.
-    """
-
-    size: int
-    entry: JsonObject
-    kept: JsonObject | None
-
-    def entries_if_current(self, ledger: Ledger) -> list[JsonObject]:
-        """Return what begins it; nothing where the log has something since that may change what goes."""
-        since = ledger.log.entries(self.size, ledger.catalog.size)
-        if not all(_passes(entry) for _, entry in since):
-            return []
-        return [{**self.entry, "document": ledger.put_document({"list": self.kept, "v": 1})}]
-
-    def drop(self, ledger: Ledger) -> None:
-        """Remove its list from the vault: it is not what goes."""
-        if self.kept is not None:
-            name = canonical.text_of(self.kept, "sealed_table")
-            ledger.keys.destroy(name)
-            ledger.vault.remove(name)
-
-
 def _passes(entry: JsonObject) -> bool:
     """Say whether an entry changes nothing of what goes: other records, and where records are. Any other may."""
     if entry["type"] == MANIFEST_TYPE:
         return parse_manifest(entry).kind not in EVENT_KINDS
-    return entry["type"] in _PASSING
+    return entry["type"] in PASSING
 
 
-def _prepare(ledger: Ledger, index: int, wanted: Mapping[int, Mapping[str, Rows]]) -> _Prepared:
-    """Look at what of a proposal may go now, and keep the list of it.
+def _prepare(
+    ledger: Ledger, index: int, wanted: Mapping[int, Mapping[str, Rows]]
+) -> tuple[Callable[[], JsonObject], pa.Table]:
+    """Return what begins a disposal, but for its document, and the list of what of its proposal may go now.
 
     Raises:
         ConflictError: It was executed.
     """
-    ledger.catch_up()
-    size = ledger.catalog.size
     if any(one.proposal == index for one in disposals(ledger)):
         raise ConflictError(f"disposal: proposal {index} was executed")
     going, kept = _still_due(ledger, wanted, ledger.world.now_ns())
     table = list_of(going, ledger.world.random_bytes)
-    listed = keep_list(ledger, table)
     sketches = _sketches(ledger, {one.position for one in going if one.group})
     entry: JsonObject = {
         "classes": classes_of(table),
@@ -280,7 +240,7 @@ def _prepare(ledger: Ledger, index: int, wanted: Mapping[int, Mapping[str, Rows]
         "tables": str(sum(ledger.vault.path(name).is_file() for name in sketches)),
         "type": BEGUN,
     }
-    return _Prepared(size=size, entry=entry, kept=listed)
+    return lambda: entry, table
 
 
 def _still_due(ledger: Ledger, wanted: Mapping[int, Mapping[str, Rows]], now_ns: int) -> tuple[list[Due], Counter[str]]:

@@ -11,10 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import UUID
 
-import pyarrow.compute as pc
-
-from backstory.errors import BusyError, ConflictError, ForbiddenError, InputError
+from backstory.errors import BusyError, ConflictError, ForbiddenError, InputError, NotFoundError
 from backstory.governance.erasure_certificates import Certificate, keep_certificate, let_go
 from backstory.governance.erasure_left import Recipient, recipients_of, what_remains
 from backstory.governance.erasure_plan import Plan, hold_erasing, plans, remove_plan, write_plan
@@ -65,6 +64,7 @@ _COLLECT = (
     f"{WORKERS}: what comes in from before this is erased then; once nothing can come, say so: "
     "privacy.finish(collected=True), `backstory erase --finish --collected`"
 )
+_NOBODY = "nobody was found: no record and no row under this id, as it is written here; was it the right one?"
 _WHOLE = "nothing of the person that can be erased is left"
 _IN_PART = "in part: what must be kept is still there"
 _WAITS = "not complete yet"
@@ -93,6 +93,7 @@ class Erasure:
         trees: Dataset versions and training sets of which membership can no longer be proven, of anybody.
         recipients: Who was given something about the person's records earlier, as far as log and accesses know.
         remains: What an erasure cannot reach, in sentences.
+        follows: Root of the erasure that this one completes, in hex.
         certificate: Proves it of each record; see `Privacy.erase` and `Privacy.hand_over`.
     """
 
@@ -108,6 +109,7 @@ class Erasure:
     trees: tuple[str, ...] = ()
     recipients: tuple[Recipient, ...] = ()
     remains: tuple[str, ...] = ()
+    follows: str | None = None
     certificate: Certificate = field(repr=False)
 
     def to_dict(self) -> JsonObject:
@@ -115,6 +117,7 @@ class Erasure:
         return {
             "complete": self.complete,
             "entry": self.entry,
+            "follows": self.follows,
             "kept": list(self.kept),
             "left": self.left,
             "models": list(self.models),
@@ -131,9 +134,9 @@ class Erasure:
         """Return it for a reader."""
         state = _WAITS if self.waits else _IN_PART if self.kept else _WHOLE
         lines = [f"erased: {self.records:,} records, {self.rows:,} rows of datasets (entry {self.entry}); {state}"]
-        is_empty = not (self.records or self.rows or self.waits or self.kept)
+        is_empty = not (self.records or self.rows or self.kept or self.follows)
         lists = {
-            "note": ["no record and no row was found under this id: was it the right one?"] if is_empty else [],
+            "note": [_NOBODY] if is_empty else [],
             "waits for": [_COLLECT if one == WORKERS else one for one in self.waits],
             "kept": [f"{self.left:,} records of the person", *_STAY] if self.kept else [],
             "because of": self.kept,
@@ -183,6 +186,11 @@ def _erase(
     ledger.catch_up()
     size = ledger.catalog.size
     found = survey_person(ledger, subject)
+    if not (found.has_any or found.unreadable or waits):
+        raise NotFoundError(
+            "erase: nobody was found: no record, row or role under this id, as it is written; nothing was erased, and "
+            "the log has no entry of it"
+        )
     asked = None if request is None else ledger.commit_text("request", request)
     kept, left = _keep(ledger, gate, found, asked, partial=partial)
     plan = _plan(ledger, found, Plan(subject=subject, ground=ground, request=asked, time=began, records={}, tables={}))
@@ -238,7 +246,7 @@ def _go_on(ledger: Ledger, name: str, plan: Plan, *, collected: bool) -> Erasure
     seal_all(ledger)
     ledger.catch_up()
     plan = replace(plan, size=ledger.catalog.size)
-    found = _until(ledger, survey_person(ledger, plan.subject), plan.time)
+    found = survey_person(ledger, plan.subject, plan.time, (UUID(one).bytes for one in plan.erased))
     bound = _bound(ledger, found)  # by a hold, perhaps, that was placed while this waited
     grounds = grounds_to_keep(ledger, RuleGate(), _rows(ledger, bound)) if bound else []
     if bound:
@@ -294,14 +302,15 @@ def perform(ledger: Ledger, name: str, plan: Plan) -> Erasure:
         write_plan(ledger, _waiting(plan, entry.root), name)
     else:
         remove_plan(ledger, name)
-    texts = [text for _, text in plan.leaves]
+    records = len(_records_of(plan))
     return Erasure(
         entry=index,
         root=entry.root,
-        records=sum(text.startswith("record ") for text in texts),
-        rows=sum(text.startswith("row ") for text in texts),
+        records=records,
+        rows=len(plan.leaves) - records,
         complete=not plan.waits,
         waits=plan.waits,
+        follows=plan.follows,
         certificate=certificate,
     )
 
@@ -388,24 +397,6 @@ def _rows(ledger: Ledger, places: Iterable[tuple[int, int]]) -> list[tuple[Manif
     return [(parse_manifest(ledger.log.entry(index)), sorted(rows)) for index, rows in by_manifest.items()]
 
 
-def _until(ledger: Ledger, found: Survey, time: int) -> Survey:
-    """Return what was found of records made before a time; what is no record was erased at once."""
-    left = Survey()
-    for index, rows in found.records.items():
-        manifest = parse_manifest(ledger.log.entry(index))
-        reader = ledger.segment(manifest, checked=True)
-        times = reader.read_groups(range(reader.group_count), ["time"])["time"].combine_chunks()
-        numbers = pc.cast(times, "int64").to_numpy(zero_copy_only=False)
-        for row, groups in rows.items():
-            if numbers[row] <= time:
-                left.records.setdefault(index, {})[row] = groups
-                if (index, row) in found.ids:
-                    left.ids[index, row] = found.ids[index, row]
-    left.sketches = found.sketches
-    left.openings = found.openings
-    return left
-
-
 def _plan(ledger: Ledger, found: Survey, asked: Plan) -> Plan:
     """Return the plan to erase what was found."""
     draw = ledger.world.random_bytes
@@ -456,8 +447,15 @@ def _waiting(plan: Plan, root: str) -> Plan:
         partial=plan.partial,
         size=plan.size,
         follows=root,
+        erased=(*plan.erased, *_records_of(plan)),
         has_begun=False,
     )
+
+
+def _records_of(plan: Plan) -> list[str]:
+    """Return the ids of the records that a plan erases."""
+    kinds = (text.partition(" ") for _, text in plan.leaves)
+    return [name for kind, _, name in kinds if kind == "record"]
 
 
 def _by_group(rows: Mapping[int, Sequence[str]]) -> dict[str, tuple[int, ...]]:

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 _ASSIGNED = "role.assigned"
 
 
-def openings_of_acts(ledger: Ledger, subject: str, ids: frozenset[bytes]) -> Iterator[str]:
+def openings_of_acts(ledger: Ledger, subject: str | None, ids: frozenset[bytes]) -> Iterator[str]:
     """Yield the commitments, in hex, whose openings name a person or predictions about them.
 
     Args:
         ledger: The archive.
-        subject: The person's id as text.
+        subject: The person's id as text; None for those that name predictions only.
         ids: Ids of the records about the person.
     """
     for hold in _released(ledger):
@@ -38,6 +38,8 @@ def openings_of_acts(ledger: Ledger, subject: str, ids: frozenset[bytes]) -> Ite
             continue
         if subject in scope.subjects or not ids.isdisjoint(scope.predictions):
             yield hold.commitment
+    if subject is None:
+        return
     for entry in ledger.find_entries(_ASSIGNED):
         own, person = entry.get("subject"), canonical.text_of(entry, "person")
         if isinstance(own, str) and _says(ledger, own, "subject", subject):

@@ -126,9 +126,12 @@ def _exports(ledger: Ledger, found: Survey) -> Iterator[Recipient]:
 
 def _accesses(ledger: Ledger, gate: Gate, found: Survey) -> Iterator[Recipient]:
     wanted = set(found.ids.values())
-    if not wanted or not gate.allows():
+    rows = {dataset: frozenset(numbers.tolist()) for dataset, numbers in found.rows.items()}
+    if not (wanted or rows) or not gate.allows():
         return
     for fact in read_facts(ledger, gate, ACCESS, "erase", {"question": sorted(_GIVEN)}):
         ids = fact.values.get("ids") or ()
-        if fact.values["outcome"] != DENIED and not wanted.isdisjoint(ids):
+        own = rows.get(str(fact.values.get("dataset")), frozenset())
+        is_theirs = not wanted.isdisjoint(ids) or not own.isdisjoint(fact.values.get("positions") or ())
+        if fact.values["outcome"] != DENIED and is_theirs:
             yield Recipient(what=_GIVEN[fact.values["question"]], time=fact.time, who=fact.values.get("actor"))

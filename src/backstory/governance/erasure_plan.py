@@ -42,6 +42,7 @@ class Plan:
             `workers' spools`.
         size: Tree size at which the person was last looked for.
         follows: Root of the erasure that this one completes, in hex.
+        erased: Ids of the records that earlier parts of it erased: what comes in about these is erased too.
         partial: Whether records of the person must be kept.
         has_begun: Whether anything may have been destroyed; if not, only records that are waited for are erased.
     """
@@ -62,12 +63,14 @@ class Plan:
     waits: tuple[str, ...] = ()
     size: int = 0
     follows: str | None = None
+    erased: tuple[str, ...] = ()
     partial: bool = False
     has_begun: bool = True
 
     def encode(self) -> bytes:
         """Return the plan as canonical JSON."""
         document: JsonObject = {
+            "erased": list(self.erased),
             "follows": self.follows,
             "ground": self.ground,
             "has_begun": self.has_begun,
@@ -162,6 +165,7 @@ def _parse(data: bytes) -> Plan:
             waits=_texts(document["waits"]),
             size=canonical.count_of(document, "size"),
             follows=_text(document["follows"]),
+            erased=_texts(document["erased"]),
             partial=document["partial"] is True,
             has_begun=document["has_begun"] is True,
         )

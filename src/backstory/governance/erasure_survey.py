@@ -6,7 +6,7 @@ a record that is. Rows that came through a group or a window are the person's wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from backstory.governance.erasure_acts import listed_by_acts, openings_of_acts
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.people_index import find_people_rows, unread_shards
 from backstory.ledger.read import manifests
-from backstory.ledger.sealed import read_shard
+from backstory.ledger.sealed import erased_values, read_shard
 from backstory.lineage.reference import Reference, parse_references
 from backstory.lineage.trace import Tracer
 from backstory.records import canonical
@@ -79,33 +79,45 @@ class Survey:
     unreadable: list[str] = field(default_factory=list)
 
     @property
+    def has_any(self) -> bool:
+        """Whether there is anything of the person."""
+        return any(
+            (self.records, self.rows, self.mixed, self.lost, self.sketches, self.leftovers, self.openings, self.models)
+        )
+
+    @property
     def values(self) -> int:
         """How many sealed groups of records and rows of tables there are to erase."""
         groups = sum(len(found) for rows in self.records.values() for found in rows.values())
         return groups + sum(map(len, self.rows.values())) + sum(map(len, self.mixed.values()))
 
 
-def survey_person(ledger: Ledger, subject: str) -> Survey:
+def survey_person(ledger: Ledger, subject: str, until: int | None = None, erased: Iterable[bytes] = ()) -> Survey:
     """Look everywhere for a person; what waits in the spool is not looked at.
 
     Args:
         ledger: The archive.
         subject: The person's id as text.
+        until: Look for records made up to this time, in nanoseconds, and for what is about them, and for nothing else:
+            what is theirs since then is not what an erasure that began then is of.
+        erased: Ids of records of the person that were erased: what is about them is looked for too.
 
     Raises:
         StorageError: Something cannot be read.
         VerificationError: Something was changed.
     """
-    return _Surveyor(ledger, subject).look()
+    return _Surveyor(ledger, subject, until, frozenset(erased)).look()
 
 
 class _Surveyor:
     """One look for a person through an archive."""
 
-    def __init__(self, ledger: Ledger, subject: str) -> None:
+    def __init__(self, ledger: Ledger, subject: str, until: int | None, erased: frozenset[bytes]) -> None:
         """Look for a person."""
         self._ledger = ledger
         self._subject = subject
+        self._until = until
+        self._erased = erased
         self._tracer = Tracer(ledger)
         self._found = Survey()
         self._own: dict[str, NDArray[np.int64]] = {}
@@ -116,9 +128,11 @@ class _Surveyor:
         self._ledger.catch_up()
         self._look_at_sources()
         self._look_at_groups()
+        if self._until is not None:  # they say which predictions are the person's; themselves they were erased at once
+            self._found = Survey()
         for manifest, rows in find_people_rows(self._ledger, self._subject):
             (position,) = [at for at in self._ledger.catalog.segments(manifest.kind) if self._is_at(at, manifest)]
-            self._add(position, manifest, np.asarray(rows, np.int64))
+            self._add(position, manifest, self._in_time(manifest, np.asarray(rows, np.int64)))
         unread = unread_shards(self._ledger)
         if unread:
             self._found.unreadable.append(f"sealed values of {unread} segments, which, or whose keys, are not here")
@@ -126,16 +140,18 @@ class _Surveyor:
         self._look_at_what_is_about_them()
         self._look_at_accesses()
         self._look_at_sketches()
-        self._look_at_models()
         self._look_at_disclosures()
         self._look_at_acts()
-        self._look_at_leftovers()
+        if self._until is None:
+            self._look_at_models()
+            self._look_at_leftovers()
         return self._found
 
     def _look_at_acts(self) -> None:
         """Find what holds that ended and roles keep of the person."""
         ids = frozenset(self._found.ids.values())
-        self._found.openings |= dict.fromkeys(openings_of_acts(self._ledger, self._subject, ids))
+        subject = self._subject if self._until is None else None  # acts that name them were found at once
+        self._found.openings |= dict.fromkeys(openings_of_acts(self._ledger, subject, ids))
         self._found.mixed |= listed_by_acts(self._ledger, self._found.ids)
 
     def _look_at_leftovers(self) -> None:
@@ -155,6 +171,14 @@ class _Surveyor:
 
     def _is_at(self, position: int, manifest: Manifest) -> bool:
         return parse_manifest(self._ledger.log.entry(position)) == manifest
+
+    def _in_time(self, manifest: Manifest, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the rows of records that were made in the time that is looked at."""
+        if self._until is None or not len(rows):
+            return rows
+        times = self._column(manifest, "time").cast(pa.int64()).to_numpy(zero_copy_only=False)
+        in_time: NDArray[np.int64] = rows[times[rows] <= self._until]
+        return in_time
 
     def _add(self, position: int, manifest: Manifest, rows: NDArray[np.int64]) -> None:
         """Take records for the person's, unless they are already."""
@@ -278,7 +302,7 @@ class _Surveyor:
                     if reference.name in names:
                         positions = row.field(reference.name).fill_null(-2).to_numpy(zero_copy_only=False)
                         mine |= of_context.to_numpy(zero_copy_only=False) & self._mask(reference, positions)
-            self._add(position, manifest, np.flatnonzero(mine & free))
+            self._add(position, manifest, self._in_time(manifest, np.flatnonzero(mine & free)))
 
     def _ways(self, manifest: Manifest) -> dict[str, list[Reference]]:
         """Return, by context of a segment, the references that lead to rows of the person."""
@@ -310,15 +334,28 @@ class _Surveyor:
         kinds = sorted(self._kinds() - {PREDICTION, ACCESS.kind})
         while True:
             before = len(self._found.ids)
-            wanted = pa.array(sorted(set(self._found.ids.values())), pa.large_binary())
+            wanted = pa.array(sorted(self._erased.union(self._found.ids.values())), pa.large_binary())
             for kind in kinds:
                 for position, manifest in manifests(self._ledger, kind):
                     schema = self._ledger.schema(manifest.schema)
                     if schema.groups and any(c.name == "of" and c.group is None for c in schema.columns):
                         of = self._column(manifest, "of").cast(pa.large_binary())
-                        self._add(position, manifest, np.flatnonzero(pc.is_in(of, value_set=wanted)))
+                        rows = np.flatnonzero(pc.is_in(of, value_set=wanted))
+                        self._add(position, manifest, self._left(manifest, rows))
             if len(self._found.ids) == before:
                 return
+
+    def _left(self, manifest: Manifest, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the rows of records that were not erased before; none of those whose sealed values are not here."""
+        if not (self._erased and len(rows)):
+            return rows
+        try:
+            gone = np.logical_or.reduce([*erased_values(self._ledger, manifest, 0, manifest.count).values()])
+        except NotFoundError:
+            self._found.unreadable.append(f"sealed values of {manifest.file.name}")
+            return rows[:0]
+        left: NDArray[np.int64] = rows[~gone[rows]]
+        return left
 
     def _kinds(self) -> set[str]:
         entries = self._ledger.find_entries(MANIFEST_TYPE)

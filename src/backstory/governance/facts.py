@@ -111,8 +111,10 @@ def read_facts(
     """
     subject = gate.bound_subject
     if subject is not None:
-        own = {**(linked or {}), _SUBJECT: [subject]}
-        found = _read(ledger, gate_of_facts(gate), kind, question, where, own, groups)
+        own, asked = {**(linked or {}), _SUBJECT: [subject]}, gate_of_facts(gate)
+        if not asked.allows([LINKS]):
+            asked.pass_through(question, [LINKS], 0)  # refuses: an empty answer would say that there is none
+        found = _read(ledger, asked, kind, question, where, own, groups)
         if not found and "id" in (where or {}):
             gate.require_open(question, ("D0",))  # it was asked for by its id, and is another's
         return found

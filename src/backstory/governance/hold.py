@@ -7,7 +7,6 @@ release it. Bytes: docs/format.md section 41.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
@@ -16,7 +15,7 @@ import numpy as np
 from backstory.errors import ConflictError, InputError, NotFoundError
 from backstory.governance.proposal import Proposal, propose, require_actor, require_other_person
 from backstory.governance.retention_events import read_events
-from backstory.governance.retention_list import keep_list, read_list, rows_of, rows_table
+from backstory.governance.retention_list import PASSING, append_listed, read_list, rows_of, rows_table
 from backstory.governance.retention_rules import Period
 from backstory.governance.retention_scope import Reach, Scope, look_at, parse_scope
 from backstory.ledger.ledger import Ledger
@@ -25,10 +24,13 @@ from backstory.lineage.registry import find_version
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject
 from backstory.records.identity import parse_time, time_text
-from backstory.records.manifest import parse_manifest
+from backstory.records.manifest import MANIFEST_TYPE, parse_manifest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy.typing as npt
+    import pyarrow as pa
 
 PLACED, EXTENDED, RELEASED = "hold.placed", "hold.extended", "hold.released"
 RELEASE: Final = "release"
@@ -110,27 +112,28 @@ def place_hold(ledger: Ledger, matter: str, scope: Scope, custodian: str, review
         raise InputError("hold: expected a review in the future")
     _insist_model(ledger, scope)
     name = f"hold-{ledger.world.random_bytes(_NAME_SIZE).hex()}"
-    reach = Reach(ledger, scope, read_events(ledger))
 
-    def listed() -> list[JsonObject]:  # while nothing can be appended: no disposal comes between
-        rows = _rows(ledger, reach)
-        if any(reach.is_unread(parse_manifest(ledger.log.entry(position))) for position in rows):
-            raise InputError(
-                "hold: the condition asks for values that are sealed, so that nobody can say which records it holds: "
-                "expected a model, a period, predictions or subjects"
-            )
-        entry: JsonObject = {
+    def entry() -> JsonObject:
+        return {
             "custodian": ledger.commit_text("custodian", custodian),
-            "document": _keep(ledger, rows),
             "matter": ledger.commit_text("matter", matter),
             "name": name,
             "review": time_text(review_ns),
             "scope": ledger.commit_text("scope", canonical.encode(scope.document()).decode()),
             "type": PLACED,
         }
-        return [entry]
 
-    ledger.append(listed)
+    def listed() -> tuple[Callable[[], JsonObject], pa.Table]:
+        reach = Reach(ledger, scope, read_events(ledger))
+        rows = _rows(ledger, reach)
+        if any(reach.is_unread(parse_manifest(ledger.log.entry(position))) for position in rows):
+            raise InputError(
+                "hold: the condition asks for values that are sealed, so that nobody can say which records it holds: "
+                "expected a model, a period, predictions or subjects"
+            )
+        return entry, rows_table(rows)
+
+    append_listed(ledger, listed, _passes)
     return find_hold(ledger, name)
 
 
@@ -142,17 +145,16 @@ def extend_hold(ledger: Ledger, name: str, review_ns: int) -> Hold:
         ConflictError: It was released.
     """
     require_actor(ledger, "extending a hold")
-    hold = _holding(ledger, name)
-    reach = Reach(ledger, hold.scope(ledger), read_events(ledger), hold.listed(ledger))
 
-    def listed() -> list[JsonObject]:
-        known = reach.listed
+    def listed() -> tuple[Callable[[], JsonObject], pa.Table]:
+        hold = _holding(ledger, name)
+        known = hold.listed(ledger)
+        reach = Reach(ledger, hold.scope(ledger), read_events(ledger), known)
         rows = {at: np.setdiff1d(own, known.get(at, own[:0])) for at, own in _rows(ledger, reach).items()}
-        _holding(ledger, name)
-        document = _keep(ledger, rows)
-        return [{"document": document, "name": name, "review": time_text(review_ns), "type": EXTENDED}]
+        entry: JsonObject = {"name": name, "review": time_text(review_ns), "type": EXTENDED}
+        return lambda: entry, rows_table(rows)
 
-    ledger.append(listed)
+    append_listed(ledger, listed, _passes)
     return find_hold(ledger, name)
 
 
@@ -273,8 +275,9 @@ def _insist_model(ledger: Ledger, scope: Scope) -> None:
         )
 
 
-def _keep(ledger: Ledger, rows: Mapping[int, npt.NDArray[np.int64]]) -> str:
-    return ledger.put_document({"list": keep_list(ledger, rows_table(rows)), "v": 1})
+def _passes(entry: JsonObject) -> bool:
+    """Say whether an entry takes no record away and concerns no hold. Records that are new join by themselves."""
+    return entry["type"] in PASSING or entry["type"] == MANIFEST_TYPE
 
 
 def _count(ledger: Ledger, digest: str) -> int:

@@ -10,16 +10,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+import pyarrow as pa
+
 from backstory.capture.fact import record_facts
-from backstory.capture.plain import plain_value
+from backstory.capture.plain import array_of_one, plain_value
+from backstory.columns.arrow_type import arrow_type
 from backstory.errors import InputError
+from backstory.governance.erased_predictions import require_not_erased
 from backstory.governance.facts import read_facts
 from backstory.governance.proposal import require_actor
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.read import Found
 from backstory.ledger.sealed import open_rows
 from backstory.records import canonical
-from backstory.records.canonical import JsonObject
+from backstory.records.canonical import JsonObject, JsonValue
 from backstory.records.correction import CORRECTION
 from backstory.records.schema import split_name
 
@@ -88,15 +92,20 @@ def rectify(
 
     Raises:
         ForbiddenError: No actor was given, or the person may not be read.
-        InputError: A feature is none of the prediction's, or nothing was said.
+        ConflictError: The person was erased.
+        InputError: A feature is none of the prediction's, a value is of another type, or nothing was said.
     """
     who = require_actor(ledger, "correcting a prediction")
-    names = {split_name(column.name)[1] for column in found.schema.columns if column.name.startswith(f"{_FEATURE}.")}
+    require_not_erased(ledger, "rectify", [found.table["id"][0].as_py()])
+    columns = [column for column in found.schema.columns if column.name.startswith(f"{_FEATURE}.")]
+    types = {split_name(column.name)[1]: column.type for column in columns}
     if not values or not reason.strip():
         raise InputError("rectify: expected at least one feature with its right value, and a reason")
-    unknown = set(values) - names
+    unknown = values.keys() - types.keys()
     if unknown:
         raise InputError(f"rectify: expected features of the prediction, got {', '.join(sorted(map(repr, unknown)))}")
+    for name, value in values.items():
+        _require_type(name, value, types[name])
     texts: JsonObject = {name: _text(value) for name, value in values.items()}
     row = {
         "of": found.table["id"][0].as_py(),
@@ -132,6 +141,16 @@ def _values(text: str | None) -> dict[str, str | None] | None:
         return None
     document = canonical.parse_object(text.encode(), "correction")
     return {name: None if value is None else str(value) for name, value in document.items()}
+
+
+def _require_type(name: str, value: Any, type_: JsonValue) -> None:  # noqa: ANN401  a feature's value
+    """Insist that a column can hold a value, or what its text says."""
+    if type_ == "null":  # of a column in which nothing was
+        return
+    try:
+        array_of_one(plain_value(value)).cast(arrow_type(type_))
+    except pa.ArrowException:
+        raise InputError(f"rectify: expected a value of type {type_} for {name!r}") from None
 
 
 def _text(value: Any) -> str | None:  # noqa: ANN401  a feature's value

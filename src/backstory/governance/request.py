@@ -183,7 +183,8 @@ def answer_request(ledger: Ledger, recorder: Recorder, prefix: str, reply: Reply
     Raises:
         NotFoundError: There is no such request.
         InputError: Something said of it cannot be used, or its clock allows no extension.
-        ConflictError: It was answered before, extended before, or is overdue and cannot be extended any more.
+        ConflictError: It was answered before, extended before, or is overdue and cannot be extended any more; or a text
+            is given to somebody who was erased.
         ForbiddenError: The archive was opened without an actor.
     """
     actor = require_actor(ledger, ANSWERING)
@@ -198,6 +199,9 @@ def answer_request(ledger: Ledger, recorder: Recorder, prefix: str, reply: Reply
     _require_text(reply.text)
     matter = find_matter(ledger, RuleGate(), REQUEST, ANSWERING, (RECEIVED,), prefix, groups=[LINKS])
     found, subject = _request(matter), matter.first.values["subject"]
+    if subject is None and reply.text is not None:
+        what = f"request {found.id}: whom it is of was erased"
+        raise ConflictError(f"{what}; expected no text=, as no erasure would find it")
     if found.answered is not None and reply.state != NOTIFIED:
         raise ConflictError(f"request {found.id}: it was answered at {found.answered.isoformat()}")
     due = _extended(found, reply) if reply.state == EXTENDED else ns_of(found.due)

@@ -17,6 +17,10 @@ class RuleGate:
         """Let it."""
         return True
 
+    def lacking(self, groups: Sequence[str] | None = None) -> str:  # noqa: ARG002
+        """Return nothing: it lets a rule look."""
+        return ""
+
     def views(self, about: About | None = None) -> Views:  # noqa: ARG002
         """Return that everything is compared as it is."""
         return ALL_CLEAR

@@ -20,6 +20,7 @@ from backstory.columns.people import (
     PeopleIndex,
     block_of,
     group_of_subject,
+    index_file_key,
     index_tokens,
     indexed_columns,
     leads_to,
@@ -31,7 +32,7 @@ from backstory.ledger.sealed import read_shard
 from backstory.records.manifest import MANIFEST_TYPE, FileRef, Manifest, parse_manifest
 from backstory.records.schema import Schema
 from backstory.records.sensitivity import class_of_group, domain_of
-from backstory.storage.keys import key_name
+from backstory.storage.keys import KEY_SIZE, key_name
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -120,9 +121,10 @@ def write_people(ledger: Ledger, shard: str, schema: Schema, table: pa.Table) ->
     if group_of_subject(schema) is None:
         return
     name = index_name(shard)
-    index = PeopleIndex.of(_key(ledger), name, pick_columns(table, indexed_columns(schema)))
-    key = ledger.keys.create(name, _PART)[_PART]
-    ledger.vault.write_index(name, index.blocks(), key, replace=False)
+    key = _key(ledger)
+    index = PeopleIndex.of(key, name, pick_columns(table, indexed_columns(schema)))
+    part = ledger.keys.create(name, _PART)[_PART]
+    ledger.vault.write_index(name, index.blocks(), index_file_key(key, part), replace=False)
 
 
 def rebuild_people(ledger: Ledger) -> int:
@@ -222,7 +224,9 @@ def _index(ledger: Ledger, shard: str, tokens: Collection[NDArray[np.uint8]] | N
         return range(blocks) if tokens is None else sorted({block_of(token, blocks) for token in tokens})
 
     try:
-        blocks = ledger.vault.read_index(name, ledger.keys.get(name).values(), pick)
+        key = ledger.keys.key(PEOPLE_KEY, "key")
+        keys = [index_file_key(key, part) for part in ledger.keys.get(name).values()]
+        blocks = ledger.vault.read_index(name, keys, pick)
         return parse_people(list(blocks.values()), f"vault: {name}")
     except (NotFoundError, VerificationError, FormatError):
         return None
@@ -234,7 +238,7 @@ def _replace(ledger: Ledger, name: str, index: PeopleIndex) -> None:
     with suppress(BackstoryError):
         before = ledger.keys.get(name)
     part = f"{_PART}-{ledger.world.random_bytes(8).hex()}"
-    key = ledger.world.random_bytes(32)
-    ledger.keys.put(name, {**before, part: key})
-    ledger.vault.write_index(name, index.blocks(), key, replace=True)
+    drawn = ledger.world.random_bytes(KEY_SIZE)
+    ledger.keys.put(name, {**before, part: drawn})
+    ledger.vault.write_index(name, index.blocks(), index_file_key(_key(ledger), drawn), replace=True)
     ledger.keys.destroy(name, before.keys())

@@ -55,8 +55,8 @@ def rotate_master(ledger: Ledger, domain: str, reason: Reason, wrapper: KeyWrapp
         # A crash until the end leaves both keys, and each file says which wraps it: the next call goes on.
         new = masters.begin(domain, wrapper)
         count = ledger.keys.rewrap(domain, new)
-        _append(ledger, domain, count, reason, "master")
         ledger.keys.end_rewrap(domain, new)
+    _append(ledger, domain, count, reason, "master")
     return count
 
 

@@ -365,6 +365,6 @@ def _remove_orphans(ledger: Ledger, stream: str, holder: str) -> int:
                 if int(path.name.split("-")[1]) >= head:
                     ledger.world.disk.remove(path)
             for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
-                if path.stat().st_mtime_ns < ledger.world.now_ns() - LEASE_NS:
+                if path.stat().st_ctime_ns < ledger.world.now_ns() - LEASE_NS:  # written with the time of another
                     ledger.world.disk.remove(path)
     return head

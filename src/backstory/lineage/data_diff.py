@@ -161,7 +161,7 @@ def _of_versions(ledger: Ledger, gate: Gate, places: Places, label: str, version
     label = f"{label} ({first.digest[:12]})" if len(versions) == 1 else f"{label} ({len(versions)} parts)"
     personal = any(one.personal for one in versions)
     if personal and not gate.allows():
-        raise ForbiddenError(f"data diff: rows of {first.name} are about people; give an actor and a purpose")
+        raise ForbiddenError(f"data diff: rows of {first.name} are about people: {gate.lacking()}")
     for version in versions if personal else ():
         gate.pass_through("data diff", ["source"], version.rows, Scope(dataset=version.digest))
 

@@ -71,7 +71,7 @@ def dataset_page(version: DatasetVersion, profile: Profile | None) -> Page:
     sealed = profile is None and isinstance(about.get("profile"), dict)
     return Page(
         headline=f"{version.spec}: {count_text(version.rows, 'row')} of {count_text(len(version.schema), 'column')}",
-        alarms=("its profile is sealed, or was erased: give an actor and a purpose to see it",) if sealed else (),
+        alarms=("its profile was erased, or is sealed: whoever may read its rows sees it",) if sealed else (),
         facts=tuple((name, str(value)) for name, value in facts if value),
         sections=tuple(section for section in sections if section.rows),
     )

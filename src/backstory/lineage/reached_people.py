@@ -49,7 +49,7 @@ class ReachedPeople:
         rows = hits.rows()
         if hidden and not self._gate.allows():
             predictions = count_text(len(rows), "prediction")
-            raise ForbiddenError(f"impact: whom {predictions} are about needs an actor and a purpose")
+            raise ForbiddenError(f"impact: whom {predictions} are about is sealed: {self._gate.lacking()}")
         if hidden:
             note_hits(self._gate, hidden, hits, rows)
         for context, own in hits.of_contexts():

@@ -150,7 +150,7 @@ def _opened(tracer: Tracer, gate: Gate, source: str, entries: list[JsonObject]) 
         document, table = tracer.dataset(digest), of_version[0].get("table")
         if document.get("personal") is True:
             if not gate.allows():
-                raise ForbiddenError(f"impact: rows of {source} are about people; give an actor and a purpose")
+                raise ForbiddenError(f"impact: rows of {source} are about people: {gate.lacking()}")
             gate.pass_through("impact", ["source"], canonical.count_of(document, "rows"), Scope(dataset=digest))
         yield _Version(
             digest=digest,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from backstory.lineage.contracts import broken_rules, verdict_text
 from backstory.lineage.feature_story import feature_alarms, feature_sections
@@ -11,7 +11,8 @@ from backstory.lineage.page import Page, Row, Section, facts_section
 from backstory.lineage.plain import count_text, label, named, shown, to_second
 from backstory.records.canonical import JsonObject, JsonValue
 from backstory.records.envelope import OK
-from backstory.records.redaction import HIDDEN
+from backstory.records.redaction import HIDDEN, Redaction
+from backstory.records.schema import split_name
 
 if TYPE_CHECKING:
     from backstory.lineage.online import OnlineRow
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 OPEN_HINT = "give an actor and a purpose"
 ERASED = "committed, erased"
 NOT_AUTHENTICATED = "self-consistent, not authenticated"
+
+_MARKS = {"masked": "masked", "pseudonymised": "pseudonym"}
+"""What is said beside a value that is shown in another's place, by how it is seen."""
 
 _REFERENCE_GROUP = "subject"
 """The sealed group that holds references to rows about people."""
@@ -128,6 +132,18 @@ def flag_text(flag: str) -> str:
     return _FLAGS[kind].format(label(what)) if kind in _FLAGS else label(flag)
 
 
+def _marks(redacted: Iterable[Redaction]) -> dict[tuple[str, ...], str]:
+    """Return by the parts of its name what is said beside a value that is shown, and not as it is."""
+    return {
+        tuple(split_name(one.field)): f" ({_MARKS[one.view]}: {one.class_})" for one in redacted if one.view in _MARKS
+    }
+
+
+def _mark(story: Story, top: str) -> str:
+    """Return what is said beside a value of one column or several, such as the output."""
+    return next((mark for path, mark in _marks(story.redacted).items() if path[0] == top), "")
+
+
 def _headline(story: Story) -> str:
     who = _model_name(story) or f"{story.method}()"
     if story.status not in {OK, HIDDEN}:
@@ -136,7 +152,7 @@ def _headline(story: Story) -> str:
         return f"{who} predicted a value that is committed and was erased"
     if any(_is_output(group) for group in story.sealed):
         return f"{who} predicted a sealed value"
-    return f"{who} predicted {shown(story.output)}"
+    return f"{who} predicted {shown(story.output)}{_mark(story, 'output')}"
 
 
 def _is_output(group: str) -> bool:
@@ -198,7 +214,7 @@ def _facts(story: Story) -> Iterator[tuple[str, str]]:
     rule = story.context.get("decision")
     if story.decision is not None:
         by = f", by the rule {_rule(rule, story.output)}" if isinstance(rule, dict) else ""
-        yield "decision", f"{shown(story.decision)}{by}"
+        yield "decision", f"{shown(story.decision)}{_mark(story, 'decision')}{by}"
     yield "made from", _made_from(story)
     for what, broken in _broken_contracts(story, flagged=False):
         yield "contract", f"{what} data of which was noted: {broken}"
@@ -245,7 +261,9 @@ def _row(story: Story, row: RowStory) -> Row:
     if row.state == "no row":
         return Row(cells=(row.reference, "none matched", row.grade, ""))
     place = f"{'group' if row.kind == 'group' else 'row'} {row.position}"
-    key = [f"{label(name)} {shown(value)}" for name, value in row.key.items()]
+    marks = _marks(row.redacted)
+    keyed = ((name, value, marks.get(("row", row.reference, name), "")) for name, value in row.key.items())
+    key = [f"{label(name)} {shown(value)}{mark}" for name, value, mark in keyed]
     return Row(
         cells=(row.reference, "\n".join([place, *key]), row.grade, _became(story, row)), loud=row.grade == "broken"
     )
@@ -262,36 +280,67 @@ def _became(story: Story, row: RowStory) -> str:
 
 def _carried(story: Story, row: RowStory) -> Iterator[str]:
     """Yield features with their values; where the row has another value than the model was given, both."""
+    marks = _marks(story.redacted)
     for name in row.features:
-        given = story.features.get(name)
+        given, mark = story.features.get(name), marks.get(("feature", name), "")
         if name in row.values and row.values[name] != given:
-            yield f"{label(name)} {shown(given)} (the row has {shown(row.values[name])})"
+            yield f"{label(name)} {shown(given)}{mark} (the row has {shown(row.values[name])})"
         else:
-            yield f"{label(name)} {shown(given)}"
+            yield f"{label(name)} {shown(given)}{mark}"
 
 
 def _computed_section(story: Story) -> Section | None:
     """Return the features no row has as a column: made on the way, or not traced."""
     carried = {name for row in story.rows for name in row.features}
-    left = [(label(name), shown(value)) for name, value in story.features.items() if name not in carried]
+    marks = _marks(story.redacted)
+    left = [
+        (label(name), f"{shown(value)}{marks.get(('feature', name), '')}")
+        for name, value in story.features.items()
+        if name not in carried
+    ]
     if not left:
         return None
     return facts_section("Features made on the way" if story.rows else "Features", left)
 
 
 def _added_section(story: Story) -> Section | None:
-    """Return what each feature added to the output, largest first, where that was recorded."""
-    if story.attribution_base is None:
+    """Return what each feature added to the output, largest first, where that was recorded; what of it is withheld."""
+    withheld = list(_withheld_parts(story))
+    base = story.attribution_base
+    if base is None and not withheld:
         return None
-    document = _member(story.context, "explanation")
-    column = document.get("column")
-    units = f"{document.get('units')}{'' if column is None else f' of {label(column)}'}"
-    total = story.attribution_base + sum(story.attributions.values())
     added = sorted(story.attributions.items(), key=lambda pair: (-abs(pair[1]), pair[0]))
-    lines = [(label(name), f"{value:+.6g}") for name, value in added]
-    lines.append(("adds up to", f"{total:.6g}, the {units}, from {story.attribution_base:.6g}"))
-    lines.append(("says", f"what the model's arithmetic did ({document.get('method')}); it names no causes"))
+    lines = [(label(name), f"{value:+.6g}") for name, value in added] + withheld
+    document = _member(story.context, "explanation")
+    if base is not None and not withheld:
+        total = base + sum(story.attributions.values())
+        lines.append(("adds up to", f"{total:.6g}{_units(story, document)}, from {base:.6g}"))
+    method = f" ({document['method']})" if "method" in document else ""
+    lines.append(("says", f"what the model's arithmetic did{method}; it names no causes"))
     return facts_section("What each feature added", lines)
+
+
+def _units(story: Story, document: JsonObject) -> str:
+    """Say in which units parts add up, or why that is not shown."""
+    if "units" in document:
+        column = document.get("column")
+        return f", the {document['units']}{'' if column is None else f' of {label(column)}'}"
+    hidden = [one.reason for one in story.redacted if one.field == "context"]
+    return f" in units that are not shown ({hidden[0]})" if hidden else ""
+
+
+def _withheld_parts(story: Story) -> Iterator[tuple[str, str]]:
+    """Yield what features added where it was recorded and is not shown; nothing where a whole group is sealed."""
+    hidden = {one.field: one for one in story.redacted if one.view != "clear"}
+    parts = [name for name in story.column_classes if split_name(name)[0] == "attribution"]
+    if story.attribution_base is None and all(
+        name not in hidden or hidden[name].group in {*story.sealed, *story.erased} for name in parts
+    ):
+        return  # an alarm says so of all of the group
+    for name in parts:
+        feature = split_name(name)[-1]
+        if feature not in story.attributions:
+            yield label(feature), f"not shown: {hidden[name].reason if name in hidden else ERASED}"
 
 
 # --- model, code, outcomes, proof -------------------------------------------------------------------------------------
@@ -364,12 +413,11 @@ def _environment(story: Story) -> str:
 def _outcome_section(story: Story) -> Section | None:
     if not story.outcomes:
         return None
-    hidden = f"sealed: {OPEN_HINT}"
     rows = [
         Row(
             cells=(
                 str(o["time"]),
-                ERASED if o.get("erased") else hidden if o["value"] is None and story.sealed else shown(o["value"]),
+                _outcome_text(o),
                 str(o["proof"]) if o["stands"] else f"{o['proof']}; CORRECTED since",
             )
         )
@@ -378,10 +426,20 @@ def _outcome_section(story: Story) -> Section | None:
     return Section(title="Outcomes", columns=("recorded", "value", "proof"), rows=tuple(rows))
 
 
+def _outcome_text(outcome: Mapping[str, Any]) -> str:
+    reason = outcome.get("redacted")
+    if outcome.get("erased"):
+        return ERASED
+    if outcome["value"] is None and reason is not None:
+        return f"sealed: {reason}"
+    return shown(outcome["value"]) if reason is None else f"{shown(outcome['value'])} ({reason})"
+
+
 def _followed_section(story: Story) -> Section | None:
     """Return the decisions made with it, and the notices of these."""
     if story.followed is None:
-        return facts_section("Decisions", [("decisions", f"what leads to them is sealed: {OPEN_HINT}")])
+        reason = next((one.reason for one in story.redacted if one.field == "followed"), OPEN_HINT)
+        return facts_section("Decisions", [("decisions", f"what leads to them is sealed: {reason}")])
     rows = tuple(Row(cells=(to_second(one.time), one.kind, one.id, one.text), loud=one.loud) for one in story.followed)
     return Section(title="Decisions", columns=("recorded", "what", "id", ""), rows=rows) if rows else None
 

@@ -309,6 +309,7 @@ def _outcome_values(
             "corrects": None if corrects is None else id_text(corrects),
             "id": id_text(table["id"][row].as_py()),
             "proof": proof,
+            "redacted": None if seen.as_it_is else gate.reason(seen.class_, seen.view),
             "time": time_text(table["time"][row].value),
             "value": value,
         }

@@ -219,6 +219,9 @@ class _Asking:
     def allows(self, groups: Sequence[str] | None = None) -> bool:
         return self.gate.allows(groups)
 
+    def lacking(self, groups: Sequence[str] | None = None) -> str:
+        return self.gate.lacking(groups)
+
     def pass_through(self, question: str, groups: Sequence[str], records: int, scope: Scope | None = None) -> None:  # noqa: ARG002
         self.gate.pass_through(QUESTION, groups, records, scope)
 

@@ -102,6 +102,13 @@ class Gate(Protocol):
             ForbiddenError: It is not allowed, or cannot be recorded; nothing may be read.
         """
 
+    def lacking(self, groups: Sequence[str] | None = None) -> str:
+        """Say in a few words what stands in the way where `allows` says no, for whoever would remedy it.
+
+        Args:
+            groups: As `allows` was asked.
+        """
+
     def require_open(self, question: str, classes: Sequence[str] = ("D0", "D1", "D2")) -> None:
         """Insist that classes which are not about people are seen as they are: the answer shows them so.
 

@@ -177,8 +177,9 @@ def spent_in(
 ) -> Loss:
     """Return what of the losses of an audience's figures still counts at a moment.
 
-    That is what was lost in the period the moment is in: that of the budget in force, or that of the budget it was
-    charged to. So a budget with another period forgets nothing that the one before it would still count.
+    That is what was lost in the period the moment is in, or in a later one where a clock was set back: that of the
+    budget in force, or that of the budget it was charged to. So a budget with another period forgets nothing that the
+    one before it would still count.
 
     Args:
         entries: Entries of type `sharing.spent`.
@@ -191,7 +192,7 @@ def spent_in(
     for entry in entries:
         if entry.get("name") == audience:
             spent, charged = canonical.text_of(entry, "time"), periods.get(canonical.text_of(entry, "budget"))
-            if any(period_of(spent, period) == period_of(time, period) for period in (terms.period, charged)):
+            if any(period_of(spent, period) >= period_of(time, period) for period in (terms.period, charged)):
                 total += parse_loss(entry)
     return total
 

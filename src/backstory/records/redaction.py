@@ -19,6 +19,9 @@ HIDDEN = "•••"
 SUBJECT = "subject"
 """Name of the column that says whom a record is about."""
 
+PSEUDONYMS_KEY = "pseudonyms"
+"""The key file with the key of pseudonyms."""
+
 _SMALL = "-10…10"
 _DIGITS_SHOWN = 14
 _PSEUDONYM_DOMAIN = b"backstory pseudonym v1\x00"

@@ -197,6 +197,10 @@ class _Opened:
         """Say whether everything was asked for and may be seen as it is."""
         return self._is_whole and self._gate.allows(groups)
 
+    def lacking(self, groups: Sequence[str] | None = None) -> str:
+        """Say what stands in the way: where not everything was asked for, that."""
+        return self._gate.lacking(groups) if self._is_whole else "it was not asked for"
+
     def views(self, about: About | None = None) -> Views:
         """Return how classes are seen; where not everything was asked for, what is about people is not."""
         views = self._gate.views(about)

@@ -146,6 +146,8 @@ def _downstream(room: Room, given: Given) -> Found:
     asked: dict[str, Any] = {"keys": _key(keys), "where": where, "version": given.text("version")}
     if given.text("model") is not None:
         hits = room.impact(model=given.text("model"))
+    elif given.text("source") is None:
+        raise QueryError("Q-05: expected source or model")
     elif keys is None and where is None:
         hits = room.impact(given.text("source"), **(asked | {"where": "true"}))
     else:
@@ -184,7 +186,7 @@ def _unapproved(room: Room, given: Given) -> Found:
     verdicts += [(index, parse_time(str(entry["time"]))) for index, entry in ledger.numbered_entries(DEPLOYED)]
     deployed = {share.digest for one in find_deployments(ledger) for share in one.shares}
     found: dict[tuple[str, str], dict[str, Any]] = {}
-    looked = unregistered = 0
+    looked = unregistered = undeployed = 0
     for record, times in _runs(ledger, given, [time for _, time in verdicts]):
         looked += len(times)
         served = served_by(ledger, record)
@@ -196,6 +198,7 @@ def _unapproved(room: Room, given: Given) -> Found:
         elif not served.deployments and find_version(ledger, served.model).digest in deployed:
             why = "not deployed then"
         else:
+            undeployed += 0 if served.deployments else len(times)
             continue
         row = found.setdefault(
             (served.model or "", why),
@@ -214,11 +217,17 @@ def _unapproved(room: Room, given: Given) -> Found:
     rows = [
         row | {"first": time_text(int(row["first"])), "last": time_text(int(row["last"]))} for row in found.values()
     ]
+    notes = ["expiry and declared scope of an approval are not recorded: withdraw it, or switch the deployment off"]
+    if undeployed:
+        made = count_text(undeployed, "prediction")
+        notes.append(
+            f"{made} by approved versions of which no deployment was ever recorded: whether deployed is not known"
+        )
     return Found(
         rows=rows,
         examined={"predictions": looked, "verdicts and deployments": len(verdicts), "without a model": unregistered},
-        notes=["expiry and declared scope of an approval are not recorded: withdraw it, or switch the deployment off"],
-        tells=known and looked > 0,
+        notes=notes,
+        tells=known and looked > 0 and not undeployed,
     )
 
 
@@ -478,7 +487,7 @@ QUERIES = (
             "judged": "what is known of its approval",
         },
         shows="that every prediction was made by a version approved before it, by the order of the log",
-        shows_not="approvals that ended by time or by scope: these are not recorded",
+        shows_not="approvals that ended by time or by scope; whether a version was deployed that no deployment names",
         supports=("SR 26-2", "SS1/23", "EU AI Act 12(2)(a)"),
         run=_unapproved,
         parameters=(SINCE, UNTIL),

@@ -189,6 +189,7 @@ class Content:
         limits: What else this one does not cover.
         since: Begin of its period, RFC 3339.
         until: End of its period.
+        holds: Whether what it checked or compared agrees.
     """
 
     scope: Mapping[str, str]
@@ -201,6 +202,7 @@ class Content:
     limits: Sequence[str] = ()
     since: str | None = None
     until: str | None = None
+    holds: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from backstory.errors import BackstoryError, InputError, LimitError
 from backstory.governance.access import AccessGate
@@ -95,6 +95,7 @@ class Desk:
         documents: Digests of documents to add.
         withheld: What stayed sealed.
         opened: Sealed groups that were opened.
+        rows: Which rows of a dataset version were opened first, and as which groups.
     """
 
     ledger: Ledger
@@ -110,6 +111,7 @@ class Desk:
     documents: set[str] = field(default_factory=set)
     withheld: list[Withheld] = field(default_factory=list)
     opened: set[str] = field(default_factory=set)
+    rows: tuple[Scope, tuple[str, ...]] | None = None
 
     def prove(
         self,
@@ -159,6 +161,7 @@ class Desk:
             data = make_receipts(self.ledger, places, opened=openable, left_out=left_out).data
             self.receipts.append(data)
             proven = verify_receipts(data, vkey=[valid.text for valid in self.ledger.log.keys])
+            self._note_bare(kind, proven, gate)
             for place, receipt in zip(places, proven, strict=True):  # both in the order of the log
                 self.records[receipt.id] = receipt
                 self._note_sealed(place, receipt, groups, why, gate)
@@ -206,6 +209,23 @@ class Desk:
             groups = sorted({group for receipt in some for group in receipt.opened})
             scope = Scope(ids=tuple(bytes.fromhex(receipt.id.replace("-", "")) for receipt in some))
             self.gate.note_read(EXPORT, groups, len(some), scope)
+        if not given and self.rows is not None:  # a report is given out once, whatever is in it
+            scope, opened = self.rows
+            self.gate.note_read(EXPORT, opened, len(scope.positions or ()), scope)
+
+    def note_rows(self, dataset: str, rows: Sequence[int], classes: Iterable[str]) -> None:
+        """Record that rows of a source are read as they are, before they are.
+
+        Raises:
+            ForbiddenError: It is not allowed, or cannot be recorded.
+        """
+        groups = tuple(sorted({group_name("source", class_) for class_ in classes}))
+        for first in range(0, len(rows), ACCESS_IDS_MAX):
+            some = tuple(rows[first : first + ACCESS_IDS_MAX])
+            scope = Scope(dataset=dataset, positions=some)
+            self.gate.pass_through(QUESTION, groups, len(some), scope)
+            self.rows = self.rows or (scope, groups)
+        self.opened.update(groups)
 
     def _require_open(self, places: Sequence[Place], gate: AccessGate) -> None:
         """Insist that all that stands open in records may be seen as it is."""
@@ -226,17 +246,17 @@ class Desk:
         return kept, [name for name in names if name not in gone]
 
     def _closed_contexts(self, places: Sequence[Place], gate: AccessGate) -> list[str]:
-        """Return the contexts of records that say business secrets, where these may not be seen, and note them."""
-        contexts = sorted({context for place in places for context in place.manifest.contexts})
+        """Return the contexts of segments that say business secrets, where these may not be seen."""
         if gate.views()[CONFIDENTIAL] == "clear":
             return []
-        closed = [context for context in contexts if has_business(self.ledger.document(context))]
-        noted = {one.commitment for one in self.withheld}
-        for context in closed:
-            if context not in noted:
-                what = f"context of records of kind {places[0].manifest.kind}"
-                self._withhold_business(what, "context", gate, context)
-        return closed
+        contexts = {context for place in places for context in place.manifest.contexts}
+        return [context for context in contexts if has_business(self.ledger.document(context))]
+
+    def _note_bare(self, kind: str, proven: Sequence[Receipt], gate: AccessGate) -> None:
+        """Note the contexts that were left out, each once: those of the records, and of no others of their segments."""
+        bare = {value_of(receipt, "context").hex() for receipt in proven if receipt.context is None}
+        for digest in sorted(bare - {one.commitment for one in self.withheld}):
+            self._withhold_business(f"context of records of kind {kind}", "context", gate, digest)
 
     def _withhold_business(self, what: str, group: str, gate: AccessGate, commitment: str | None) -> None:
         reason = gate.reason(CONFIDENTIAL, gate.views()[CONFIDENTIAL])
@@ -338,6 +358,15 @@ def columns_of(receipt: Receipt, prefix: str) -> dict[str, str]:
     """Return the columns of a record below a name, such as `feature`: by the name below it the column's whole name."""
     names = [name for values in (receipt.values, *receipt.opened.values()) for name in values]
     return {name.removeprefix(f"{prefix}."): name for name in names if name.startswith(f"{prefix}.")}
+
+
+def unseen(receipt: Receipt, prefix: str) -> Literal["erased", "withheld"] | None:
+    """Say why no column below a name is shown of a record that has some; None where one is, or it has none."""
+    classes = {class_ for name, class_ in receipt.classes.items() if name.startswith(f"{prefix}.")}
+    if not classes or columns_of(receipt, prefix):
+        return None
+    gone = {class_of_group(group) for group in receipt.erased if base_of(group) == "features"}
+    return "erased" if classes <= gone else "withheld"
 
 
 def quote(receipt: Receipt, column: str) -> Quote | None:

@@ -23,7 +23,7 @@ from backstory.report.report_case import (
     system_of,
     why_chosen,
 )
-from backstory.report.report_desk import Asked, Desk, quote
+from backstory.report.report_desk import Asked, Desk, quote, unseen
 from backstory.report.report_make import Kind
 
 _FACT = (Column("what", "what"), Column("value", ""))
@@ -144,7 +144,16 @@ def _summary(case: Case) -> list[str]:
         }.get(one.automation, "")
         lines.append(f"On {one.decided:%Y-%m-%d} a decision was made{decided}; {people}.")
     factors = main_factors(case)
-    lines.append(f"What counted most in the answer: {factors}." if factors else "What counted most is not known.")
+    if factors:
+        lines.append(f"What counted most in the answer: {factors}.")
+    else:
+        lines.append(
+            {
+                "erased": "What counted most was recorded with the answer, and was erased.",
+                "withheld": "What counted most was recorded with the answer, and is withheld here.",
+                None: "What counted most is not known.",
+            }[unseen(case.receipt, "attribution")]
+        )
     return lines
 
 

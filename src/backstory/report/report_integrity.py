@@ -131,6 +131,7 @@ def tell(desk: Desk, asked: Asked) -> Content:
         },
         completeness=completeness_of(desk, asked, ALL_KINDS),
         checked=f"the whole archive, at tree size {found.tree_size}: {found.verdict}",
+        holds=not found.failed,
     )
 
 

@@ -25,12 +25,13 @@ from backstory.report.report_instructions import report_instructions
 from backstory.report.report_page import page_of
 from backstory.report.report_pdf import report_pdf
 from backstory.report.report_schema import schema_of
+from backstory.report.report_streams import difference_of
 from backstory.report.report_tables import table_files
 from backstory.report.upstream import find_documents
 from backstory.storage.anchors import anchor_folder, anchor_sizes, newest_cosigned
 from backstory.verify.bundle import MANIFEST, PROOF, RECORDS
 from backstory.verify.receipt import verify_receipts
-from backstory.verify.report import ENTRY_TYPE, PAGE, PDF, REPORT, SCHEMA
+from backstory.verify.report import ENTRY_TYPE, PAGE, PDF, REPORT, SCHEMA, list_of
 from backstory.verify.standalone import bundle_checker, report_checker, verifier_files
 from backstory.version import VERSION
 
@@ -72,6 +73,8 @@ class ReportFile:
         records: How many records are proven in it.
         entries: How many entries are.
         withheld: How much was withheld.
+        holds: Whether what it compared agrees: False where a count from outside differs from what is recorded, or the
+            archive does not verify.
         document: The report as data: what `report.json` in the bundle holds.
         html: The page.
         pdf: The PDF.
@@ -85,9 +88,15 @@ class ReportFile:
     records: int
     entries: int
     withheld: int
+    holds: bool
     document: JsonObject
     html: str
     pdf: bytes
+
+    @property
+    def summary(self) -> list[str]:
+        """The answer in a few plain sentences, the worst first."""
+        return list(map(str, list_of(self.document["summary"])))
 
     @property
     def json(self) -> bytes:
@@ -127,6 +136,9 @@ def make_report(desk: Desk, kind: Kind, asked: Asked, arguments: Mapping[str, st
     desk.gate.require("report")
     content = kind.tell(desk, asked)
     content = replace(content, completeness=[*content.completeness, *desk.gaps])
+    difference = difference_of(desk, asked)
+    if difference is not None:  # nobody should have to read to the end for it
+        content = replace(content, summary=[difference, *content.summary], holds=False)
     writing = _Writing(desk, kind, content, arguments)
 
     def fill(temporary: Path) -> None:
@@ -144,7 +156,8 @@ class _Writing:
         ledger = desk.ledger
         now = ledger.world.now_ns()
         drawn = int.from_bytes(ledger.world.random_bytes(_RANDOM_SIZE)) >> _BITS_TOO_MANY
-        self._desk, self._kind = desk, kind
+        self._desk, self._kind, self._holds = desk, kind, content.holds
+        self._withheld = len(content.withheld)
         self._made = time_text(now)
         self._purpose = desk.gate.purpose
         self._checkpoint = ledger.log.checkpoint()
@@ -206,7 +219,8 @@ class _Writing:
             digest=self._digest,
             records=len(self._desk.records),
             entries=len(self._desk.entries),
-            withheld=len(self._desk.withheld),
+            withheld=self._withheld,
+            holds=self._holds,
             document=self._report.document,
             html=self._html,
             pdf=self._pdf,

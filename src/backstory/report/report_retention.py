@@ -10,7 +10,6 @@ from backstory.governance.retention import Status, status
 from backstory.governance.retention_rules import Period
 from backstory.lineage.plain import count_text
 from backstory.records import canonical
-from backstory.records.canonical import JsonObject
 from backstory.report.report import Cell, Column, Content, Layout, Layouts, Supports, Told
 from backstory.report.report_desk import Asked, Desk
 from backstory.report.report_make import Kind
@@ -264,7 +263,7 @@ def _disposals(desk: Desk, asked: Asked) -> tuple[list[dict[str, Cell]], list[di
             {"begun": str(at), "count": str(one["count"]), "ground": str(one["ground"])}
             for one in map(object_of, list_of(entry["kept"]))
         )
-        done, said = executed.get(str(at), (None, JsonObject()))
+        done, said = executed.get(str(at), (None, {}))
         if done is None:
             went.append({**head, "what": "begun, and not said to be done"})
             continue

@@ -155,16 +155,20 @@ def completeness_of(desk: Desk, asked: Asked, kinds: tuple[str, ...] = (PREDICTI
     left = [one for one in streams if one.closed is None]
     if left:
         said.append(f"{count_text(len(left), 'writer')} had not said that they ended when this was made.")
-    return [*said, _reconciled(desk, asked)]
-
-
-def _reconciled(desk: Desk, asked: Asked) -> str:
     if asked.expected is None:
-        return "Nobody gave a count from outside, so nothing shows that everything was recorded."
+        return [*said, "Nobody gave a count from outside, so nothing shows that everything was recorded."]
+    agrees = f"A count from outside of {asked.expected:,} predictions agrees with what is recorded."
+    return [*said, difference_of(desk, asked) or agrees]
+
+
+def difference_of(desk: Desk, asked: Asked) -> str | None:
+    """Say how a count from outside differs from what is recorded; None where it does not, or nobody gave one."""
+    if asked.expected is None:
+        return None
     since, until = asked.period
     found = reconcile_predictions(desk.ledger, count=asked.expected, model=asked.model, since=since, until=until)
     if not found.difference:
-        return f"A count from outside of {asked.expected:,} predictions agrees with what is recorded."
+        return None
     return (
         f"A count from outside of {asked.expected:,} predictions DOES NOT AGREE with the {found.recorded:,} that are "
         f"recorded: a difference of {abs(found.difference):,}; recorders say that they refused {found.refused:,}."

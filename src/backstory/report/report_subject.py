@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from backstory.columns.id_text import id_texts
 from backstory.errors import InputError, NotFoundError
+from backstory.governance.erasure_survey import Survey, survey_person
 from backstory.governance.keeping import rules_in_force
-from backstory.ledger.people_index import find_people_rows
-from backstory.ledger.read import records_now
 from backstory.lineage.plain import count_text, label
 from backstory.records.access import About
 from backstory.records.canonical import JsonObject
@@ -20,13 +15,15 @@ from backstory.records.correction import CORRECTION
 from backstory.records.decision import DECISION
 from backstory.records.envelope import OUTCOME, PREDICTION
 from backstory.records.identity import id_text
+from backstory.records.manifest import parse_manifest
 from backstory.records.notice import NOTICE
 from backstory.records.request import REQUEST
 from backstory.report.report import Cell, Column, Content, Layout, Layouts, Supports, Told, Withheld
 from backstory.report.report_case import AUTOMATION, OF_DECISION, OF_NOTICE, OF_PREDICTION, RELIANCE, STAFF_SEALED
-from backstory.report.report_desk import QUESTION, Asked, Desk, columns_of, quote, quote_time, value_of
+from backstory.report.report_desk import QUESTION, Asked, Desk, columns_of, quote, quote_time, unseen, value_of
 from backstory.report.report_explanation import rights_rows
 from backstory.report.report_make import Kind
+from backstory.report.report_subject_rows import tell_rows
 from backstory.verify.receipt import Receipt
 
 _FACT = (Column("what", "what"), Column("value", ""))
@@ -94,7 +91,7 @@ LAYOUTS = Layouts(
                 Column("effect", "what it did"),
                 Column("added", "added to the score", "number"),
             ),
-            none="What each factor added was not recorded with the answers; ask for an explanation of one of them.",
+            none="No answer about you has factors.",
         ),
         Layout(
             name="decisions",
@@ -162,6 +159,37 @@ LAYOUTS = Layouts(
             none="No source is recorded; the data came with the requests.",
         ),
         Layout(
+            name="rows",
+            title="Rows about you in data that is kept",
+            standing="recorded",
+            columns=(
+                Column("source", "source"),
+                Column("version", "version", "digest"),
+                Column("rows", "rows about you", "count"),
+            ),
+            none="None.",
+        ),
+        Layout(
+            name="values",
+            title="What these rows say",
+            standing="recorded",
+            columns=(
+                Column("source", "source"),
+                Column("version", "version", "digest"),
+                Column("row", "row", "count"),
+                Column("name", "name"),
+                Column("value", "value"),
+            ),
+            none="Nothing is shown here.",
+        ),
+        Layout(
+            name="learned",
+            title="Programs that learned from rows about you",
+            standing="recorded",
+            columns=(Column("program", "program and version"),),
+            none="None.",
+        ),
+        Layout(
             name="terms",
             title="How long it is kept",
             standing="recorded",
@@ -185,7 +213,7 @@ LAYOUTS = Layouts(
     limits=(
         "What other systems hold about you.",
         "Records that do not carry your id, such as data about others in which you are named.",
-        "Whole tables that your data came from, and backups.",
+        "Rows of others in tables that your data came from, and backups.",
         "The logic of the programs beyond what counted in each answer.",
     ),
     states=_STATES,
@@ -203,9 +231,14 @@ def tell(desk: Desk, asked: Asked) -> Content:
     if asked.subject is None:
         raise InputError("report: expected a person")
     about = About(subject=lambda: asked.subject)
-    ids = _find(desk, asked.subject, about)
-    if not any(ids.values()):
-        raise NotFoundError("report: the archive holds nothing about this person that is in the log and was not erased")
+    survey = _survey(desk, asked.subject, about)
+    ids = _ids(desk, survey)
+    if not ids and not survey.rows:
+        unread = "".join(f"; not looked into: {what}" for what in survey.unreadable)
+        raise NotFoundError(
+            f"report: the archive holds nothing about this person that is in the log and was not erased{unread}"
+        )
+    held = tell_rows(desk, survey, about)
     found: dict[str, list[Receipt]] = {}
     for kind, groups in _GROUPS.items():
         names = sorted(ids.get(kind, ()))
@@ -216,74 +249,80 @@ def tell(desk: Desk, asked: Asked) -> Content:
     answers = list(zip(found[PREDICTION], contexts, strict=True))
     return Content(
         scope={"person": asked.subject},
-        summary=_summary(ids),
+        summary=_summary(ids, survey),
         systems=_systems(contexts),
         sections={
             "answers": Told(rows=[_answer(*one) for one in answers]),
-            "confirmation": Told(rows=list(_counts(ids))),
+            "confirmation": Told(rows=list(_counts(ids, survey))),
             "corrections": Told(rows=[_correction(one) for one in found[CORRECTION.kind]]),
             "data": Told(rows=[row for one, _ in answers for row in _data(one)]),
             "decisions": Told(
                 rows=[_decision(one) for one in found[DECISION.kind] if value_of(one, "state") != "verified"]
             ),
-            "factors": Told(rows=[row for one, _ in answers for row in _factors(one)]),
+            "factors": Told(
+                rows=[row for one, _ in answers for row in _factors(one)],
+                text=list(_unshown_factors([one for one, _ in answers])),
+            ),
             "later": Told(rows=[_outcome(one) for one in found[OUTCOME]]),
+            "learned": Told(rows=[{"program": name} for name in survey.models]),
             "letters": Told(rows=[_letter(one, kind) for kind in (NOTICE.kind, REQUEST.kind) for one in found[kind]]),
             "more": Told(rows=rights_rows(asked, _STATES)),
+            "rows": Told(rows=held.counts),
             "sources": Told(rows=list(_sources(contexts))),
             "terms": Told(rows=list(_terms(desk))),
+            "values": Told(rows=held.values),
         },
         completeness=[
             "All records in the log that carry this person's id, of every kind that has one.",
+            "All rows of this person in sources that are kept here and say whom a row is about.",
+            *(f"Not looked into: {what}." for what in survey.unreadable),
             "Nothing shows that everything about the person was recorded, or under this id.",
         ],
         checked="each record that is listed, against the checkpoint",
-        withheld=[*desk.withheld, *_rows_of_others(contexts)],
+        withheld=[*desk.withheld, *held.withheld, *_rows_of_others(contexts)],
     )
 
 
-def _find(desk: Desk, subject: str, about: About) -> dict[str, set[str]]:
-    """Return the ids of the records about a person by kind, with the outcomes of their predictions."""
+def _survey(desk: Desk, subject: str, about: About) -> Survey:
+    """Look where a person is, for whoever may know whom records are about: the same look as before an erasure."""
     gate = desk.gate.within(about)
     if not gate.allows(["subject"]):
         gate.pass_through(QUESTION, ["subject"], 1)  # says why not
-    ledger = desk.ledger
+    return survey_person(desk.ledger, subject)
+
+
+def _ids(desk: Desk, survey: Survey) -> dict[str, set[str]]:
+    """Return the ids of the records about a person by kind."""
+    kinds = {at: parse_manifest(desk.ledger.log.entry(at)).kind for at, _ in survey.ids}
     found: dict[str, set[str]] = {}
-    for manifest, rows in find_people_rows(ledger, subject):
-        reader = ledger.segment(manifest, checked=True)
-        ids = id_texts(reader.read_groups(range(reader.group_count), ["id"])["id"])
-        found.setdefault(manifest.kind, set()).update(ids.take(pa.array(rows)).to_pylist())
-    found.setdefault(OUTCOME, set()).update(_outcomes(desk, found.get(PREDICTION, set())))
+    for (at, _), name in survey.ids.items():
+        found.setdefault(kinds[at], set()).add(id_text(name))
     return found
 
 
-def _outcomes(desk: Desk, predictions: Collection[str]) -> Iterator[str]:
-    wanted = pa.array([bytes.fromhex(name.replace("-", "")) for name in sorted(predictions)], pa.binary())
-    sealed, _ = records_now(desk.ledger, OUTCOME)
-    for _, manifest in sealed:
-        reader = desk.ledger.segment(manifest, checked=True)
-        table = reader.read_groups(range(reader.group_count), ["id", "of"])
-        kept = table.filter(pc.is_in(table["of"].cast(pa.binary()), wanted))
-        yield from id_texts(kept["id"]).to_pylist()
-
-
-def _summary(ids: Mapping[str, Collection[str]]) -> list[str]:
+def _summary(ids: Mapping[str, Collection[str]], survey: Survey) -> list[str]:
     answers, decisions = (len(ids.get(kind, ())) for kind in (PREDICTION, DECISION.kind))
     given = count_text(answers, "answer")
     made = count_text(decisions, "record") + " of decisions about you" if decisions else "no decision about you"
-    return [
+    lines = [
         f"Yes: this archive holds data about you. Programs gave {given} about you; there is {made}."
         if decisions < _MANY
         else f"Yes: this archive holds data about you. Programs gave {given} about you; there are {made}.",
-        "What was used for each answer, what it counted and what was decided stands below.",
     ]
+    if survey.rows:
+        rows, models = sum(map(len, survey.rows.values())), len(survey.models)
+        learned = f"; {count_text(models, 'version')} of programs learned from them" if models else ""
+        lines.append(f"Data that is kept has {count_text(rows, 'row')} about you{learned}.")
+    return [*lines, "What was used for each answer, what it counted and what was decided stands below."]
 
 
-def _counts(ids: Mapping[str, Collection[str]]) -> Iterator[dict[str, Cell]]:
+def _counts(ids: Mapping[str, Collection[str]], survey: Survey) -> Iterator[dict[str, Cell]]:
     for kind in _GROUPS:
         yield {"value": f"{len(ids.get(kind, ())):,}", "what": f"records of kind {kind}"}
     for kind in sorted(ids.keys() - _GROUPS.keys()):
         yield {"value": f"{len(ids[kind]):,}", "what": f"records of kind {kind}, which are not copied here"}
+    yield {"value": f"{sum(map(len, survey.rows.values())):,}", "what": "rows of sources"}
+    yield {"value": f"{len(survey.models):,}", "what": "versions of programs that learned from rows about you"}
 
 
 def _systems(contexts: list[JsonObject]) -> list[tuple[str, str, str]]:
@@ -324,6 +363,18 @@ def _factors(one: Receipt) -> Iterator[dict[str, Cell]]:
             effect = "raised the score" if added > 0 else "lowered the score" if added < 0 else "nothing"
             factor = name.replace("\\.", ".")
             yield {"added": quote(one, column), "effect": effect, "factor": factor, "prediction": one.id}
+
+
+def _unshown_factors(answers: Sequence[Receipt]) -> Iterator[str]:
+    """Say of how many answers it is not shown what each factor added, and why."""
+    reasons = [unseen(one, "attribution") for one in answers if not columns_of(one, "attribution")]
+    for reason, said in (
+        ("withheld", "What each factor added was recorded with {}, and is withheld here; see what is not shown."),
+        ("erased", "What each factor added was recorded with {}, and was erased."),
+        (None, "What each factor added was not recorded with {}; ask for an explanation."),
+    ):
+        if reason in reasons:
+            yield said.format(count_text(reasons.count(reason), "answer"))
 
 
 def _decision(one: Receipt) -> dict[str, Cell]:

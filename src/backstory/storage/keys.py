@@ -173,11 +173,14 @@ class KeyStore:
             StorageError: It could not be removed, or may come back.
         """
         self._forget(name)
-        if self.has(name):
-            path = self._path(name)
-            self._disk.remove(path)
-            with storage_errors("removing", path):
-                self._disk.sync_directory(path.parent)
+        # Held, or a rotation of the master key that has just read the file puts it there again.
+        masters = self._masters if _is_wrapped(name) and self.has(name) else None
+        with contextlib.nullcontext() if masters is None else masters.hold(shared=True):
+            if self.has(name):
+                path = self._path(name)
+                self._disk.remove(path)
+                with storage_errors("removing", path):
+                    self._disk.sync_directory(path.parent)
 
     def sweep(self) -> dict[str, tuple[str, ...]]:
         """Remove every key that has a tombstone, as after a restore; return their names by file.
@@ -264,7 +267,10 @@ class KeyStore:
     def _write(self, name: str, data: bytes, *, replace: bool) -> None:
         path = self._path(name)
         self._disk.make_directory(path.parent, mode=DIRECTORY_MODE)
-        self._disk.write(path, data, mode=KEY_MODE, replace=replace)
+        if replace:
+            self._disk.rewrite(path, data, mode=KEY_MODE)
+        else:
+            self._disk.write(path, data, mode=KEY_MODE, replace=False)
 
     def _document(self, name: str) -> canonical.JsonObject:
         path = self._path(name)

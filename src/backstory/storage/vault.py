@@ -6,7 +6,6 @@ section for each key domain, under keys of its own. Bytes: docs/format.md sectio
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -159,18 +158,12 @@ class Vault:
         """
         with open_shard_file(self.path(name)) as file:
             sections, start = read_head(file, name)
-            modified = os.fstat(file.fileno()).st_mtime_ns
             file.seek(start)
             parts = [(section, file.read(section.values + section.salts)) for section in sections]
         if new.domain not in {section.domain for section, _ in parts}:
             raise FormatError(f"vault: {name} has no values of domain {new.domain}")
         data = join_sections([seal_section(name, new) if part[0].domain == new.domain else part for part in parts])
-
-        def fill(path: Path) -> None:
-            path.write_bytes(data)
-            os.utime(path, ns=(modified, modified))
-
-        self._disk.write_with(self.path(name), fill, mode=_FILE_MODE)
+        self._disk.rewrite(self.path(name), data, mode=_FILE_MODE)
 
     def write_index(self, name: str, blocks: Sequence[bytes], key: bytes, *, replace: bool) -> None:
         """Encrypt an index under a key and make it durable; where it replaces one, the file's time stays.
@@ -185,16 +178,11 @@ class Vault:
             ConflictError: There is one of that name and it must stay.
         """
         self._disk.make_directory(self._root, mode=DIRECTORY_MODE)
-        path = self.path(name)
-        modified = path.stat().st_mtime_ns if path.is_file() else None
         data = seal_index(name, blocks, key)
-
-        def fill(new: Path) -> None:
-            new.write_bytes(data)
-            if modified is not None:
-                os.utime(new, ns=(modified, modified))
-
-        self._disk.write_with(path, fill, mode=_FILE_MODE, replace=replace)
+        if replace:
+            self._disk.rewrite(self.path(name), data, mode=_FILE_MODE)
+        else:
+            self._disk.write(self.path(name), data, mode=_FILE_MODE, replace=False)
 
     def read_index(
         self, name: str, keys: Iterable[bytes], pick: Callable[[int], Iterable[int]] = range
@@ -319,7 +307,7 @@ class Vault:
 
     def _put_opening(self, commitment: str, data: bytes, key: bytes) -> None:
         path = self._root / _OPENINGS / commitment
-        self._disk.write(path, OPENING_MAGIC + encrypt(key, data, commitment), mode=_FILE_MODE)
+        self._disk.rewrite(path, OPENING_MAGIC + encrypt(key, data, commitment), mode=_FILE_MODE)
 
 
 def openings_key(commitment: str) -> str:

@@ -27,7 +27,10 @@ from backstory.verify.receipt_file import check_version
 
 MAGIC: Final = b'{"backstory":"erasure",'
 FILE_SIZE_MAX: Final = 256 << 20
-_MORE_FOLLOWS = "not all of it: when it was written other processes held records, which a later entry is about"
+_MORE_FOLLOWS = (
+    "perhaps not all of it: when it was written other processes or workers' spools might still hold records; "
+    "if they did, a later entry is about these"
+)
 _KEPT = "not all of it: other records of the person had to be kept, on grounds that the operator owes the person"
 
 

@@ -11,7 +11,7 @@ from functools import reduce
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from backstory.columns.people import PeopleIndex, group_of_subject, indexed_columns, parse_people
+from backstory.columns.people import PeopleIndex, group_of_subject, index_file_key, indexed_columns, parse_people
 from backstory.columns.seal import pick_columns
 from backstory.errors import BackstoryError, FormatError
 from backstory.records.manifest import MANIFEST_TYPE, parse_manifest
@@ -65,7 +65,8 @@ def _check(audit: Audit, vault: Vault, shard: str, domain: str, columns: Sequenc
     except (BackstoryError, KeyError):
         return  # said where records and keys are checked
     try:
-        blocks = [*vault.read_index(name, audit.keys.get(name).values()).values()]
+        keys = [index_file_key(key, part) for part in audit.keys.get(name).values()]
+        blocks = [*vault.read_index(name, keys).values()]
     except BackstoryError as error:
         audit.add("note", place, error, index=entry, meaning=_MEANS_GONE)
         return

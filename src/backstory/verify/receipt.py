@@ -135,7 +135,7 @@ def _describe_record(receipt: Receipt) -> Iterator[str]:
     yield from (f"  {n} = {plain(v)}" for n, v in shown.items() if n.partition(".")[0] not in _ENVELOPE_NAMES)
     yield from (f"  {n}: committed, not disclosed" for names in receipt.undisclosed.values() for n in names)
     if receipt.context is None:
-        yield "  context: committed, not shown"
+        yield f"  context: committed, not shown; SHA-256 {plain(receipt.values['context'])}"
     for group in receipt.sealed:
         said = "committed, erased, as whoever made this says" if group in receipt.erased else "committed, not shown"
         yield f"  sealed group {group!r}: {said}"

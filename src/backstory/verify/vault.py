@@ -15,6 +15,7 @@ from backstory.errors import BackstoryError, FormatError, NotFoundError
 from backstory.records import canonical
 from backstory.records.canonical import JsonObject
 from backstory.records.commitment import verify_opening
+from backstory.records.redaction import PSEUDONYMS_KEY
 from backstory.records.row import encode_row
 from backstory.records.succession import ADDED_TYPE
 from backstory.storage.disk import TEMPORARY_PREFIX, read_file
@@ -180,7 +181,8 @@ def _is_known(audit: Audit, name: str) -> bool:
     stream = name.removeprefix("spool-")
     if stream != name:
         return (audit.layout.spool / stream).is_dir()
-    return name in {DATASET_KEY, PEOPLE_KEY} or name.startswith(("log-", "promise-", OPENINGS_PREFIX, ERASURE_PREFIX))
+    is_kept = name in {DATASET_KEY, PEOPLE_KEY, PSEUDONYMS_KEY}
+    return is_kept or name.startswith(("log-", "promise-", OPENINGS_PREFIX, ERASURE_PREFIX))
 
 
 def _opens_all(keys: dict[str, bytes], spools: Sequence[Path]) -> bool:

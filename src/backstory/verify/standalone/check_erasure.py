@@ -115,7 +115,10 @@ def describe(facts: dict[str, Json]) -> str:
         "in the log of {origin} at tree size {tree_size}".format(**facts),
     ]
     if not facts["complete"]:
-        lines.append("not all of it: when it was written other processes held records, which a later entry is about")
+        lines.append(
+            "perhaps not all of it: when it was written other processes or workers' spools might still hold records; "
+            "if they did, a later entry is about these"
+        )
     if facts["partial"]:
         lines.append("not all of it: other records had to be kept, on grounds that the operator owes the person")
     lines += [f"  {what}" for what in facts["erased"]]

@@ -747,7 +747,7 @@ function describe(facts) {
     `recorded ${timeText(facts.values.time ?? 0)}, stream ${facts.stream}, seq ${facts.seq}`,
     ...shown.filter(([name]) => !envelope.has(name.split(".")[0])).map(([name, value]) => `  ${name} = ${value}`),
     ...Object.values(facts.undisclosed).flat().map((name) => `  ${name}: committed, not disclosed`),
-    ...(facts.context === null ? ["  context: committed, not shown"] : []),
+    ...(facts.context === null ? [`  context: committed, not shown; SHA-256 ${facts.values.context}`] : []),
     ...facts.sealed.map((group) => `  sealed group '${group}': committed, ${shownAs(facts, group)}`),
   ];
 }

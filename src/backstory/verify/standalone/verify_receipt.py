@@ -553,7 +553,7 @@ def describe(facts: dict[str, Json]) -> list[str]:
     envelope = ("id", "stream", "seq", "time", "kind", "context", "batch_row", "batch_rows")
     lines += [f"  {name} = {value}" for name, value in shown if name.split(".")[0] not in envelope]
     lines += [f"  {name}: committed, not disclosed" for names in facts["undisclosed"].values() for name in names]
-    lines += ["  context: committed, not shown"] if facts["context"] is None else []
+    lines += [f"  context: committed, not shown; SHA-256 {facts['values']['context']}"] * (facts["context"] is None)
     said = dict.fromkeys(facts["erased"], "erased, as whoever made this says")
     return lines + [f"  sealed group {group!r}: committed, {said.get(group, 'not shown')}" for group in facts["sealed"]]
 
