@@ -261,10 +261,10 @@ def test_patterns_mean_one_thing(pattern, text, found):
     except InputError:
         assert pattern == "[[:alpha:]]"  # which Python reads otherwise some day
         return
-    began = time.perf_counter()
+    began = time.thread_time()
     assert (broken(promised, [text, text]) == {}) is found
     assert (compile_record_check(promised)({"a": text}) == ()) is found
-    assert time.perf_counter() - began < 1
+    assert time.thread_time() - began < 1
 
 
 # --- any row ----------------------------------------------------------------------------------------------------------

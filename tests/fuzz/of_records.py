@@ -130,8 +130,11 @@ def _check_row(data):
             "context": {},
             "undisclosed": {},
             "erased": [],
+            "values": {"time": alone.plain(value), "context": ""},
+            "opened": {},
+            "sealed": [],
         }
-        alone.describe({**shown, "values": {"time": alone.plain(value)}, "opened": {}, "sealed": []})
+        alone.describe(shown)
 
 
 def _types_of(cells):

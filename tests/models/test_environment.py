@@ -85,10 +85,10 @@ print(before, same, "openmp" in pools(), e() is e())
 def test_asking_again_costs_microseconds():
     """What did not change is not described again: a thousand questions take less than looking once."""
     environment()
-    begun = time.perf_counter()
+    begun = time.thread_time()
     for _ in range(1000):
         environment()
-    assert time.perf_counter() - begun < 0.1
+    assert time.thread_time() - begun < 0.1
 
 
 def test_processor_features_that_are_not_used_are_not_named():
