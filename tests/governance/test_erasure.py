@@ -18,6 +18,7 @@ import backstory
 from backstory.archive import Archive
 from backstory.cli.main import run
 from backstory.errors import BusyError, ConflictError, ForbiddenError, InputError, NotFoundError, VerificationError
+from backstory.ledger import half_written
 from backstory.ledger.rekey import rekey_domain
 from backstory.records.erasure import Erased, padded, parse_erased, tree_leaves
 from backstory.records.keyed import are_comparable, is_under, keyed
@@ -68,6 +69,22 @@ def test_nobody_is_erased_without_actor_or_ground(audit: Path) -> None:
         archive.privacy.erase(WHO, ground="request")
     with opened(audit) as archive, pytest.raises(InputError, match="ground"):
         archive.privacy.erase(WHO, ground="because")
+
+
+def test_what_dead_writers_left_goes_with_an_erasure(
+    archive: Archive, audit: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keys as they were, a shard from before it was rewritten: files without a name are removed, unless in writing."""
+    folders = [*(audit / name for name in ("keys", "keys/staff", "vault", "segments")), audit.parent / "master"]
+    for folder in folders:
+        folder.mkdir(exist_ok=True)
+        folder.joinpath(".new-left").write_bytes(b"as it was")
+    erase = archive.privacy.erase
+    erase("bob", ground="request")
+    assert all(folder.joinpath(".new-left").exists() for folder in folders)
+    monkeypatch.setattr(half_written, "WRITING_NS", -(10**9))
+    erase(WHO, ground="request")
+    assert not any(folder.joinpath(".new-left").exists() for folder in folders)
 
 
 def test_find_says_where_a_person_is(archive: Archive) -> None:

@@ -23,6 +23,7 @@ from backstory.governance.proposal import require_actor
 from backstory.governance.rule_gate import RuleGate
 from backstory.ledger.collect import WRAP_KEY
 from backstory.ledger.forget import forget_openings, mark_forgotten, remember_erasure, remember_streams
+from backstory.ledger.half_written import remove_half_written
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.people_index import index_name
 from backstory.ledger.receipt import prove_entry
@@ -292,6 +293,7 @@ def perform(ledger: Ledger, name: str, plan: Plan) -> Erasure:
             ledger.keys.destroy(DATASET_KEY)
         ledger.keys.get_or_create(DATASET_KEY, "key")
     leaves = sorted([*(hash_leaf(leaf_data(salt, text)) for salt, text in plan.leaves), *plan.others])
+    remove_half_written(ledger)
     entry = _entry(ledger, plan, root_hash(leaves).hex())
     index = _append(ledger, entry)
     mark_forgotten(ledger)

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from backstory.errors import BackstoryError, BusyError, ConflictError, FormatError
 from backstory.ledger.forget import has_erased
+from backstory.ledger.half_written import remove_half_written
 from backstory.ledger.job import find_part
 from backstory.ledger.ledger import Ledger
 from backstory.ledger.sketch import sketched_entries
@@ -34,7 +35,6 @@ from backstory.records.manifest import (
 )
 from backstory.records.schema import Schema, parse_schema
 from backstory.records.sensitivity import DOMAINS
-from backstory.storage.disk import TEMPORARY_PREFIX
 from backstory.storage.spool import StreamInfo
 
 LEASE_NS = 600 * 10**9
@@ -364,7 +364,5 @@ def _remove_orphans(ledger: Ledger, stream: str, holder: str) -> int:
             for path in folder.glob(f"{stream}-*"):
                 if int(path.name.split("-")[1]) >= head:
                     ledger.world.disk.remove(path)
-            for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
-                if path.stat().st_ctime_ns < ledger.world.now_ns() - LEASE_NS:  # written with the time of another
-                    ledger.world.disk.remove(path)
+        remove_half_written(ledger)
     return head
