@@ -182,14 +182,15 @@ def test_no_path_of_the_library_shows_a_class_to_a_role_that_may_not_see_it(scen
     """Whatever role, case and question; and an answer that holds something sealed is in the stream of accesses."""
     path, ids = scene
     with opener(path)(role, case=case) as archive:
-        before = len(accesses(archive._ledger))
+        size = archive._ledger.log.checkpoint().size
+        before = len(accesses(archive._ledger, since=size))
         try:
             text = rendered(QUESTIONS[name](archive, ids, row))
         except BackstoryError as error:
             text = f"{error} {error.details}"
         assert shown_to(archive, text, GIVEN.get(NAMED.get(name, ""), set())) == []
         classes = {SENTINELS[value][0] for value in SENTINELS if value in text} - {"D1"}
-        noted = [access for access in accesses(archive._ledger)[before:] if access["outcome"] != DENIED]
+        noted = [access for access in accesses(archive._ledger, since=size)[before:] if access["outcome"] != DENIED]
         if classes and name not in NAMED:
             assert noted
             assert all(access["role"] == role for access in noted)
@@ -216,11 +217,12 @@ def test_no_verb_does_what_the_policy_does_not_permit(scene, role, act):
         if archive._gate.may(act):
             ACTS[act](archive, ids)
             return
-        before, size = len(accesses(archive._ledger)), archive._ledger.log.checkpoint().size
+        size = archive._ledger.log.checkpoint().size
+        before = len(accesses(archive._ledger, since=size))
         with pytest.raises(ForbiddenError, match=f"{act}: the policy"):
             ACTS[act](archive, ids)
         assert archive._ledger.log.checkpoint().size == size
-        (noted,) = accesses(archive._ledger)[before:]
+        (noted,) = accesses(archive._ledger, since=size)[before:]
         assert (noted["question"], noted["outcome"], noted["role"]) == (act, DENIED, role)
 
 

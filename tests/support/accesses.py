@@ -11,11 +11,13 @@ from backstory.ledger.read import records_now
 _NAMES = ["id", "question", "outcome", "role", "classes", "groups", "records", "policy", "grant"]
 
 
-def accesses(ledger: Ledger, question: str | None = None) -> list[dict[str, Any]]:
-    """Return accesses, oldest first, sealed ones and those that wait: their question, groups, records and so on."""
+def accesses(ledger: Ledger, question: str | None = None, *, since: int = 0) -> list[dict[str, Any]]:
+    """Return accesses, oldest first, that wait or were sealed since the log had a size: question, groups, and so on."""
     sealed, waiting = records_now(ledger, "access")
     tables = [table for _, table in waiting]
-    for _, manifest in sealed:
+    for index, manifest in sealed:
+        if index < since:
+            continue
         reader = ledger.segment(manifest, checked=True)
         tables.append(reader.read_groups(range(reader.group_count)))
     rows = sorted((row for table in tables for row in python_rows(table.select(_NAMES))), key=lambda row: row["id"])
