@@ -26,7 +26,7 @@ FIND_PYTHON = for python in python3 python3.13 python3.12 python3.11 python3.14 
 
 help:
 	@echo 'make demo    one prediction and its backstory, from rows to proof'
-	@echo 'make test    every test; make quick those that take no half second, make slow notes which do'
+	@echo 'make test    every test; make quick those that take no 0.4 seconds, make slow notes which do'
 	@echo 'make soak    kills, cuts the power, fills disks, hundreds of times; a job of 5 million rows;'
 	@echo '             recorded environments made again; make fuzz'
 	@echo 'make fuzz    tries every parser for ten minutes; FUZZ_SECONDS=20 for less'

@@ -65,7 +65,7 @@ if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMOR
 _CHECKOUT = Path(__file__).parents[1]
 
 _SLOW = Path(__file__).with_name("slow.txt")
-_SLOW_SECONDS = 0.5
+_SLOW_SECONDS = 0.4
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
