@@ -1,8 +1,8 @@
 """Writes the vectors of Backstory's own formats: `PYTHONPATH=src:. python tests/vectors/make_vectors.py`.
 
 They are pinned: run it after a change of the format version only, and review what changed. Everything is drawn from
-fixed seeds, but for the bundles; a receipt may differ between versions of Arrow too, as a manifest names the digest of
-its segment's file.
+fixed seeds, but for the bundles and the nonces of the index of people; a receipt may differ between versions of Arrow
+too, as a manifest names the digest of its segment's file.
 
 Values stand in JSON as `{"int": "…"}`, `{"float64": "<hex, little-endian>"}`, `{"float32": …}`, `{"bytes": "<hex>"}`,
 `{"decimal": "…"}`, `{"null_struct": "<depth>"}`; null, booleans, strings and lists as themselves.
@@ -20,12 +20,14 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import pyarrow as pa
 from tests.support.archives import archive_with_predictions
 from tests.support.erasures import certificate_of, salt_of
 from tests.support.ledgers import OPEN, SEALED, make_batch, new_ledger, new_recorder
 from tests.support.memberships import KEY, holder_of, honest_claim, model_document, tag_of
 from tests.support.receipts import SIGNER
 
+from backstory.columns.people import PeopleIndex, index_file_key, index_tokens
 from backstory.columns.salt import ShardSalts, salts
 from backstory.columns.tree import subtree_roots
 from backstory.frames.row_set import RowSet
@@ -42,6 +44,7 @@ from backstory.records.promise import PromiseDocument, PromiseText, frame_digest
 from backstory.records.row import NULL_STRUCT, decode_row, encode_row
 from backstory.records.succession import Rotated
 from backstory.storage import spool_frames
+from backstory.storage.index_file import seal_index
 from backstory.storage.spool_frames import END, HEARTBEAT, MAGIC, RESUME, SYNCED, encode_frame
 from backstory.storage.spool_frames import ROWS as ROWS_FRAME
 from backstory.tlog.checkpoint import Checkpoint, sign_checkpoint
@@ -346,6 +349,20 @@ def erasure_of():
     }  # fmt: skip
 
 
+def people_case():
+    """Return an index of people in two blocks: of 600 records of 520 persons, the first two of which lead to others."""
+    name, key, part = "0f-0-3.people", bytes(range(32)), bytes(range(32, 64))
+    people, links = [f"p-{row % 520}" for row in range(600)], [b"\0" * 16, b"\1" * 16, *[None] * 598]
+    of = pa.array([link and [link] for link in links], pa.list_(pa.binary()))
+    index = PeopleIndex.of(key, name, pa.table({"subject": people, "of": of}))
+    file = seal_index(name, index.blocks(), index_file_key(key, part))
+    return {
+        "columns": {"of": [link and link.hex() for link in links], "subject": people},
+        "file": file.hex(), "key": key.hex(), "name": name, "part": part.hex(),
+        "token": index_tokens(key, name, "subject", [b"p-7"]).tobytes().hex(),
+    }  # fmt: skip
+
+
 def main():
     """Write every file."""
     (HERE / "audit_state.json").write_bytes(audit_state())
@@ -359,6 +376,7 @@ def main():
     write("rotation", rotation_case())
     write("membership", membership_of())
     write("erasure", erasure_of())
+    write("people", people_case())
     data, expected = promise_of()
     (HERE / "promise.promise").write_bytes(data)
     write("promise", expected)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import io
 import itertools
 import json
 import struct
@@ -14,11 +15,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from tests.support.memberships import KEY
 
 from backstory.columns.arrow_type import arrow_type
 from backstory.columns.commit import commitments
 from backstory.columns.encode import iter_blocks
+from backstory.columns.people import index_file_key, index_tokens, parse_people
 from backstory.columns.salt import block_keys, parse_salts, salts
 from backstory.columns.tree import leaf_hashes, root_of_subtrees, split_hashes, subtree_roots
 from backstory.frames.token import check_tokens, mint_tokens, positions_of
@@ -29,6 +32,7 @@ from backstory.records.promise import frame_digest, parse_promise
 from backstory.records.row import NULL_STRUCT, decode_row, encode_row
 from backstory.records.schema import parse_schema, split_name
 from backstory.storage.disk import Disk
+from backstory.storage.index_file import open_index
 from backstory.storage.keys import KeyStore
 from backstory.storage.spool import Spool, StreamInfo
 from backstory.tlog.hashing import hash_leaf, root_hash
@@ -298,6 +302,38 @@ def test_erasure():
     key, data = (bytes.fromhex(vector["keyed"][name]) for name in ("key", "data"))
     name = hashlib.sha256(b"backstory/dataset-key/v1\0" + key).hexdigest()
     assert vector["keyed"]["digest"] == f"{name}:{hmac.digest(key, data, 'sha256').hex()}"
+
+
+def test_people_index():
+    """The pinned index decrypts, and says of each id which rows have it, by the formulas of format.md section 37."""
+    vector = read("people")
+    name, file, key, part = vector["name"], *(bytes.fromhex(vector[one]) for one in ("file", "key", "part"))
+    cipher = AESGCM(hmac.digest(key, b"backstory/index-file/v1\0" + part, "sha256"))
+    (size,) = struct.unpack("<I", file[5:9])
+    sizes = struct.unpack("<2I", cipher.decrypt(file[9:21], file[21 : 9 + size], f"{name}\0head".encode()))
+    assert (file[:5], 9 + size + sum(sizes)) == (b"BSVX\1", len(file))
+    pieces = file[9 + size :][: sizes[0]], file[9 + size :][sizes[0] :]
+    blocks = [cipher.decrypt(one[:12], one[12:], f"{name}\0{at}".encode()) for at, one in enumerate(pieces)]
+
+    def token_of(column, value):
+        data = b"backstory/index/v1\0" + f"{name}\0{column}\0".encode() + value
+        return hmac.digest(key, data, "sha256")[:16]
+
+    rows: dict[bytes, list[int]] = {}
+    for column, ids in vector["columns"].items():
+        for row, one in enumerate(ids):
+            if one is not None:
+                value = one.encode() if column == "subject" else bytes.fromhex(one)
+                rows.setdefault(token_of(column, value), []).append(row)
+    assert token_of("subject", b"p-7").hex() == vector["token"]
+    for first_bit, block in enumerate(blocks):
+        tokens = sorted(token for token in rows if token[0] >> 7 == first_bit)
+        numbers = [[len(rows[token]) for token in tokens], [row for token in tokens for row in rows[token]]]
+        packed = b"".join(struct.pack(f"<{len(part)}I", *part) for part in numbers)
+        assert block == struct.pack("<I", len(tokens)) + b"".join(tokens) + packed
+    assert open_index(io.BytesIO(file), name, [index_file_key(key, part)], range) == dict(enumerate(blocks))
+    index = parse_people(blocks, "vector")
+    assert index.rows_of(index_tokens(key, name, "subject", [b"p-7"])[0]).tolist() == [7, 527]
 
 
 def test_membership():
